@@ -1,0 +1,76 @@
+//! A message as it lives inside the broker.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use bytes::Bytes;
+
+use crate::routing::topic::Topic;
+use crate::time::Time;
+use crate::wire::property::MessageProperties;
+use crate::wire::types::QoS;
+
+/// Numbers the messages of one broker, in the order they were accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub u64);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "m{}", self.0)
+    }
+}
+
+/// One application message. It has no alias, packet identifier, DUP or RETAIN: those belong to a
+/// single hop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Its number.
+    pub id: MessageId,
+    /// Where it was published.
+    pub topic: Topic,
+    /// What was published; may be empty.
+    pub payload: Bytes,
+    /// The QoS it was published at.
+    pub qos: QoS,
+    /// When it stops being worth anything.
+    pub expires_at: Option<Time>,
+    /// The properties that travel with it.
+    pub properties: Option<Box<MessageProperties>>,
+}
+
+impl Message {
+    /// Whether its expiry has passed.
+    #[must_use]
+    pub fn is_expired(&self, now: Time) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// What is left of its expiry interval, in whole seconds, rounded up so that a message still
+    /// alive never shows 0 `[MQTT-3.3.2-6]`.
+    #[must_use]
+    pub fn remaining_expiry_s(&self, now: Time) -> Option<u32> {
+        let left_ms = self.expires_at?.since_ms(now);
+        Some(u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX))
+    }
+
+    /// Bytes of topic, payload and properties, for accounting.
+    #[must_use]
+    pub fn content_bytes(&self) -> usize {
+        self.topic.as_text().len()
+            + self.payload.len()
+            + self.properties.as_ref().map_or(0, |properties| properties.content_bytes())
+    }
+
+    /// The same message in storage of its own, so that it does not keep a read buffer alive.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        Message {
+            id: self.id,
+            topic: self.topic.compact(),
+            payload: Bytes::copy_from_slice(&self.payload),
+            qos: self.qos,
+            expires_at: self.expires_at,
+            properties: self.properties.as_ref().map(|properties| Box::new(properties.compact())),
+        }
+    }
+}

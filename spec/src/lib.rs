@@ -1,0 +1,1 @@
+//! The requirements of Signalhouse as data, and the tests that guard its layout.

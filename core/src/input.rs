@@ -1,0 +1,174 @@
+//! What the driver tells the broker.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+
+use bytes::Bytes;
+
+use crate::permission::Permissions;
+use crate::record::LogPosition;
+use crate::routing::topic::Topic;
+use crate::wire::property::MessageProperties;
+use crate::wire::types::{QoS, Text};
+use crate::wire::DecodeError;
+use crate::wire::packet::ClientPacket;
+use crate::wire::reason::ReasonCode;
+
+/// A network connection, named by the driver.
+///
+/// The driver chooses a small `index` and may use it again, under another `generation`, once the
+/// broker has closed the connection or was told that it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// The driver's slot, kept dense so that the broker can index by it.
+    pub index: u32,
+    /// Tells apart the connections that used the slot one after the other.
+    pub generation: u32,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}.{}", self.index, self.generation)
+    }
+}
+
+/// One thing that happened outside the broker.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A network connection was accepted.
+    Opened {
+        /// Its name, not in use for another.
+        connection: ConnectionId,
+        /// Where it comes from, for notices.
+        peer: Text,
+        /// Room in its outgoing buffer, as in [`Input::Writable`].
+        room_bytes: u32,
+    },
+    /// A whole packet arrived.
+    Packet {
+        /// The connection it came on.
+        connection: ConnectionId,
+        /// The packet.
+        packet: ClientPacket,
+    },
+    /// What arrived is not a packet that the client may send. Nothing more will be read.
+    Malformed {
+        /// The connection it came on.
+        connection: ConnectionId,
+        /// The rule that is broken.
+        error: DecodeError,
+    },
+    /// The outgoing buffer has this much room, now.
+    ///
+    /// Absolute, not a difference, so nothing can leak: each `Send` takes its size off until the
+    /// next `Writable`. Only PUBLISH waits for room; a single one may exceed what is left.
+    Writable {
+        /// The connection.
+        connection: ConnectionId,
+        /// Free bytes.
+        room_bytes: u32,
+    },
+    /// The network connection is gone.
+    Closed {
+        /// The connection.
+        connection: ConnectionId,
+        /// How it went.
+        cause: Gone,
+    },
+    /// The answer to an [`Action::Ask`](crate::Action::Ask) for authentication.
+    Authenticated {
+        /// The connection that was asked about. Each connection has one question at a time.
+        connection: ConnectionId,
+        /// The answer.
+        outcome: AuthOutcome,
+    },
+    /// All records up to this position survive a power cut.
+    Durable {
+        /// The last durable position.
+        through: LogPosition,
+    },
+    /// An order of the operator or of the embedding program.
+    Command(Command),
+    /// Nothing but the passing of time: a deadline may be due.
+    Deadline,
+}
+
+/// How a network connection went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gone {
+    /// The peer closed it.
+    PeerClosed,
+    /// Reading or writing failed, or the peer reset it.
+    Failed,
+}
+
+/// What came of an authentication.
+#[derive(Clone, Debug)]
+pub enum AuthOutcome {
+    /// The client is who it says.
+    Accepted {
+        /// Whom its sessions belong to; `None` for an anonymous client.
+        identity: Option<Text>,
+        /// Final data of an enhanced method.
+        data: Option<Bytes>,
+    },
+    /// An enhanced method wants to hear more.
+    Continue {
+        /// The method's next data.
+        data: Option<Bytes>,
+    },
+    /// The client may not come in (or, re-authenticating, not stay).
+    Refused {
+        /// A code of 0x80 or above.
+        reason: ReasonCode,
+    },
+}
+
+/// An order to the broker.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Replaces the rules of who may publish, subscribe and receive what.
+    SetPermissions(Arc<Permissions>),
+    /// Publishes a message of the broker's own side, with no client as its publisher.
+    Publish(Box<PublishCommand>),
+    /// Disconnects a client and leaves its session.
+    Disconnect {
+        /// The client.
+        client_id: Text,
+        /// What it is told; 0x98 for an administrator's order.
+        reason: ReasonCode,
+    },
+    /// Ends a session, disconnecting its client first.
+    EndSession {
+        /// The client.
+        client_id: Text,
+    },
+    /// Accepts the time after a jump that was noticed, so that durable state expires again.
+    ConfirmTime,
+    /// Sends every client a DISCONNECT and closes every connection, keeping sessions and wills.
+    Stop {
+        /// 0x8B for a shutdown, 0x9C or 0x9D to send clients elsewhere.
+        reason: ReasonCode,
+        /// Where to go instead.
+        server_reference: Option<Text>,
+    },
+}
+
+/// A message for [`Command::Publish`].
+#[derive(Clone, Debug)]
+pub struct PublishCommand {
+    /// Where; `$SYS` is allowed here.
+    pub topic: Topic,
+    /// What.
+    pub payload: Bytes,
+    /// At which QoS.
+    pub qos: QoS,
+    /// Whether it becomes the topic's retained message.
+    pub retain: bool,
+    /// Seconds after which it is worth nothing.
+    pub message_expiry_interval_s: Option<u32>,
+    /// Properties that go with it.
+    pub properties: Option<Box<MessageProperties>>,
+}
+

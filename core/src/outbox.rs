@@ -1,0 +1,123 @@
+//! What the broker tells the driver.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::input::ConnectionId;
+use crate::notice::Notice;
+use crate::record::{LogPosition, Record};
+use crate::wire::packet::ServerPacket;
+use crate::wire::types::{Text, Version};
+
+/// One consequence of an input.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Write this packet.
+    Send {
+        /// To this connection.
+        connection: ConnectionId,
+        /// The packet.
+        packet: ServerPacket,
+    },
+    /// Close the connection once what was sent before is written. Its last action: the broker has
+    /// forgotten the connection, and no `Closed` is owed for it.
+    Close {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Append this record to the journal. Positions rise by one.
+    Persist {
+        /// The record's position.
+        at: LogPosition,
+        /// The record.
+        record: Record,
+    },
+    /// Answer this question with [`Input::Authenticated`](crate::Input::Authenticated).
+    Ask {
+        /// The connection in question.
+        connection: ConnectionId,
+        /// The question.
+        question: Box<Question>,
+    },
+    /// Something worth knowing.
+    Notice(Notice),
+}
+
+/// Who is this?
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// By user name and password, or by what the connection itself shows.
+    Credentials {
+        /// The client identifier, assigned if it was empty.
+        client_id: Text,
+        /// The protocol version.
+        version: Version,
+        /// User name, if any.
+        user_name: Option<Text>,
+        /// Password, if any.
+        password: Option<Bytes>,
+    },
+    /// By an enhanced method's next step.
+    Exchange {
+        /// The client identifier, assigned if it was empty.
+        client_id: Text,
+        /// The method.
+        method: Text,
+        /// The client's data.
+        data: Option<Bytes>,
+        /// Which step.
+        step: ExchangeStep,
+    },
+}
+
+/// Where an enhanced authentication stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeStep {
+    /// The CONNECT's data.
+    Connect,
+    /// The first AUTH of a re-authentication.
+    ReAuthenticate,
+    /// A later AUTH of either.
+    Continue,
+}
+
+/// The consequences of one or more inputs, in order. The driver owns it and reuses its memory.
+#[derive(Clone, Debug, Default)]
+pub struct Outbox {
+    actions: Vec<Action>,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    #[must_use]
+    pub const fn new() -> Self {
+        Outbox { actions: Vec::new() }
+    }
+
+    /// Takes every action out, in order, and keeps the memory.
+    pub fn drain(&mut self) -> impl Iterator<Item = Action> + '_ {
+        self.actions.drain(..)
+    }
+
+    /// What is in it, in order.
+    #[must_use]
+    pub fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.actions.push(Action::Notice(notice));
+    }
+}

@@ -1,0 +1,298 @@
+//! The journal's records: what the broker must remember across a power cut, in the order it
+//! happened. A record is atomic: recovery from any whole number of them is a legal state.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::message::{Message, MessageId};
+use crate::routing::topic::{Topic, TopicFilter};
+use crate::time::Time;
+use crate::wire::packet::{SubscriptionOptions, Will};
+use crate::wire::property::SubscriptionIds;
+use crate::wire::types::{InboundPacketId, OutboundPacketId, QoS, Text, Version};
+
+/// A place in the journal. Positions rise by one from record to record, across restarts too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPosition(pub u64);
+
+impl LogPosition {
+    /// Before the first record; always durable.
+    pub const START: LogPosition = LogPosition(0);
+}
+
+impl fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}", self.0)
+    }
+}
+
+/// A session, for as long as it exists; never used for another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
+
+/// A shared subscription's group, for as long as it has members; never used for another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u64);
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "g{}", self.0)
+    }
+}
+
+/// A place in a session's or group's queue. Rises with every entry of the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueSeq(pub u64);
+
+impl fmt::Display for QueueSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "q{}", self.0)
+    }
+}
+
+/// One change of durable state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A client connected: its session was created, resumed or changed, its will armed.
+    Connected {
+        /// The session, new or resumed.
+        session: SessionId,
+        /// Whose it is.
+        client_id: Text,
+        /// Which identity created it.
+        identity: Option<Text>,
+        /// The version spoken.
+        version: Version,
+        /// How many seconds it outlives its connection.
+        session_expiry_interval_s: u32,
+        /// The will armed by this CONNECT; replaces an earlier one.
+        will: Option<Arc<Will>>,
+        /// When.
+        at: Time,
+    },
+    /// A connection ended and its session goes on without one.
+    Disconnected {
+        /// The session.
+        session: SessionId,
+        /// The expiry interval that counts from now.
+        session_expiry_interval_s: u32,
+        /// Whether the will is still to be published.
+        keeps_will: bool,
+        /// When.
+        at: Time,
+    },
+    /// A session ended; everything of it is gone. Its will went before, in a record of its own.
+    SessionEnded {
+        /// The session.
+        session: SessionId,
+    },
+    /// A session's armed will was dropped without being published.
+    WillDropped {
+        /// The session.
+        session: SessionId,
+    },
+    /// A subscription was made or replaced.
+    Subscribed {
+        /// The session.
+        session: SessionId,
+        /// The filter.
+        filter: TopicFilter,
+        /// Its options, with the QoS granted.
+        options: SubscriptionOptions,
+        /// Its identifier.
+        subscription_id: Option<u32>,
+        /// The group, if the filter is shared.
+        group: Option<GroupId>,
+        /// Whether a replay of retained messages begins with it.
+        replay: bool,
+    },
+    /// A subscription was removed.
+    Unsubscribed {
+        /// The session.
+        session: SessionId,
+        /// The filter.
+        filter: TopicFilter,
+    },
+    /// A message was accepted: everything that follows from that at once.
+    Published {
+        /// The message.
+        message: Arc<Message>,
+        /// Where it came from, as far as that must be remembered.
+        origin: Origin,
+        /// What it does to the topic's retained message.
+        retained: RetainedChange,
+        /// The queues it joins.
+        entries: Vec<Enqueued>,
+    },
+    /// A retained message was queued for a session by its subscribe's replay.
+    Replayed {
+        /// The session.
+        session: SessionId,
+        /// The filter whose replay it is.
+        filter: TopicFilter,
+        /// The retained message's topic: the replay goes on after it.
+        topic: Topic,
+        /// The message.
+        message: MessageId,
+        /// The queue entry; `None` if the message was passed over.
+        entry: Option<Enqueued>,
+    },
+    /// A replay reached its end.
+    ReplayEnded {
+        /// The session.
+        session: SessionId,
+        /// The filter.
+        filter: TopicFilter,
+    },
+    /// A queue entry got a packet identifier and is in flight.
+    Bound {
+        /// The session.
+        session: SessionId,
+        /// The entry.
+        seq: QueueSeq,
+        /// Its packet identifier.
+        packet_id: OutboundPacketId,
+    },
+    /// PUBREC came for a delivery at QoS 2; PUBREL is owed.
+    Received {
+        /// The session.
+        session: SessionId,
+        /// The delivery's packet identifier.
+        packet_id: OutboundPacketId,
+    },
+    /// A delivery in flight ended.
+    Completed {
+        /// The session.
+        session: SessionId,
+        /// The delivery's packet identifier, free again.
+        packet_id: OutboundPacketId,
+    },
+    /// A queue entry left its queue undelivered or was delivered at QoS 0.
+    Removed {
+        /// The queue.
+        receiver: Receiver,
+        /// The entry.
+        seq: QueueSeq,
+    },
+    /// A group's message went to a member, or back to the group or on to another member.
+    Moved {
+        /// The queue or flight it leaves.
+        from: Receiver,
+        /// The entry.
+        seq: QueueSeq,
+        /// The queue it joins, under the same sequence number.
+        to: Receiver,
+        /// The QoS it has there.
+        qos: QoS,
+        /// The identifiers it has there.
+        subscription_ids: SubscriptionIds,
+        /// RETAIN as it will be sent there.
+        retain: bool,
+    },
+    /// A client's QoS 2 publication is received and not yet released. Only in snapshots: otherwise
+    /// the publication's own record says it.
+    InboundHeld {
+        /// The session.
+        session: SessionId,
+        /// The client's packet identifier.
+        packet_id: InboundPacketId,
+    },
+    /// PUBREL came for a client's QoS 2 publication; its packet identifier is free.
+    InboundReleased {
+        /// The session.
+        session: SessionId,
+        /// The client's packet identifier.
+        packet_id: InboundPacketId,
+    },
+    /// The topic's retained message is gone. Only where no publication says so.
+    RetainedCleared {
+        /// The topic.
+        topic: Topic,
+    },
+    /// Counters that must never go back. Opens a snapshot.
+    Counters {
+        /// The next session.
+        next_session: SessionId,
+        /// The next group.
+        next_group: GroupId,
+        /// The next message.
+        next_message: MessageId,
+        /// The next queue entry.
+        next_seq: QueueSeq,
+    },
+}
+
+/// Where a published message came from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    /// Nothing about the publisher must be remembered.
+    Untracked,
+    /// A durable session's QoS 2 PUBLISH: its packet identifier is now held.
+    Inbound {
+        /// The publisher's session.
+        session: SessionId,
+        /// The publisher's packet identifier.
+        packet_id: InboundPacketId,
+    },
+    /// A session's will, which is thereby no longer armed.
+    Will {
+        /// The session.
+        session: SessionId,
+    },
+}
+
+/// What a publication does to its topic's retained message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RetainedChange {
+    /// Nothing.
+    None,
+    /// The message becomes it.
+    Set {
+        /// The publishing client, for No Local.
+        publisher: Option<Text>,
+    },
+    /// It is removed.
+    Clear,
+}
+
+/// Whose queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Receiver {
+    /// A session's.
+    Session(SessionId),
+    /// A shared subscription's group's.
+    Group(GroupId),
+}
+
+impl fmt::Display for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Receiver::Session(session) => session.fmt(f),
+            Receiver::Group(group) => group.fmt(f),
+        }
+    }
+}
+
+/// A message's entry in one queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Enqueued {
+    /// The queue.
+    pub receiver: Receiver,
+    /// The place in it.
+    pub seq: QueueSeq,
+    /// The QoS it will be delivered at.
+    pub qos: QoS,
+    /// RETAIN as it will be sent.
+    pub retain: bool,
+    /// The group a session has it from.
+    pub group: Option<GroupId>,
+    /// The identifiers it will be sent with.
+    pub subscription_ids: SubscriptionIds,
+}

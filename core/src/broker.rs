@@ -176,9 +176,7 @@ impl Broker {
     /// Whether [`Broker::resume`] has something to do.
     #[must_use]
     pub fn has_more_work(&self) -> bool {
-        !self.work.is_empty()
-            || !self.unrecorded_ends.is_empty()
-            || self.due_durable().is_some()
+        !self.work.is_empty() || !self.unrecorded_ends.is_empty() || self.due_durable().is_some()
     }
 
     /// Counts of what happened.
@@ -330,12 +328,7 @@ impl Broker {
         out.push(Action::Send { connection, packet });
     }
 
-    fn protocol_error(
-        &mut self,
-        connection: ConnectionId,
-        detail: &'static str,
-        out: &mut Outbox,
-    ) {
+    fn protocol_error(&mut self, connection: ConnectionId, detail: &'static str, out: &mut Outbox) {
         let cause = Cause::Protocol { reason: ReasonCode::ProtocolError, detail };
         self.close(connection, cause, out);
     }

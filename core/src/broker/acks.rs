@@ -1,15 +1,15 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP from clients.
 
+use super::Broker;
 use super::deliver::completion;
 use super::leave::dropped;
-use super::Broker;
 use crate::input::ConnectionId;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
 use crate::record::{LogPosition, Record};
+use crate::session::SessionKey;
 use crate::session::flight::Stage;
 use crate::session::queue::Journaled;
-use crate::session::SessionKey;
 use crate::wire::packet::{Ack, ServerPacket};
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::{InboundPacketId, OutboundPacketId, QoS};

@@ -106,7 +106,8 @@ impl Broker {
         match outcome {
             AuthOutcome::Refused { reason } => {
                 // [MQTT-4.12.0-4] [MQTT-4.12.1-2]
-                let detail = if accepted { "re-authentication failed" } else { "not authenticated" };
+                let detail =
+                    if accepted { "re-authentication failed" } else { "not authenticated" };
                 self.close(connection, Cause::NotAllowed { reason, detail }, out);
             }
             AuthOutcome::Continue { data } => {

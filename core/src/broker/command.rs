@@ -2,8 +2,8 @@
 
 use alloc::boxed::Box;
 
-use super::route::Source;
 use super::Broker;
+use super::route::Source;
 use crate::input::{Command, PublishCommand};
 use crate::message::Message;
 use crate::notice::{Cause, Notice, SessionEnd};

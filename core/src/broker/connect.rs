@@ -78,7 +78,10 @@ impl Broker {
         let will = connect.will.as_ref()?;
         if will.retain && !limits.retain_available {
             // [MQTT-3.2.2-13]
-            return not_allowed(ReasonCode::RetainNotSupported, "retained messages are switched off");
+            return not_allowed(
+                ReasonCode::RetainNotSupported,
+                "retained messages are switched off",
+            );
         }
         if will.qos > limits.maximum_qos {
             // [MQTT-3.2.2-12]
@@ -170,7 +173,8 @@ impl Broker {
     }
 
     fn check_identity(&self, connect: &Connect, identity: Option<&Text>) -> Option<Cause> {
-        let existing = self.sessions.find(&connect.client_id).and_then(|key| self.sessions.get(key));
+        let existing =
+            self.sessions.find(&connect.client_id).and_then(|key| self.sessions.get(key));
         if let Some(session) = existing {
             if session.identity.as_ref() != identity {
                 return Some(Cause::NotAllowed {
@@ -253,10 +257,10 @@ impl Broker {
         if let Some(will) = session.will.take() {
             self.durable_timers.remove(will.due_at, Timer::WillDelay(key));
         }
-        session.will = connect.will.as_ref().map(|will| ArmedWill {
-            will: Arc::new(will.compact()),
-            due_at: Time::NEVER,
-        });
+        session.will = connect
+            .will
+            .as_ref()
+            .map(|will| ArmedWill { will: Arc::new(will.compact()), due_at: Time::NEVER });
         if session.is_durable() || session.will.is_some() || session.recorded {
             session.recorded = true;
             let record = Record::Connected {
@@ -284,7 +288,8 @@ impl Broker {
         let limits = &self.config.limits;
         let connect = &handshake.connect;
         let only_if_off = |available: bool| (!available).then_some(false);
-        let granted_expiry_s = self.sessions.get(key).map_or(0, |session| session.expiry_interval_s);
+        let granted_expiry_s =
+            self.sessions.get(key).map_or(0, |session| session.expiry_interval_s);
         let keep_alive_s = self.granted_keep_alive_s(connect);
         ConnAck {
             session_present,
@@ -348,7 +353,9 @@ impl Broker {
         let maximum_s = self.config.limits.keep_alive_maximum_s;
         let wanted_s = connect.keep_alive_s;
         // Only version 5 can be told of another value [MQTT-3.2.2-22].
-        if connect.version == Version::V5 && maximum_s > 0 && (wanted_s == 0 || wanted_s > maximum_s)
+        if connect.version == Version::V5
+            && maximum_s > 0
+            && (wanted_s == 0 || wanted_s > maximum_s)
         {
             maximum_s
         } else {

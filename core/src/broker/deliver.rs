@@ -2,9 +2,9 @@
 
 use alloc::sync::Arc;
 
+use super::Broker;
 use super::counters::Counters;
 use super::leave::dropped;
-use super::Broker;
 use crate::gate::{Gate, Item};
 use crate::link::Link;
 use crate::message::Message;
@@ -36,7 +36,8 @@ impl Broker {
         pump.send_queued();
         let is_idle = pump.link.has_window() && pump.session.queue.lane_len(Lane::Main) == 0;
         let takes_shared = is_idle && !pump.session.groups.is_empty();
-        if takes_shared && self.take_shared(key, out)
+        if takes_shared
+            && self.take_shared(key, out)
             && let Some(mut pump) = self.pump_for(key, out)
         {
             pump.send_queued();

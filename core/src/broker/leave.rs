@@ -8,8 +8,8 @@ use crate::link::Phase;
 use crate::notice::{Cause, DropCause, Notice, SessionEnd};
 use crate::outbox::{Action, Outbox};
 use crate::record::Record;
-use crate::session::queue::{Entry, Lane};
 use crate::session::SessionKey;
+use crate::session::queue::{Entry, Lane};
 use crate::time::Time;
 use crate::timers::Timer;
 use crate::wire::packet::{ConnAck, Disconnect, ServerPacket};
@@ -214,7 +214,11 @@ impl Broker {
                 if subscription.group.is_none() {
                     self.subscriptions.remove(&filter, key);
                 }
-            } else if session.queue.pop(Lane::Main).or_else(|| session.queue.pop(Lane::Qos0)).is_none()
+            } else if session
+                .queue
+                .pop(Lane::Main)
+                .or_else(|| session.queue.pop(Lane::Qos0))
+                .is_none()
             {
                 self.sessions.remove(key);
                 return;

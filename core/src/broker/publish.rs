@@ -1,7 +1,7 @@
 //! PUBLISH from a client: what is checked before the broker takes ownership, and the answer.
 
-use super::route::Source;
 use super::Broker;
+use super::route::Source;
 use crate::input::ConnectionId;
 use crate::message::Message;
 use crate::notice::{Cause, Notice};
@@ -56,8 +56,8 @@ impl Broker {
 
     /// Whether a well-formed topic is one that clients may publish to.
     pub(super) fn topic_is_acceptable(&self, topic: &Topic) -> bool {
-        let reserved =
-            topic.is_system() && topic.levels().next().is_some_and(|first| RESERVED.contains(&first));
+        let reserved = topic.is_system()
+            && topic.levels().next().is_some_and(|first| RESERVED.contains(&first));
         !reserved && topic.levels().count() <= usize::from(self.config.limits.topic_levels)
     }
 

@@ -8,8 +8,8 @@ use crate::limits::Config;
 use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::record::{
-    Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange,
-    SessionId,
+    Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, ReplayState,
+    RetainedChange, SessionId,
 };
 use crate::rng::Seed;
 use crate::routing::topic::TopicFilter;
@@ -207,7 +207,8 @@ impl Broker {
     }
 
     fn apply_subscribed(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
-        let Record::Subscribed { session, filter, options, subscription_id, group, replay } = record
+        let Record::Subscribed { session, filter, options, subscription_id, group, replay } =
+            record
         else {
             return Ok(());
         };
@@ -396,9 +397,9 @@ impl Broker {
     fn leave_groups_of(&mut self, key: SessionKey, index: &mut Index) {
         let mut out = Outbox::new();
         self.leave_groups(key, &mut out);
-        index.groups.retain(|id, group| {
-            self.groups.get(*group).is_some_and(|group| group.id == *id)
-        });
+        index
+            .groups
+            .retain(|id, group| self.groups.get(*group).is_some_and(|group| group.id == *id));
     }
 
     /// What was open when the records end counts as closed now; the rest goes on counting.
@@ -473,4 +474,3 @@ impl crate::session::flight::Flight {
         }
     }
 }
-

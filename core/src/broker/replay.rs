@@ -25,7 +25,8 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(key) else { return };
             let Some(replay) = session.replays.front_mut() else { return };
             let mut visits = VISITS;
-            match self.retained.next_match(&replay.filter, replay.after_topic.as_ref(), &mut visits) {
+            match self.retained.next_match(&replay.filter, replay.after_topic.as_ref(), &mut visits)
+            {
                 Scan::Found(entry) => {
                     let topic = entry.message.topic.clone();
                     let message = entry.message.clone();
@@ -47,7 +48,8 @@ impl Broker {
 
     fn replay_may_go_on(&self, key: SessionKey) -> bool {
         let Some(session) = self.live_session(key) else { return false };
-        let Some(link) = session.connection.and_then(|connection| self.links.get(connection)) else {
+        let Some(link) = session.connection.and_then(|connection| self.links.get(connection))
+        else {
             return false;
         };
         link.is_live()

@@ -3,8 +3,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::deliver::Parcel;
 use super::Broker;
+use super::deliver::Parcel;
 use crate::gate::Item;
 use crate::message::Message;
 use crate::notice::{DropCause, Notice};
@@ -290,7 +290,7 @@ impl Broker {
             entries.extend(self.enqueued(target, seq));
         }
         let retained = match (retain, message.payload.is_empty()) {
-            (false, _) => RetainedChange::None, // [MQTT-3.3.1-8]
+            (false, _) => RetainedChange::None,    // [MQTT-3.3.1-8]
             (true, true) => RetainedChange::Clear, // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
             (true, false) => RetainedChange::Set { publisher: source.client_id.clone() },
         };
@@ -321,9 +321,8 @@ impl Broker {
     }
 
     fn enqueued(&self, target: &Target, seq: QueueSeq) -> Option<Enqueued> {
-        let session_receiver = |key| {
-            self.sessions.get(key).map(|session| Receiver::Session(session.id))
-        };
+        let session_receiver =
+            |key| self.sessions.get(key).map(|session| Receiver::Session(session.id));
         let receiver = match (target.journaled, target.place) {
             (Journaled::No, _) | (_, Place::Wire(..)) => None,
             (Journaled::AtGroup, _) => target.group.map(|(_, id)| Receiver::Group(id)),
@@ -385,8 +384,9 @@ impl Broker {
         let Some(seq) = seqs.next() else { return };
         // A session that ends with its connection is a new one after a crash: it has nothing to
         // wait for. Neither has QoS 0 of what the publisher may repeat anyway.
-        let is_durable =
-            key.and_then(|key| self.sessions.get(key)).is_none_or(crate::session::Session::is_durable);
+        let is_durable = key
+            .and_then(|key| self.sessions.get(key))
+            .is_none_or(crate::session::Session::is_durable);
         let waits = match target.qos {
             QoS::AtMostOnce => is_durable && message.qos == QoS::ExactlyOnce,
             QoS::AtLeastOnce | QoS::ExactlyOnce => is_durable,

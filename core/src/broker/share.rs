@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
+use super::Broker;
 use super::leave::dropped;
 use super::route::{Place, Target};
-use super::Broker;
 use crate::gate::Item;
 use crate::message::Message;
 use crate::notice::{DropCause, Notice};
@@ -41,12 +41,14 @@ impl Broker {
         // While anything waits, no member was free; a newer message must not overtake it.
         let candidates = if group.queue.len() == 0 { group.online_len() } else { 0 };
         for _ in 0..candidates {
-            let Some(member) = self.groups.get_mut(key).and_then(|group| group.next_online()) else {
+            let Some(member) = self.groups.get_mut(key).and_then(|group| group.next_online())
+            else {
                 break;
             };
             if let Some(mut target) = self.offer_to(key, member, message, retain) {
                 target.group = Some((key, id));
-                let outlives = self.sessions.get(member).is_some_and(|session| session.is_durable());
+                let outlives =
+                    self.sessions.get(member).is_some_and(|session| session.is_durable());
                 target.journaled = match (is_durable, outlives, target.qos) {
                     (false, _, _) | (true, _, QoS::AtMostOnce) => Journaled::No,
                     (true, true, _) => Journaled::Here,
@@ -117,7 +119,8 @@ impl Broker {
                 }
             }
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                if free_window(link.window, link.in_window, session.queue.lane_len(Lane::Main)) == 0 {
+                if free_window(link.window, link.in_window, session.queue.lane_len(Lane::Main)) == 0
+                {
                     return None;
                 }
                 Place::Session(member)
@@ -149,7 +152,8 @@ impl Broker {
     fn take_one(&mut self, group_key: GroupKey, key: SessionKey, out: &mut Outbox) -> bool {
         let now = self.durable_now();
         let Some(session) = self.sessions.get(key) else { return false };
-        let Some(link) = session.connection.and_then(|connection| self.links.get(connection)) else {
+        let Some(link) = session.connection.and_then(|connection| self.links.get(connection))
+        else {
             return false;
         };
         let free = free_window(link.window, link.in_window, session.queue.lane_len(Lane::Main));
@@ -211,7 +215,8 @@ impl Broker {
             self.gate.persist(record, out);
         } else if entry.qos == QoS::ExactlyOnce {
             // After a crash it must not go to another member as well.
-            entry.after = self.gate.persist(Record::Removed { receiver: from, seq: entry.seq }, out);
+            entry.after =
+                self.gate.persist(Record::Removed { receiver: from, seq: entry.seq }, out);
             entry.journaled = Journaled::No;
         } else {
             // After a crash it is the group's again.
@@ -266,7 +271,9 @@ impl Broker {
             }
         }
         entries.extend(
-            session.queue.take_if(|entry| entry.group.is_some() && entry.message.qos > QoS::AtMostOnce),
+            session
+                .queue
+                .take_if(|entry| entry.group.is_some() && entry.message.qos > QoS::AtMostOnce),
         );
         let mut groups: Vec<GroupKey> = Vec::new();
         for entry in entries {
@@ -403,7 +410,13 @@ impl Broker {
         })
     }
 
-    pub(super) fn notice_dropped(&mut self, receiver: Text, topic: Topic, cause: DropCause, out: &mut Outbox) {
+    pub(super) fn notice_dropped(
+        &mut self,
+        receiver: Text,
+        topic: Topic,
+        cause: DropCause,
+        out: &mut Outbox,
+    ) {
         self.counters.dropped += 1;
         out.notice(Notice::Dropped { receiver, topic, cause });
     }

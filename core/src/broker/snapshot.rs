@@ -7,13 +7,12 @@ use alloc::vec::Vec;
 use super::Broker;
 use crate::message::{Message, MessageId};
 use crate::record::{
-    Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange,
-    SessionId,
+    Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
 };
 use crate::routing::retained::Retained;
+use crate::session::Session;
 use crate::session::flight::Stage;
 use crate::session::queue::{Entry, Journaled};
-use crate::session::Session;
 use crate::wire::property::SubscriptionIds;
 
 /// A message with the queues that have it.
@@ -85,10 +84,12 @@ impl Broker {
                 ),
             });
         }
-        records.extend(session.inbound.keys().map(|packet_id| Record::InboundHeld {
-            session: session.id,
-            packet_id: *packet_id,
-        }));
+        records.extend(
+            session.inbound.keys().map(|packet_id| Record::InboundHeld {
+                session: session.id,
+                packet_id: *packet_id,
+            }),
+        );
     }
 
     /// Every message once, with the queues that have it and what is retained.

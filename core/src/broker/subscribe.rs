@@ -3,8 +3,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::route::Subscriber;
 use super::Broker;
+use super::route::Subscriber;
 use crate::input::ConnectionId;
 use crate::message::MessageId;
 use crate::notice::{Cause, Notice};
@@ -119,7 +119,8 @@ impl Broker {
             && uses(TopicFilter::has_wildcard)
         {
             (ReasonCode::WildcardSubscriptionsNotSupported, "wildcards are switched off")
-        } else if !limits.subscription_identifiers_available && subscribe.subscription_id.is_some() {
+        } else if !limits.subscription_identifiers_available && subscribe.subscription_id.is_some()
+        {
             (
                 ReasonCode::SubscriptionIdentifiersNotSupported,
                 "subscription identifiers are switched off",
@@ -134,7 +135,9 @@ impl Broker {
 
     fn check_filter(&self, key: SessionKey, filter: &TopicFilter) -> Result<(), ReasonCode> {
         let limits = &self.config.limits;
-        let Some(session) = self.sessions.get(key) else { return Err(ReasonCode::UnspecifiedError) };
+        let Some(session) = self.sessions.get(key) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
         if !limits.wildcard_subscription_available && filter.has_wildcard() {
             return Err(ReasonCode::WildcardSubscriptionsNotSupported);
         }
@@ -172,13 +175,16 @@ impl Broker {
         let client_id = session.client_id.clone();
         let replays = !filter.is_shared()
             && match options.retain_handling {
-                RetainHandling::Always => true,   // [MQTT-3.3.1-9]
-                RetainHandling::IfNew => is_new,  // [MQTT-3.3.1-10]
-                RetainHandling::Never => false,   // [MQTT-3.3.1-11]
+                RetainHandling::Always => true,  // [MQTT-3.3.1-9]
+                RetainHandling::IfNew => is_new, // [MQTT-3.3.1-10]
+                RetainHandling::Never => false,  // [MQTT-3.3.1-11]
             }
             && self.retained.len() > 0;
-        let subscription =
-            self.store_subscription(key, &filter, Subscription { options, subscription_id, group: None });
+        let subscription = self.store_subscription(
+            key,
+            &filter,
+            Subscription { options, subscription_id, group: None },
+        );
         let before = MessageId(self.next_message);
         let mut after = LogPosition::START;
         if is_durable {

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::route::Source;
 use super::Broker;
+use super::route::Source;
 use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::record::Origin;

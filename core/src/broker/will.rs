@@ -1,7 +1,7 @@
 //! The publication of wills.
 
-use super::route::Source;
 use super::Broker;
+use super::route::Source;
 use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;

@@ -148,6 +148,8 @@ impl Groups {
     /// All groups in the order of their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (GroupKey, &Group)> {
         // A key came from a `u32`.
-        self.slab.iter().map(|(key, group)| (GroupKey::try_from(key).unwrap_or(GroupKey::MAX), group))
+        self.slab
+            .iter()
+            .map(|(key, group)| (GroupKey::try_from(key).unwrap_or(GroupKey::MAX), group))
     }
 }

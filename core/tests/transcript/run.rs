@@ -113,7 +113,11 @@ impl World {
         let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
         match verb {
             "open" => self.open_command(rest)?,
-            "time" => self.time(rest)?,
+            "time" => {
+                self.clock(rest)?;
+                self.input(Input::Deadline);
+            }
+            "clock" => self.clock(rest)?,
             "durable" => {
                 let through = self.position(rest)?;
                 self.make_durable(through)?;
@@ -204,7 +208,7 @@ impl World {
         Ok(())
     }
 
-    fn time(&mut self, rest: &str) -> Result<(), String> {
+    fn clock(&mut self, rest: &str) -> Result<(), String> {
         let then = match rest.strip_prefix('+') {
             Some(by) => self.now.plus_ms(number(by)?),
             None => START.plus_ms(number(rest)?),
@@ -213,7 +217,6 @@ impl World {
             return Err("time does not go back".into());
         }
         self.now = then;
-        self.input(Input::Deadline);
         Ok(())
     }
 

@@ -152,11 +152,10 @@ fn ack<Id: Number>(name: &str, packet: &Ack<Id>, shown: Shown) -> String {
 fn suback(packet: &SubAck, shown: Shown) -> String {
     let mut line = format!("SUBACK {}", packet.packet_id.0);
     for reason in &packet.reasons {
-        match reason {
-            ReasonCode::Success => line.push_str(" GrantedQos0"),
-            other => {
-                let _ = write!(line, " {other:?}");
-            }
+        if *reason == ReasonCode::Success {
+            line.push_str(" GrantedQos0");
+        } else {
+            let _ = write!(line, " {reason:?}");
         }
     }
     details(&mut line, packet.details.as_deref(), shown);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::input::Input;
 use crate::limits::Config;
 use crate::outbox::Outbox;
-use crate::record::Record;
+use crate::record::{LogPosition, Record};
 use crate::rng::Seed;
 use crate::time::Time;
 
@@ -70,7 +70,8 @@ impl Broker {
     }
 
     /// A broker in the state that `records` describe, at the moment `now`. Every connection of
-    /// before counts as closed at `now`.
+    /// before counts as closed at `now`. `through` is the position of the last record in the
+    /// journal; new ones follow it.
     ///
     /// # Errors
     /// [`RecoverError`] if the records are not a prefix of what a broker emitted or a snapshot.
@@ -78,9 +79,10 @@ impl Broker {
         config: Config,
         seed: Seed,
         now: Time,
+        through: LogPosition,
         records: impl IntoIterator<Item = Record>,
     ) -> Result<Self, RecoverError> {
-        let _ = records.into_iter().count();
+        let _ = (through, records.into_iter().count());
         Ok(Broker::new(config, seed, now))
     }
 

@@ -10,7 +10,7 @@ use crate::permission::Permissions;
 use crate::record::LogPosition;
 use crate::routing::topic::Topic;
 use crate::wire::property::MessageProperties;
-use crate::wire::types::{QoS, Text};
+use crate::wire::types::{QoS, Text, Version};
 use crate::wire::DecodeError;
 use crate::wire::packet::ClientPacket;
 use crate::wire::reason::ReasonCode;
@@ -58,10 +58,12 @@ pub enum Input {
         connection: ConnectionId,
         /// The rule that is broken.
         error: DecodeError,
+        /// The version in which a client that has not been accepted can be answered, if any.
+        version: Option<Version>,
     },
     /// The outgoing buffer has this much room, now.
     ///
-    /// Absolute, not a difference, so nothing can leak: each `Send` takes its size off until the
+    /// Absolute, not a difference, so nothing can leak: each PUBLISH takes its size off until the
     /// next `Writable`. Only PUBLISH waits for room; a single one may exceed what is left.
     Writable {
         /// The connection.

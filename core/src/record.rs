@@ -141,8 +141,8 @@ pub enum Record {
         topic: Topic,
         /// The message.
         message: MessageId,
-        /// The queue entry; `None` if the message was passed over.
-        entry: Option<Enqueued>,
+        /// The queue entry.
+        entry: Enqueued,
     },
     /// A replay reached its end.
     ReplayEnded {

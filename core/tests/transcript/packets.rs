@@ -87,13 +87,19 @@ pub(crate) fn outcome(verb: &str, args: &mut Args) -> Result<AuthOutcome, String
     Ok(outcome)
 }
 
+/// The version that `v=` names.
+pub(crate) fn version(args: &mut Args) -> Result<Option<Version>, String> {
+    match args.text("v")?.as_deref() {
+        None => Ok(None),
+        Some("5") => Ok(Some(Version::V5)),
+        Some("4" | "3.1.1") => Ok(Some(Version::V311)),
+        Some("3" | "3.1") => Ok(Some(Version::V31)),
+        Some(other) => Err(format!("no version {other}")),
+    }
+}
+
 fn connect(args: &mut Args, name: &str) -> Result<Connect, String> {
-    let version = match args.text("v")?.as_deref() {
-        None | Some("5") => Version::V5,
-        Some("4" | "3.1.1") => Version::V311,
-        Some("3" | "3.1") => Version::V31,
-        Some(other) => return Err(format!("no version {other}")),
-    };
+    let version = version(args)?.unwrap_or(Version::V5);
     let clean_start = args.flag("clean");
     let default_expiry_s = if version == Version::V5 || clean_start { 0 } else { u32::MAX };
     Ok(Connect {

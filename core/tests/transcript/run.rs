@@ -186,11 +186,15 @@ impl World {
             }
             "writable" => {
                 let room_bytes = number(&args.word("the room")?)?;
+                args.finish()?;
                 self.input(Input::Writable { connection, room_bytes });
             }
             "malformed" => {
-                let name = args.optional_word().unwrap_or_else(|| "Malformed".into());
-                self.input(Input::Malformed { connection, error: decode_error(&name)? });
+                let version = packets::version(&mut args)?;
+                let error = args.optional_word().unwrap_or_else(|| "Malformed".into());
+                args.finish()?;
+                let error = decode_error(&error)?;
+                self.input(Input::Malformed { connection, error, version });
             }
             verb => {
                 let packet = packets::client_packet(verb, rest, name)?;
@@ -248,7 +252,8 @@ impl World {
             connection.open = false;
         }
         let records = self.journal.iter().cloned();
-        match Broker::recover(self.config.clone(), Seed(1), self.now, records) {
+        let through = LogPosition(keep);
+        match Broker::recover(self.config.clone(), Seed(1), self.now, through, records) {
             Ok(broker) => self.broker = Some(broker),
             Err(error) => return Err(format!("recovery failed: {error}")),
         }
@@ -269,9 +274,10 @@ impl World {
     /// Recovery from the snapshot and from the journal must come to the same.
     fn snapshot_check(&mut self) {
         let (config, now) = (self.config.clone(), self.now);
+        let through = LogPosition(self.journal_end());
         let snapshot = self.broker().snapshot();
         let again = |records: Vec<Record>| {
-            let recovered = Broker::recover(config.clone(), Seed(1), now, records);
+            let recovered = Broker::recover(config.clone(), Seed(1), now, through, records);
             recovered.map(|broker| broker.snapshot().iter().map(show::record).collect::<Vec<_>>())
         };
         let from_snapshot = again(snapshot);

@@ -77,7 +77,9 @@ impl Args {
         match word.split_once('=') {
             Some((name, value))
                 if !name.is_empty()
-                    && name.bytes().all(|b| b == b'_' || b.is_ascii_lowercase()) =>
+                    && name
+                        .bytes()
+                        .all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit()) =>
             {
                 self.named.push((name.to_owned(), unquote(value)?));
             }

@@ -228,9 +228,7 @@ pub(crate) fn record(record: &Record) -> String {
             published(message, origin, retained, entries)
         }
         Record::Replayed { session, filter, topic, message, entry } => {
-            let to =
-                entry.as_ref().map_or_else(String::new, |entry| format!(" -> {}", enqueued(entry)));
-            format!("Replayed {session} {filter} {topic} {message}{to}")
+            format!("Replayed {session} {filter} {topic} {message} -> {}", enqueued(entry))
         }
         Record::ReplayEnded { session, filter } => format!("ReplayEnded {session} {filter}"),
         Record::Bound { session, seq, packet_id } => {

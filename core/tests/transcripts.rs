@@ -60,6 +60,20 @@ fn transcripts_are_many_and_say_what_they_show() {
     assert!(delayed >= 20, "only {delayed} transcripts delay Durable");
 }
 
+#[test]
+fn every_prefix_of_every_journal_recovers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let mut failures = String::new();
+    for (path, transcript) in files_in(&folder) {
+        // A transcript that cannot be played is the other test's business.
+        let checked = run::play(&transcript).map_or(Ok(()), |played| played.check_every_prefix());
+        if let Err(failure) = checked {
+            let _ = writeln!(failures, "{}: {failure}", path.display());
+        }
+    }
+    assert!(failures.is_empty(), "\n{failures}");
+}
+
 struct Failure {
     text: String,
     /// What should stand in the file, if it could be played at all.
@@ -70,7 +84,8 @@ struct Failure {
 fn check(transcript: &str) -> Result<(), Failure> {
     match run::play(transcript) {
         Err(text) => Err(Failure { text: format!("{text}\n"), actual: None }),
-        Ok(actual) => {
+        Ok(played) => {
+            let actual = played.text;
             let (expected, came) = (by_connection(transcript), by_connection(&actual));
             if expected == came {
                 return Ok(());

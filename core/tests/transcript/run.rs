@@ -17,8 +17,17 @@ const START: Time = Time::from_ms(1_700_000_000_000);
 /// More rounds than this after one command, and the broker never comes to rest.
 const ROUNDS: usize = 10_000;
 
-/// Plays `transcript` and returns it with the outputs that came, or the line that makes no sense.
-pub(crate) fn play(transcript: &str) -> Result<String, String> {
+/// What came of a transcript.
+pub(crate) struct Played {
+    /// The transcript with the outputs that came.
+    pub(crate) text: String,
+    config: Config,
+    now: Time,
+    journal: Vec<Record>,
+}
+
+/// Plays `transcript`, or says which line makes no sense.
+pub(crate) fn play(transcript: &str) -> Result<Played, String> {
     let mut world = World::new();
     let mut actual = String::new();
     for (index, line) in transcript.lines().enumerate() {
@@ -41,7 +50,34 @@ pub(crate) fn play(transcript: &str) -> Result<String, String> {
         }
         actual.push('\n');
     }
-    Ok(actual)
+    let World { config, now, journal, .. } = world;
+    Ok(Played { text: actual, config, now, journal })
+}
+
+impl Played {
+    /// Recovers from every prefix of the journal, and from the snapshot of what was recovered.
+    pub(crate) fn check_every_prefix(&self) -> Result<(), String> {
+        for length in 0..=self.journal.len() {
+            let through = LogPosition(length as u64);
+            let recover = |records: Vec<Record>| {
+                Broker::recover(self.config.clone(), Seed(1), self.now, through, records)
+                    .map_err(|error| format!("the first {length} records: {error}"))
+            };
+            let snapshot = recover(self.journal[..length].to_vec())?.snapshot();
+            let again = recover(snapshot.clone())?.snapshot();
+            if again != snapshot {
+                let lines = |records: &[Record]| {
+                    records.iter().map(show::record).collect::<Vec<_>>().join("\n    ")
+                };
+                return Err(format!(
+                    "the first {length} records come to\n    {}\n  and that to\n    {}",
+                    lines(&snapshot),
+                    lines(&again)
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Connection {

@@ -380,7 +380,7 @@ impl World {
             }
             Action::Notice(notice) => {
                 if self.shown.notices {
-                    let line = show::notice(&notice, |connection| self.name_of(connection));
+                    let line = show::notice(&notice, |id| self.any_name_of(id));
                     self.said.push(format!("! {line}"));
                 }
             }
@@ -420,6 +420,12 @@ impl World {
             Some((name, _)) => format!("?? closed {name}"),
             None => format!("?? unknown {id}"),
         }
+    }
+
+    /// The name of a connection, open or not.
+    fn any_name_of(&self, id: ConnectionId) -> String {
+        let found = self.connections.iter().find(|(_, connection)| connection.id == id);
+        found.map_or_else(|| format!("?? unknown {id}"), |(name, _)| name.clone())
     }
 
     fn forget(&mut self, id: ConnectionId) {

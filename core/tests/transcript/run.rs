@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use signalhouse_core::input::{Command, Gone};
-use signalhouse_core::wire::DecodeError;
 use signalhouse_core::{
     Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Record, Seed, Time,
 };
 
+use crate::edge::{Arrived, Edge, decode_error};
 use crate::parse::{Args, Line, number, text};
 use crate::show::Shown;
 use crate::{packets, settings, show};
@@ -83,6 +83,7 @@ impl Played {
 struct Connection {
     id: ConnectionId,
     open: bool,
+    edge: Edge,
 }
 
 struct World {
@@ -195,11 +196,13 @@ impl World {
             .or_insert(Connection {
                 id: ConnectionId { index: count, generation: 0 },
                 open: false,
+                edge: Edge::new(&self.config),
             });
         if connection.open {
             return Err(format!("{name} is open already"));
         }
         connection.open = true;
+        connection.edge = Edge::new(&self.config);
         let connection = connection.id;
         self.input(Input::Opened { connection, peer: text("test")?, room_bytes });
         Ok(())
@@ -227,14 +230,20 @@ impl World {
             }
             "malformed" => {
                 let version = packets::version(&mut args)?;
-                let error = args.optional_word().unwrap_or_else(|| "Malformed".into());
+                let error = args.optional_word().unwrap_or_else(|| "Truncated".into());
                 args.finish()?;
                 let error = decode_error(&error)?;
+                self.connection(name)?.edge.refuse_in(version);
                 self.input(Input::Malformed { connection, error, version });
             }
             verb => {
                 let packet = packets::client_packet(verb, rest, name)?;
-                self.input(Input::Packet { connection, packet });
+                match self.connection(name)?.edge.arrive(&packet)? {
+                    Arrived::Packet(packet) => self.input(Input::Packet { connection, packet }),
+                    Arrived::Fault(error, version) => {
+                        self.input(Input::Malformed { connection, error, version });
+                    }
+                }
             }
         }
         Ok(())
@@ -357,7 +366,14 @@ impl World {
         match action {
             Action::Send { connection, packet } => {
                 let name = self.name_of(connection);
-                self.said.push(format!("{name} < {}", show::packet(&packet, self.shown)));
+                let edge = self.connections.get_mut(&name).map(|connection| &mut connection.edge);
+                let line = match edge.map(|edge| edge.depart(&packet)) {
+                    Some(Ok(read)) => show::packet(&read, self.shown),
+                    // No byte goes out, and the broker need not care that it does not.
+                    Some(Err(why)) => format!("{why}: {}", show::packet(&packet, self.shown)),
+                    None => show::packet(&packet, self.shown),
+                };
+                self.said.push(format!("{name} < {line}"));
             }
             Action::Close { connection } => {
                 let name = self.name_of(connection);
@@ -405,6 +421,11 @@ impl World {
         }
     }
 
+    fn connection(&mut self, name: &str) -> Result<&mut Connection, String> {
+        let found = self.connections.get_mut(name);
+        found.ok_or_else(|| format!("{name} is not a connection"))
+    }
+
     fn id_of(&self, name: &str) -> Result<ConnectionId, String> {
         match self.connections.get(name) {
             Some(connection) if connection.open => Ok(connection.id),
@@ -432,12 +453,5 @@ impl World {
         for connection in self.connections.values_mut().filter(|connection| connection.id == id) {
             connection.open = false;
         }
-    }
-}
-
-fn decode_error(name: &str) -> Result<DecodeError, String> {
-    match name {
-        "Malformed" => Ok(DecodeError::Malformed),
-        _ => Err(format!("no decode error {name}")),
     }
 }

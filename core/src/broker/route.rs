@@ -261,8 +261,8 @@ impl Broker {
         if !session.queue.has_space(bytes, max_messages, max_bytes) {
             return Err((session.client_id.clone(), DropCause::QueueFull));
         }
-        let is_worth_recording = target.qos > QoS::AtMostOnce || session.connection.is_none();
-        if session.is_durable() && source.is_recorded && is_worth_recording {
+        // QoS 0 writes no record, even where it waits for a client that is away.
+        if session.is_durable() && source.is_recorded && target.qos > QoS::AtMostOnce {
             target.journaled = Journaled::Here;
         }
         Ok(target)

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use signalhouse_core::input::Gone;
 use signalhouse_core::wire::types::Text;
-use signalhouse_core::{Broker, Config, ConnectionId, Input, Outbox, Seed, Time};
+use signalhouse_core::{Broker, Config, ConnectionId, Input, LogPosition, Outbox, Seed, Time};
 
 /// Drives a broker through every entry point; returns how much came out of it.
 #[unsafe(no_mangle)]
@@ -24,11 +24,16 @@ pub extern "C" fn signalhouse_purity(seed: u64, start_ms: u64, index: u32) -> us
     let mut out = Outbox::new();
     broker.handle(now, Input::Opened { connection, peer, room_bytes: 65_536 }, &mut out);
     broker.handle(now, Input::Closed { connection, cause: Gone::PeerClosed }, &mut out);
-    broker.handle(broker.next_deadline().map_or(now, |deadline| deadline.at), Input::Deadline, &mut out);
+    broker.handle(
+        broker.next_deadline().map_or(now, |deadline| deadline.at),
+        Input::Deadline,
+        &mut out,
+    );
     while broker.has_more_work() {
         broker.resume(now, 100, &mut out);
     }
-    let recovered = Broker::recover(Config::default(), Seed(seed), now, broker.snapshot());
+    let through = LogPosition::START;
+    let recovered = Broker::recover(Config::default(), Seed(seed), now, through, broker.snapshot());
     out.drain().count() + usize::from(recovered.is_ok())
 }
 

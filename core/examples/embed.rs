@@ -97,7 +97,8 @@ impl Driver {
     }
 }
 
-/// A CONNECT of MQTT 5 that asks for nothing special.
+/// A CONNECT of MQTT 5 whose session outlives its connection, so that the journal has something to
+/// remember.
 fn connect(client_id: &str) -> Result<ClientPacket, Box<dyn std::error::Error>> {
     Ok(ClientPacket::Connect(Box::new(Connect {
         version: Version::V5,
@@ -107,7 +108,7 @@ fn connect(client_id: &str) -> Result<ClientPacket, Box<dyn std::error::Error>> 
         will: None,
         user_name: None,
         password: None,
-        session_expiry_interval_s: 0,
+        session_expiry_interval_s: 300,
         receive_maximum: u16::MAX,
         maximum_packet_size_bytes: None,
         topic_alias_maximum: 0,

@@ -4,37 +4,55 @@
 //! core or a dependency of it wanted from outside would be an undefined symbol, which `run` refuses.
 #![no_std]
 
-extern crate alloc;
-
-use alloc::string::ToString;
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use signalhouse_core::input::Gone;
+use bytes::BytesMut;
+use signalhouse_core::wire::packet::ClientPacket;
 use signalhouse_core::wire::types::Text;
-use signalhouse_core::{Broker, Config, ConnectionId, Input, LogPosition, Outbox, Seed, Time};
+use signalhouse_core::wire::{Reader, ReaderLimits, Writer};
+use signalhouse_core::{
+    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Seed, Time,
+};
 
-/// Drives a broker through every entry point; returns how much came out of it.
+/// Drives a broker through every entry point with the first 4 KiB at `bytes` as what a client sent;
+/// returns how many bytes it answers.
+///
+/// # Safety
+/// At least 4 KiB can be read at `bytes`.
 #[unsafe(no_mangle)]
-pub extern "C" fn signalhouse_purity(seed: u64, start_ms: u64, index: u32) -> usize {
+pub unsafe extern "C" fn signalhouse_purity(seed: u64, start_ms: u64, bytes: *const u8) -> usize {
+    // SAFETY: the caller's promise.
+    let mut incoming = BytesMut::from(unsafe { core::slice::from_raw_parts(bytes, 4096) });
+    let mut outgoing = BytesMut::new();
     let now = Time::from_ms(start_ms);
-    let connection = ConnectionId { index, generation: 0 };
-    let peer = Text::try_from(index.to_string()).unwrap_or_default();
+    let connection = ConnectionId { index: 0, generation: 0 };
     let mut broker = Broker::new(Config::default(), Seed(seed), now);
     let mut out = Outbox::new();
-    broker.handle(now, Input::Opened { connection, peer, room_bytes: 65_536 }, &mut out);
-    broker.handle(now, Input::Closed { connection, cause: Gone::PeerClosed }, &mut out);
-    broker.handle(
-        broker.next_deadline().map_or(now, |deadline| deadline.at),
-        Input::Deadline,
-        &mut out,
-    );
-    while broker.has_more_work() {
-        broker.resume(now, 100, &mut out);
+    let (mut reader, mut writer) = (Reader::new(ReaderLimits::default()), Writer::new());
+
+    let opened = Input::Opened { connection, peer: Text::default(), room_bytes: 65_536 };
+    broker.handle(now, opened, &mut out);
+    while let Ok(Some(packet)) = reader.read(&mut incoming) {
+        if let ClientPacket::Connect(connect) = &packet {
+            writer.negotiate(connect, 8);
+        }
+        broker.handle(now, Input::Packet { connection, packet }, &mut out);
     }
-    let through = LogPosition::START;
-    let recovered = Broker::recover(Config::default(), Seed(seed), now, through, broker.snapshot());
-    out.drain().count() + usize::from(recovered.is_ok())
+    let later = broker.next_deadline().map_or(now, |deadline| deadline.at);
+    broker.handle(later, Input::Deadline, &mut out);
+    while broker.has_more_work() {
+        broker.resume(later, 100, &mut out);
+    }
+
+    let records = broker.snapshot();
+    let _ = Broker::recover(Config::default(), Seed(seed), later, LogPosition::START, records);
+    for action in out.drain() {
+        if let Action::Send { packet, .. } = action {
+            writer.write(&packet, &mut outgoing);
+        }
+    }
+    outgoing.len()
 }
 
 /// Something that only an operating system has.

@@ -49,7 +49,7 @@ pub unsafe extern "C" fn signalhouse_purity(seed: u64, start_ms: u64, bytes: *co
     let _ = Broker::recover(Config::default(), Seed(seed), later, LogPosition::START, records);
     for action in out.drain() {
         if let Action::Send { packet, .. } = action {
-            writer.write(&packet, &mut outgoing);
+            let _ = writer.write(&packet, &mut outgoing);
         }
     }
     outgoing.len()

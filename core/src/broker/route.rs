@@ -126,7 +126,7 @@ impl Broker {
         let limits = &self.config.limits;
         let old_bytes = self.retained.get(topic).map(|entry| entry.message.content_bytes());
         let messages = self.retained.len() + usize::from(old_bytes.is_none());
-        let bytes = self.retained.content_bytes() as u64 + bytes as u64;
+        let bytes = self.retained.content_bytes() + bytes as u64;
         messages <= limits.retained_messages as usize
             && bytes.saturating_sub(old_bytes.unwrap_or(0) as u64) <= limits.retained_bytes
     }

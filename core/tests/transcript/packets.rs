@@ -1,7 +1,10 @@
 //! Builds what clients and operators send from the words of a command.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use signalhouse_core::input::{AuthOutcome, Command, PublishCommand};
+use signalhouse_core::permission::{Action, Actions, Effect, Pattern, Permissions, Rule, Who};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{
     Ack, Auth, ClientPacket, Connect, Disconnect, Publish, ReasonDetails, RetainHandling,
@@ -44,8 +47,15 @@ pub(crate) fn client_packet(verb: &str, rest: &str, name: &str) -> Result<Client
 
 /// The order that `> command verb rest` gives.
 pub(crate) fn command(rest: &str) -> Result<Command, String> {
-    let mut args = Args::parse(rest)?;
+    let mut groups = Args::parse_groups(rest)?;
+    let mut args = groups.remove(0);
     let verb = args.word("the command")?;
+    if verb == "permissions" {
+        return permissions(args, groups);
+    }
+    if !groups.is_empty() {
+        return Err("a comma stands where no list is".into());
+    }
     let command = match verb.as_str() {
         "publish" => {
             let properties = properties(&mut args)?;
@@ -72,6 +82,51 @@ pub(crate) fn command(rest: &str) -> Result<Command, String> {
     };
     args.finish()?;
     Ok(command)
+}
+
+/// `permissions default=deny , allow publish t/# user=me , …`.
+fn permissions(mut args: Args, groups: Vec<Args>) -> Result<Command, String> {
+    let default = match args.text("default")?.as_deref() {
+        None | Some("allow") => Effect::Allow,
+        Some("deny") => Effect::Deny,
+        Some(other) => return Err(format!("no default {other}")),
+    };
+    args.finish()?;
+    let rules = groups.into_iter().map(rule).collect::<Result<Vec<_>, _>>()?;
+    let permissions = Permissions::new(default, rules).map_err(|error| error.to_string())?;
+    Ok(Command::SetPermissions(Arc::new(permissions)))
+}
+
+fn rule(mut args: Args) -> Result<Rule, String> {
+    let effect = match args.word("allow or deny")?.as_str() {
+        "allow" => Effect::Allow,
+        "deny" => Effect::Deny,
+        other => return Err(format!("`{other}` is neither allow nor deny")),
+    };
+    let mut actions = Actions::NONE;
+    for action in args.word("the actions")?.split('+') {
+        actions = actions
+            | match action {
+                "publish" => Action::Publish.into(),
+                "subscribe" => Action::Subscribe.into(),
+                "receive" => Action::Receive.into(),
+                "read" => Actions::READ,
+                "all" => Actions::ALL,
+                other => return Err(format!("no action {other}")),
+            };
+    }
+    let who = match (args.text("user")?, args.text("client")?) {
+        (None, None) if args.flag("anonymous") => Who::Anonymous,
+        (None, None) if args.flag("named") => Who::Named,
+        (None, None) => Who::Any,
+        (Some(user), None) => Who::User(user),
+        (None, Some(client)) => Who::Client(client),
+        (Some(_), Some(_)) => return Err("a rule is about a user or a client".into()),
+    };
+    let pattern = args.word("the pattern")?;
+    let pattern = Pattern::new(&pattern).map_err(|error| format!("{pattern}: {error}"))?;
+    args.finish()?;
+    Ok(Rule { effect, who, actions, pattern })
 }
 
 /// What `accept`, `continue` and `refuse` answer.

@@ -1,6 +1,7 @@
 //! Plays a transcript against a broker: connections by name, a journal, a clock.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use signalhouse_core::input::{Command, Gone};
 use signalhouse_core::{
@@ -26,21 +27,28 @@ pub(crate) struct Played {
     journal: Vec<Record>,
 }
 
-/// Plays `transcript`, or says which line makes no sense.
+/// Plays `transcript`, or says which line makes no sense or makes the broker panic.
 pub(crate) fn play(transcript: &str) -> Result<Played, String> {
+    let mut line = String::new();
+    // Nothing of a broker that panicked is looked at again.
+    let played = catch_unwind(AssertUnwindSafe(|| play_lines(transcript, &mut line)));
+    played.unwrap_or_else(|_| Err(format!("{line}: the broker panics")))
+}
+
+fn play_lines(transcript: &str, playing: &mut String) -> Result<Played, String> {
     let mut world = World::new();
     let mut actual = String::new();
     for (index, line) in transcript.lines().enumerate() {
+        *playing = format!("line {}: {line}", index + 1);
         match Line::of(line) {
             Line::Output => continue,
             Line::Remark => actual.push_str(line),
             Line::Directive(directive) => {
-                world.obey(directive).map_err(|e| format!("line {}: {line}: {e}", index + 1))?;
+                world.obey(directive).map_err(|e| format!("{playing}: {e}"))?;
                 actual.push_str(line);
             }
             Line::Command(command) => {
-                let said = world.run(command);
-                let said = said.map_err(|e| format!("line {}: {line}: {e}", index + 1))?;
+                let said = world.run(command).map_err(|e| format!("{playing}: {e}"))?;
                 actual.push_str(line);
                 for output in said {
                     actual.push('\n');

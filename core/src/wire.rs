@@ -1,25 +1,28 @@
 //! The formats of MQTT 5.0, 3.1.1 and 3.1: packets as values, and their bytes.
 //!
 //! Nothing here knows of sessions, subscriptions or time. A connection has one [`Reader`] and one
-//! [`Writer`], which settle framing and topic aliases at the edge.
+//! [`Writer`], which settle framing and topic aliases at the edge. [`ClientReader`] and
+//! [`encode_client`] are the other end of the same connection, for tools and tests.
 
+pub mod error;
+pub mod frame;
 pub mod packet;
 pub mod property;
+pub mod property_id;
 pub mod reason;
 pub mod types;
 
-/// Why bytes are not a packet that the peer may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// Placeholder until the decoder is in.
-    #[error("malformed packet")]
-    Malformed,
-}
+mod alias;
+mod client_reader;
+mod codes;
+mod decode;
+mod encode;
+mod framing;
+mod reader;
+mod writer;
 
-impl DecodeError {
-    /// The reason code it stands for.
-    #[must_use]
-    pub const fn reason(&self) -> reason::ReasonCode {
-        reason::ReasonCode::MalformedPacket
-    }
-}
+pub use client_reader::ClientReader;
+pub use encode::{Written, encode_client, encode_server, outbound_publish_len};
+pub use error::DecodeError;
+pub use reader::{Reader, ReaderLimits};
+pub use writer::Writer;

@@ -61,7 +61,11 @@ impl MessageProperties {
         self.content_type.as_ref().map_or(0, Text::len)
             + self.response_topic.as_ref().map_or(0, |topic| topic.as_text().len())
             + self.correlation_data.as_ref().map_or(0, Bytes::len)
-            + self.user_properties.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            + self
+                .user_properties
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
     }
 }
 

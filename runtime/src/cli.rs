@@ -1,11 +1,17 @@
 //! The command line.
 
 mod check;
+mod connection;
 mod exit;
+mod format;
+mod properties;
+mod publish;
+mod subscribe;
+mod tool;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::exit::Exit;
 use crate::logging::Logging;
@@ -41,6 +47,10 @@ enum Command {
     Serve(ServeArgs),
     /// Check the settings, and show what is open to whom and every key in force.
     Check(ServeArgs),
+    /// Publish messages to any broker.
+    Pub(Box<publish::PublishArgs>),
+    /// Subscribe at any broker, and print what comes.
+    Sub(Box<subscribe::SubscribeArgs>),
 }
 
 #[derive(Args, Debug)]
@@ -73,8 +83,12 @@ impl ServeArgs {
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn main() -> Exit {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version come this way too, and are no failure.
             drop(error.print());
@@ -88,7 +102,16 @@ pub fn main() -> Exit {
             let (sources, overrides) = args.split();
             check::run(&sources, &overrides)
         }
+        Some(Command::Pub(args)) => publish::run(&args, &property_groups(&matches)),
+        Some(Command::Sub(args)) => subscribe::run(&args, &property_groups(&matches)),
     }
+}
+
+/// The values of each `-D`, kept apart.
+fn property_groups(matches: &ArgMatches) -> Vec<Vec<String>> {
+    let tool = matches.subcommand().map(|(_, tool)| tool);
+    let groups = tool.and_then(|tool| tool.get_occurrences::<String>("property"));
+    groups.into_iter().flatten().map(|group| group.cloned().collect()).collect()
 }
 
 fn run_broker(args: ServeArgs) -> Exit {

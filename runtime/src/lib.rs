@@ -5,6 +5,7 @@
 //! [`mod@serve`] makes a process of it.
 
 pub mod cli;
+pub mod client;
 pub mod logging;
 pub mod seams;
 pub mod serve;

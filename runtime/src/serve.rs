@@ -36,19 +36,22 @@ pub enum ServeError {
 }
 
 fn listen_fault(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "the port is in use; stop who uses it, or choose another with --listen".to_owned()
-        }
-        io::ErrorKind::PermissionDenied => {
-            "not permitted; ports below 1024 need a privilege, choose another with --listen"
-                .to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine does not have the address; choose another with --listen".to_owned()
-        }
-        _ => error.to_string(),
-    }
+    let known = [
+        (
+            io::ErrorKind::AddrInUse,
+            "the port is in use; stop who uses it, or choose another with --listen",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "not permitted; ports below 1024 need a privilege, choose another with --listen",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "this machine does not have the address; choose another with --listen",
+        ),
+    ];
+    let known = known.into_iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(|| error.to_string(), |(_, fault)| fault.to_owned())
 }
 
 /// Serves until SIGTERM or SIGINT.

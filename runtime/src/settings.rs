@@ -7,6 +7,8 @@ mod load;
 mod problem;
 mod section;
 mod sections;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,6 +1,7 @@
 //! The end of connections and of sessions.
 
 use alloc::boxed::Box;
+use alloc::string::ToString;
 
 use super::Broker;
 use crate::input::ConnectionId;
@@ -63,7 +64,8 @@ impl Broker {
                     && let Some(reason) = refusal_reason(&cause)
                 {
                     // [MQTT-3.2.2-6]
-                    let connack = ConnAck { reason, ..ConnAck::default() };
+                    let reason_string = reason_string(&cause);
+                    let connack = ConnAck { reason, reason_string, ..ConnAck::default() };
                     self.send(connection, ServerPacket::ConnAck(Box::new(connack)), out);
                 }
             }
@@ -71,7 +73,8 @@ impl Broker {
                 let version = self.sessions.get(key).map(|session| session.version);
                 if version == Some(Version::V5) {
                     let reason = disconnect_reason(&cause);
-                    let disconnect = Disconnect { reason, ..Disconnect::default() };
+                    let reason_string = reason_string(&cause);
+                    let disconnect = Disconnect { reason, reason_string, ..Disconnect::default() };
                     self.send(connection, ServerPacket::Disconnect(Box::new(disconnect)), out);
                 }
             }
@@ -253,6 +256,24 @@ impl Broker {
 /// The notice that `entry` does not reach `receiver`.
 pub(super) fn dropped(receiver: Text, entry: &Entry, cause: DropCause) -> Notice {
     Notice::Dropped { receiver, topic: entry.message.topic.compact(), cause }
+}
+
+/// The cause in words, where the code alone leaves the client guessing. The writer leaves it out
+/// where the client does not want it or it does not fit.
+fn reason_string(cause: &Cause) -> Option<Text> {
+    match cause {
+        Cause::ClientDisconnected(_)
+        | Cause::PeerClosed
+        | Cause::NetworkFailed
+        | Cause::KeepAliveTimeout
+        | Cause::ConnectTimeout
+        | Cause::TakenOver
+        | Cause::Ordered(_) => None,
+        Cause::Malformed { detail, .. } => Text::try_from(detail.to_string()).ok(),
+        Cause::Protocol { detail, .. }
+        | Cause::NotAllowed { detail, .. }
+        | Cause::Limit { detail, .. } => Text::try_from(*detail).ok(),
+    }
 }
 
 /// What a client that was accepted is told `[MQTT-3.14.2-1]`.

@@ -1,6 +1,7 @@
 //! From records to a broker. One code path for the journal and for a snapshot.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 
 use super::Broker;
@@ -14,7 +15,7 @@ use crate::record::{
 use crate::rng::Seed;
 use crate::routing::topic::TopicFilter;
 use crate::session::flight::Stage;
-use crate::session::queue::{Entry, Journaled};
+use crate::session::queue::{Entry as QueueEntry, Journaled};
 use crate::session::{ArmedWill, GroupKey, Replay, Session, SessionKey, Subscription};
 use crate::time::Time;
 use crate::wire::types::OutboundPacketId;
@@ -73,17 +74,7 @@ impl Broker {
     fn apply(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
         match record {
             record @ Record::Connected { .. } => self.apply_connected(record, index),
-            Record::Disconnected { session, session_expiry_interval_s, keeps_will, at } => {
-                index.connected.insert(session, false);
-                index.latest = index.latest.max(at);
-                let session = self.known_session(session, index)?;
-                session.expiry_interval_s = session_expiry_interval_s;
-                session.left_at = at;
-                if !keeps_will {
-                    session.will = None;
-                }
-                Ok(())
-            }
+            record @ Record::Disconnected { .. } => self.apply_disconnected(record, index),
             Record::SessionEnded { session } => self.apply_session_ended(session, index),
             Record::WillDropped { session } => {
                 self.known_session(session, index)?.will = None;
@@ -96,25 +87,10 @@ impl Broker {
             Record::Published { message, origin, retained, entries } => {
                 self.apply_published(&message, &origin, retained, entries, index)
             }
-            Record::Replayed { session, filter, topic, message, entry } => {
-                let stored = self.retained.get(&topic).ok_or(Unknown("a retained message"))?;
-                if stored.message.id != message {
-                    return Err(Unknown("a retained message"));
-                }
-                let message = stored.message.clone();
-                self.apply_entry(&message, entry, true, index)?;
-                let session = self.known_session(session, index)?;
-                if let Some(replay) =
-                    session.replays.iter_mut().find(|replay| replay.filter == filter)
-                {
-                    replay.after_topic = Some(topic);
-                }
-                Ok(())
-            }
+            record @ Record::Replayed { .. } => self.apply_replayed(record, index),
             Record::ReplayEnded { session, filter } => {
-                self.known_session(session, index)?
-                    .replays
-                    .retain(|replay| replay.filter != filter);
+                let session = self.known_session(session, index)?;
+                session.replays.retain(|replay| replay.filter != filter);
                 Ok(())
             }
             Record::Bound { session, seq, packet_id } => {
@@ -174,19 +150,35 @@ impl Broker {
         index.latest = index.latest.max(at);
         index.connected.insert(id, true);
         self.next_session = self.next_session.max(id.0 + 1);
-        if !index.sessions.contains_key(&id) {
+        if let Entry::Vacant(place) = index.sessions.entry(id) {
             if self.sessions.find(&client_id).is_some() {
                 return Err(Unknown("a client's second session"));
             }
             let mut session = Session::new(id, client_id, identity, version);
             session.recorded = true;
-            index.sessions.insert(id, self.sessions.insert(session));
+            place.insert(self.sessions.insert(session));
         }
         let session = self.known_session(id, index)?;
         session.version = version;
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
         session.will = will.map(|will| ArmedWill { will, due_at: Time::NEVER });
+        Ok(())
+    }
+
+    fn apply_disconnected(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        let Record::Disconnected { session, session_expiry_interval_s, keeps_will, at } = record
+        else {
+            return Ok(());
+        };
+        index.connected.insert(session, false);
+        index.latest = index.latest.max(at);
+        let session = self.known_session(session, index)?;
+        session.expiry_interval_s = session_expiry_interval_s;
+        session.left_at = at;
+        if !keeps_will {
+            session.will = None;
+        }
         Ok(())
     }
 
@@ -216,10 +208,10 @@ impl Broker {
         let mut subscription = Subscription { options, subscription_id, group: None };
         if let Some(id) = group {
             self.next_group = self.next_group.max(id.0 + 1);
-            if !index.groups.contains_key(&id) {
+            if let Entry::Vacant(place) = index.groups.entry(id) {
                 let group = self.groups.insert(id, filter.clone());
                 self.shares.insert(&filter, group, ());
-                index.groups.insert(id, group);
+                place.insert(group);
             }
         }
         subscription = self.store_subscription(key, &filter, subscription);
@@ -298,6 +290,21 @@ impl Broker {
         Ok(())
     }
 
+    fn apply_replayed(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        let Record::Replayed { session, filter, topic, message, entry } = record else {
+            return Ok(());
+        };
+        let stored = self.retained.get(&topic).filter(|stored| stored.message.id == message);
+        let message = stored.ok_or(Unknown("a retained message"))?.message.clone();
+        self.apply_entry(&message, entry, true, index)?;
+        let session = self.known_session(session, index)?;
+        let mut replays = session.replays.iter_mut();
+        if let Some(replay) = replays.find(|replay| replay.filter == filter) {
+            replay.after_topic = Some(topic);
+        }
+        Ok(())
+    }
+
     fn apply_entry(
         &mut self,
         message: &Arc<Message>,
@@ -307,7 +314,7 @@ impl Broker {
     ) -> Result<(), Unknown> {
         self.next_seq = self.next_seq.max(enqueued.seq.0 + 1);
         let group = enqueued.group.and_then(|id| index.groups.get(&id).map(|key| (*key, id)));
-        let entry = Entry {
+        let entry = QueueEntry {
             seq: enqueued.seq,
             message: message.clone(),
             qos: enqueued.qos,
@@ -374,7 +381,7 @@ impl Broker {
         receiver: Receiver,
         seq: QueueSeq,
         index: &Index,
-    ) -> Result<Entry, Unknown> {
+    ) -> Result<QueueEntry, Unknown> {
         let entry = match receiver {
             Receiver::Group(id) => index
                 .groups
@@ -461,7 +468,7 @@ impl crate::session::flight::Flight {
     }
 
     /// Takes a PUBLISH in flight back out.
-    fn take_publish(&mut self, seq: QueueSeq) -> Option<Entry> {
+    fn take_publish(&mut self, seq: QueueSeq) -> Option<QueueEntry> {
         let (id, _) = self.in_order().into_iter().find(|(id, _)| {
             self.get(*id).is_some_and(|exchange| match &exchange.stage {
                 Stage::Publish { entry, .. } => entry.seq == seq,

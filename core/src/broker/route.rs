@@ -126,7 +126,7 @@ impl Broker {
         let limits = &self.config.limits;
         let old_bytes = self.retained.get(topic).map(|entry| entry.message.content_bytes());
         let messages = self.retained.len() + usize::from(old_bytes.is_none());
-        let bytes = self.retained.content_bytes() as u64 + bytes as u64;
+        let bytes = self.retained.content_bytes() + bytes as u64;
         messages <= limits.retained_messages as usize
             && bytes.saturating_sub(old_bytes.unwrap_or(0) as u64) <= limits.retained_bytes
     }
@@ -261,8 +261,8 @@ impl Broker {
         if !session.queue.has_space(bytes, max_messages, max_bytes) {
             return Err((session.client_id.clone(), DropCause::QueueFull));
         }
-        let is_worth_recording = target.qos > QoS::AtMostOnce || session.connection.is_none();
-        if session.is_durable() && source.is_recorded && is_worth_recording {
+        // QoS 0 writes no record, even where it waits for a client that is away.
+        if session.is_durable() && source.is_recorded && target.qos > QoS::AtMostOnce {
             target.journaled = Journaled::Here;
         }
         Ok(target)

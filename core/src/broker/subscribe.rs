@@ -179,7 +179,7 @@ impl Broker {
                 RetainHandling::IfNew => is_new, // [MQTT-3.3.1-10]
                 RetainHandling::Never => false,  // [MQTT-3.3.1-11]
             }
-            && self.retained.len() > 0;
+            && !self.retained.is_empty();
         let subscription = self.store_subscription(
             key,
             &filter,

@@ -437,7 +437,7 @@ impl World {
 
 fn decode_error(name: &str) -> Result<DecodeError, String> {
     match name {
-        "Malformed" => Ok(DecodeError::Malformed),
+        "Malformed" => Ok(DecodeError::PacketTypeZero),
         _ => Err(format!("no decode error {name}")),
     }
 }

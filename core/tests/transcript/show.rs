@@ -220,7 +220,7 @@ pub(crate) fn record(record: &Record) -> String {
             let mut line = format!("Subscribed {session} {filter} qos={}", options.maximum_qos);
             field(&mut line, "sub_id", *subscription_id);
             field(&mut line, "group", *group);
-            flag(&mut line, "replay", *replay);
+            flag(&mut line, "replay", replay.is_some());
             line
         }
         Record::Unsubscribed { session, filter } => format!("Unsubscribed {session} {filter}"),

@@ -1,0 +1,5 @@
+//! The real binary, from outside.
+
+mod bad_input;
+mod process;
+mod support;

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use crate::permission::Permissions;
 use crate::record::LogPosition;
 use crate::routing::topic::Topic;
-use crate::wire::property::MessageProperties;
-use crate::wire::types::{QoS, Text, Version};
 use crate::wire::DecodeError;
 use crate::wire::packet::ClientPacket;
+use crate::wire::property::MessageProperties;
 use crate::wire::reason::ReasonCode;
+use crate::wire::types::{QoS, Text, Version};
 
 /// A network connection, named by the driver.
 ///
@@ -173,4 +173,3 @@ pub struct PublishCommand {
     /// Properties that go with it.
     pub properties: Option<Box<MessageProperties>>,
 }
-

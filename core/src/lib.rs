@@ -25,9 +25,11 @@
 extern crate alloc;
 
 mod broker;
+mod gate;
 pub mod hash;
 pub mod input;
 pub mod limits;
+mod link;
 pub mod message;
 pub mod notice;
 mod outbox;
@@ -35,7 +37,9 @@ pub mod permission;
 pub mod record;
 mod rng;
 pub mod routing;
+mod session;
 mod time;
+mod timers;
 pub mod wire;
 
 pub use broker::{Broker, Counters, Deadline, DeadlineReason, RecoverError};

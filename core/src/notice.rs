@@ -14,6 +14,8 @@ pub enum Notice {
     Connected {
         /// The connection.
         connection: ConnectionId,
+        /// Where it comes from.
+        peer: Text,
         /// The client.
         client_id: Text,
         /// Who it proved to be.
@@ -31,6 +33,8 @@ pub enum Notice {
     Refused {
         /// The connection.
         connection: ConnectionId,
+        /// Where it comes from.
+        peer: Text,
         /// The client, as far as it is known.
         client_id: Option<Text>,
         /// Why.

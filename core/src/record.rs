@@ -110,8 +110,8 @@ pub enum Record {
         subscription_id: Option<u32>,
         /// The group, if the filter is shared.
         group: Option<GroupId>,
-        /// Whether a replay of retained messages begins with it.
-        replay: bool,
+        /// The replay of retained messages that begins with it or, in a snapshot, goes on.
+        replay: Option<ReplayState>,
     },
     /// A subscription was removed.
     Unsubscribed {
@@ -227,6 +227,15 @@ pub enum Record {
         /// The next queue entry.
         next_seq: QueueSeq,
     },
+}
+
+/// A subscribe's delivery of retained messages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayState {
+    /// Messages from this one on were delivered live.
+    pub before: MessageId,
+    /// It goes on behind this topic.
+    pub after_topic: Option<Topic>,
 }
 
 /// Where a published message came from.

@@ -129,6 +129,19 @@ pub struct Will {
     pub properties: Option<Box<MessageProperties>>,
 }
 
+impl Will {
+    /// The same will in storage of its own.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        Will {
+            topic: self.topic.compact(),
+            payload: Bytes::copy_from_slice(&self.payload),
+            properties: self.properties.as_ref().map(|properties| Box::new(properties.compact())),
+            ..*self
+        }
+    }
+}
+
 /// CONNACK.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConnAck {

@@ -1,0 +1,107 @@
+//! Orders of the operator and of the embedding program.
+
+use alloc::boxed::Box;
+
+use super::Broker;
+use super::route::Source;
+use crate::input::{Command, PublishCommand};
+use crate::message::Message;
+use crate::notice::{Cause, Notice, SessionEnd};
+use crate::outbox::{Action, Outbox};
+use crate::record::Origin;
+use crate::timers::Timer;
+use crate::wire::packet::{ConnAck, Disconnect, ServerPacket};
+use crate::wire::reason::ReasonCode;
+use crate::wire::types::{Text, Version};
+
+impl Broker {
+    pub(super) fn command(&mut self, command: Command, out: &mut Outbox) {
+        match command {
+            Command::SetPermissions(permissions) => {
+                self.permissions = permissions;
+                out.notice(Notice::PermissionsReplaced);
+            }
+            Command::Publish(publish) => self.publish_command(*publish, out),
+            Command::Disconnect { client_id, reason } => {
+                self.disconnect_client(&client_id, reason, out);
+            }
+            Command::EndSession { client_id } => {
+                self.disconnect_client(&client_id, ReasonCode::AdministrativeAction, out);
+                if let Some(key) = self.sessions.find(&client_id) {
+                    self.end_session(key, SessionEnd::Ordered, out);
+                }
+            }
+            Command::ConfirmTime => self.confirm_time(out),
+            Command::Stop { reason, server_reference } => {
+                self.stop(reason, server_reference.as_ref(), out);
+            }
+        }
+    }
+
+    fn publish_command(&mut self, publish: PublishCommand, out: &mut Outbox) {
+        let now = self.now;
+        let is_recorded = publish.topic.levels().next() != Some(b"$SYS".as_slice());
+        let source = Source { client_id: None, origin: Origin::Untracked, is_recorded };
+        let message = Message {
+            id: self.fresh_message_id(),
+            topic: publish.topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            expires_at: publish.message_expiry_interval_s.map(|seconds| now.plus_seconds(seconds)),
+            properties: publish.properties,
+        };
+        let _routed = self.route(message, publish.retain, source, out);
+    }
+
+    fn disconnect_client(&mut self, client_id: &Text, reason: ReasonCode, out: &mut Outbox) {
+        let connection = self
+            .sessions
+            .find(client_id)
+            .and_then(|key| self.sessions.get(key))
+            .and_then(|session| session.connection);
+        if let Some(connection) = connection {
+            self.close(connection, Cause::Ordered(reason), out);
+        }
+    }
+
+    /// Sends every client away. Sessions and wills stay as a power cut would leave them: the
+    /// restarted broker publishes or cancels the wills.
+    fn stop(&mut self, reason: ReasonCode, server_reference: Option<&Text>, out: &mut Outbox) {
+        for connection in self.links.ids() {
+            let Some(link) = self.links.remove(connection) else { continue };
+            self.timers.remove(link.timer_at, Timer::Connection(connection));
+            let cause = Cause::Ordered(reason);
+            let session = link.session().and_then(|key| self.sessions.get_mut(key));
+            let Some(session) = session else {
+                if link.handshake_version().is_some() {
+                    let connack = ConnAck {
+                        reason: ReasonCode::ServerUnavailable,
+                        server_reference: server_reference.cloned(),
+                        ..ConnAck::default()
+                    };
+                    self.send(connection, ServerPacket::ConnAck(Box::new(connack)), out);
+                }
+                out.push(Action::Close { connection });
+                let peer = link.peer;
+                out.notice(Notice::Refused { connection, peer, client_id: None, cause });
+                continue;
+            };
+            session.connection = None;
+            if link.is_live() {
+                self.counters.clients_gone += 1;
+            }
+            let queued = u32::try_from(session.backlog()).unwrap_or(u32::MAX);
+            let (client_id, version) = (session.client_id.clone(), session.version);
+            if link.is_live() && version == Version::V5 {
+                let disconnect = Disconnect {
+                    reason,
+                    server_reference: server_reference.cloned(),
+                    ..Disconnect::default()
+                };
+                self.send(connection, ServerPacket::Disconnect(Box::new(disconnect)), out);
+            }
+            out.push(Action::Close { connection });
+            out.notice(Notice::Disconnected { connection, client_id, cause, queued });
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The one path by which messages leave the broker, live, queued and held back alike.
+
+use alloc::sync::Arc;
+
+use super::Broker;
+use super::counters::Counters;
+use super::leave::dropped;
+use crate::gate::{Gate, Item};
+use crate::link::Link;
+use crate::message::Message;
+use crate::notice::DropCause;
+use crate::outbox::{Action, Outbox};
+use crate::permission::{Action as Permitted, Permissions, Subject};
+use crate::record::{LogPosition, Receiver, Record};
+use crate::session::flight::{Exchange, Stage};
+use crate::session::queue::{Entry, Journaled, Lane};
+use crate::session::{Session, SessionKey};
+use crate::time::Time;
+use crate::wire::outbound_publish_len;
+use crate::wire::packet::{Ack, OutboundPublish, ServerPacket};
+use crate::wire::property::SubscriptionIds;
+use crate::wire::reason::ReasonCode;
+use crate::wire::types::{Delivery, OutboundPacketId, QoS};
+
+/// A message with what is its receiver's own, for QoS 0.
+pub(super) struct Parcel {
+    pub(super) message: Arc<Message>,
+    pub(super) retain: bool,
+    pub(super) subscription_ids: SubscriptionIds,
+}
+
+impl Broker {
+    /// Sends a session everything it can be sent now.
+    pub(super) fn pump(&mut self, key: SessionKey, out: &mut Outbox) {
+        let Some(mut pump) = self.pump_for(key, out) else { return };
+        pump.send_queued();
+        let is_idle = pump.link.has_window() && pump.session.queue.lane_len(Lane::Main) == 0;
+        let takes_shared = is_idle && !pump.session.groups.is_empty();
+        if takes_shared
+            && self.take_shared(key, out)
+            && let Some(mut pump) = self.pump_for(key, out)
+        {
+            pump.send_queued();
+        }
+        if self.replay_is_due(key) {
+            self.add_work(key);
+        }
+    }
+
+    /// Sends at QoS 0 to a connection that has room and nothing waiting.
+    pub(super) fn send_qos0(&mut self, key: SessionKey, parcel: Parcel, out: &mut Outbox) {
+        if let Some(mut pump) = self.pump_for(key, out) {
+            pump.send_parcel(parcel);
+        }
+    }
+
+    /// Drops what has expired in a session's queue, to make room.
+    pub(super) fn drop_expired(&mut self, key: SessionKey, out: &mut Outbox) {
+        let now = self.durable_now();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        for entry in session.queue.take_if(|entry| entry.message.is_expired(now)) {
+            if let Some(receiver) = journal_place(session, &entry) {
+                self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
+            }
+            self.counters.dropped += 1;
+            out.notice(dropped(session.client_id.clone(), &entry, DropCause::Expired));
+        }
+    }
+
+    /// The session with its live connection.
+    fn pump_for<'a>(&'a mut self, key: SessionKey, out: &'a mut Outbox) -> Option<Pump<'a>> {
+        let now = self.durable_now();
+        let session = self.sessions.get_mut(key)?;
+        let link = self.links.get_mut(session.connection?).filter(|link| link.is_live())?;
+        Some(Pump {
+            now,
+            key,
+            permissions: &self.permissions,
+            gate: &mut self.gate,
+            counters: &mut self.counters,
+            session,
+            link,
+            out,
+        })
+    }
+}
+
+/// A session, its connection, and what sending takes.
+struct Pump<'a> {
+    now: Time,
+    key: SessionKey,
+    permissions: &'a Permissions,
+    gate: &'a mut Gate,
+    counters: &'a mut Counters,
+    session: &'a mut Session,
+    link: &'a mut Link,
+    out: &'a mut Outbox,
+}
+
+impl Pump<'_> {
+    fn send_queued(&mut self) {
+        self.send_unsent();
+        while self.may_begin() {
+            let Some(entry) = self.session.queue.pop(Lane::Main) else { break };
+            if let Some(cause) = self.obstacle(&entry) {
+                self.drop_entry(&entry, cause);
+            } else if let Err(entry) = self.begin(entry) {
+                self.session.queue.push(entry);
+                break;
+            }
+            self.send_unsent();
+        }
+        self.send_qos0_lane();
+    }
+
+    /// Whether the first waiting message at QoS 1 or 2 may get its packet identifier.
+    fn may_begin(&self) -> bool {
+        // What is to be sent again comes first and has the first claim on the window.
+        let is_in_turn = self.link.unsent.back().is_none_or(|(id, _)| {
+            self.session.flight.get(*id).is_none_or(|exchange| exchange.in_window)
+        });
+        is_in_turn
+            && self.link.has_window()
+            && self.link.has_room()
+            && self
+                .session
+                .queue
+                .front(Lane::Main)
+                .is_some_and(|entry| self.gate.is_durable(entry.after))
+    }
+
+    /// Gives a message its packet identifier and its place in the window.
+    fn begin(&mut self, entry: Entry) -> Result<(), Entry> {
+        let (seq, qos, journaled) = (entry.seq, entry.qos, entry.journaled);
+        let packet_id = self.session.flight.bind(entry)?;
+        let mut after = LogPosition::START;
+        if journaled == Journaled::Here {
+            let record = Record::Bound { session: self.session.id, seq, packet_id };
+            let bound_at = self.gate.persist(record, self.out);
+            // A QoS 2 identifier must not be used for something else after a crash; a QoS 1
+            // message is only repeated.
+            if qos == QoS::ExactlyOnce {
+                after = bound_at;
+            }
+        }
+        if let Some(exchange) = self.session.flight.get_mut(packet_id) {
+            exchange.in_window = true;
+            if let Stage::Publish { after: wait, .. } = &mut exchange.stage {
+                *wait = after;
+            }
+            self.link.in_window += 1;
+            self.link.unsent.push_back((packet_id, exchange.order));
+        }
+        if !self.gate.is_durable(after) {
+            self.gate.hold(after, Item::Wake { session: self.key, id: self.session.id });
+        }
+        Ok(())
+    }
+
+    /// Sends what has a packet identifier, in order: new PUBLISHes, and after a reconnect those
+    /// and the PUBRELs to be sent again `[MQTT-4.4.0-1]`.
+    fn send_unsent(&mut self) {
+        while let Some((packet_id, order)) = self.link.unsent.front().copied() {
+            let exchange =
+                self.session.flight.get_mut(packet_id).filter(|exchange| exchange.order == order);
+            let Some(exchange) = exchange else {
+                self.link.unsent.pop_front();
+                continue;
+            };
+            let takes_window = !exchange.in_window;
+            match &mut exchange.stage {
+                Stage::Release { after } => {
+                    if !self.gate.is_durable(*after) {
+                        return;
+                    }
+                    if takes_window && self.link.has_window() {
+                        exchange.in_window = true;
+                        self.link.in_window += 1;
+                    }
+                    let ack = Ack::new(packet_id, ReasonCode::Success);
+                    self.send(ServerPacket::PubRel(ack));
+                }
+                Stage::Publish { entry, after } => {
+                    let is_blocked = !self.gate.is_durable(*after)
+                        || (takes_window && !self.link.has_window())
+                        || !self.link.has_room();
+                    if is_blocked {
+                        return;
+                    }
+                    let entry = entry.clone();
+                    self.send_exchange(packet_id, &entry, takes_window);
+                }
+            }
+            self.link.unsent.pop_front();
+        }
+    }
+
+    fn send_exchange(&mut self, packet_id: OutboundPacketId, entry: &Entry, takes_window: bool) {
+        // Once the client may have seen it, the exchange is carried through [MQTT-4.3.3-7].
+        let obstacle = if entry.maybe_sent { None } else { self.obstacle(entry) };
+        let delivery = match entry.qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            QoS::AtLeastOnce => Delivery::AtLeastOnce(packet_id),
+            QoS::ExactlyOnce => Delivery::ExactlyOnce(packet_id),
+        };
+        let publish = OutboundPublish {
+            message: entry.message.clone(),
+            dup: entry.maybe_sent, // [MQTT-3.3.1-1] [MQTT-3.3.1-3]
+            retain: entry.retain,
+            delivery,
+            message_expiry_interval_s: entry.message.remaining_expiry_s(self.now),
+            subscription_ids: entry.subscription_ids.clone(),
+        };
+        let cause = obstacle.or_else(|| (!self.fits(&publish)).then_some(DropCause::TooLarge));
+        if let Some(cause) = cause {
+            if let Some(exchange) = self.session.flight.remove(packet_id) {
+                self.finish(packet_id, &exchange);
+            }
+            self.counters.dropped += 1;
+            self.out.notice(dropped(self.session.client_id.clone(), entry, cause));
+            return;
+        }
+        if let Some(exchange) = self.session.flight.get_mut(packet_id) {
+            if takes_window {
+                exchange.in_window = true;
+                self.link.in_window += 1;
+            }
+            if let Stage::Publish { entry, .. } = &mut exchange.stage {
+                entry.maybe_sent = true;
+            }
+        }
+        self.send_publish(publish);
+    }
+
+    fn send_qos0_lane(&mut self) {
+        while self.link.has_room()
+            && let Some(entry) = self.session.queue.front(Lane::Qos0)
+            && self.gate.is_durable(entry.after)
+            && let Some(entry) = self.session.queue.pop(Lane::Qos0)
+        {
+            if let Some(cause) = self.obstacle(&entry) {
+                self.drop_entry(&entry, cause);
+                continue;
+            }
+            self.record_removal(&entry);
+            self.send_parcel(Parcel {
+                message: entry.message,
+                retain: entry.retain,
+                subscription_ids: entry.subscription_ids,
+            });
+        }
+    }
+
+    fn send_parcel(&mut self, parcel: Parcel) {
+        let publish = OutboundPublish {
+            message_expiry_interval_s: parcel.message.remaining_expiry_s(self.now),
+            message: parcel.message,
+            dup: false, // [MQTT-3.3.1-2]
+            retain: parcel.retain,
+            delivery: Delivery::AtMostOnce,
+            subscription_ids: parcel.subscription_ids,
+        };
+        if self.fits(&publish) {
+            self.send_publish(publish);
+        } else {
+            self.counters.dropped += 1;
+            self.out.notice(crate::notice::Notice::Dropped {
+                receiver: self.session.client_id.clone(),
+                topic: publish.message.topic.compact(),
+                cause: DropCause::TooLarge,
+            });
+        }
+    }
+
+    fn send_publish(&mut self, publish: OutboundPublish) {
+        let bytes = outbound_publish_len(&publish, self.session.version);
+        self.link.room_bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.counters.publish_sent += 1;
+        self.counters.publish_bytes_sent += publish.message.payload.len() as u64;
+        self.send(ServerPacket::Publish(publish));
+    }
+
+    fn send(&mut self, packet: ServerPacket) {
+        self.counters.packets_sent += 1;
+        self.out.push(Action::Send { connection: self.link.id, packet });
+    }
+
+    /// Whether the client takes a packet of this size `[MQTT-3.1.2-24]` `[MQTT-3.1.2-25]`.
+    fn fits(&self, publish: &OutboundPublish) -> bool {
+        self.link.maximum_packet_size_bytes == u32::MAX
+            || outbound_publish_len(publish, self.session.version)
+                <= self.link.maximum_packet_size_bytes as usize
+    }
+
+    /// Why delivery of a message must not begin.
+    fn obstacle(&self, entry: &Entry) -> Option<DropCause> {
+        if entry.message.is_expired(self.now) {
+            return Some(DropCause::Expired); // [MQTT-3.3.2-5]
+        }
+        let subject = Subject {
+            user_name: self.session.identity.as_ref(),
+            client_id: &self.session.client_id,
+        };
+        let topic = &entry.message.topic;
+        let allowed = self.permissions.allows(&subject, Permitted::Receive, topic).allowed;
+        (!allowed).then_some(DropCause::NotAuthorized)
+    }
+
+    fn drop_entry(&mut self, entry: &Entry, cause: DropCause) {
+        self.record_removal(entry);
+        self.counters.dropped += 1;
+        self.out.notice(dropped(self.session.client_id.clone(), entry, cause));
+    }
+
+    fn record_removal(&mut self, entry: &Entry) {
+        if let Some(receiver) = journal_place(self.session, entry) {
+            self.gate.persist(Record::Removed { receiver, seq: entry.seq }, self.out);
+        }
+    }
+
+    /// An exchange is over: its identifier and its place in the window are free.
+    fn finish(&mut self, packet_id: OutboundPacketId, exchange: &Exchange) {
+        if exchange.in_window {
+            self.link.in_window -= 1;
+        }
+        if let Some(record) = completion(self.session, packet_id, exchange) {
+            self.gate.persist(record, self.out);
+        }
+    }
+}
+
+/// In whose queue the journal has an entry of this session.
+pub(super) fn journal_place(session: &Session, entry: &Entry) -> Option<Receiver> {
+    match entry.journaled {
+        Journaled::No => None,
+        Journaled::Here => Some(Receiver::Session(session.id)),
+        Journaled::AtGroup => entry.group.map(|(_, id)| Receiver::Group(id)),
+    }
+}
+
+/// What the journal must hear when an exchange is over.
+pub(super) fn completion(
+    session: &Session,
+    packet_id: OutboundPacketId,
+    exchange: &Exchange,
+) -> Option<Record> {
+    match (exchange.journaled, &exchange.stage) {
+        (Journaled::No, _) | (Journaled::AtGroup, Stage::Release { .. }) => None,
+        (Journaled::Here, _) => Some(Record::Completed { session: session.id, packet_id }),
+        (Journaled::AtGroup, Stage::Publish { entry, .. }) => {
+            let receiver = journal_place(session, entry)?;
+            Some(Record::Removed { receiver, seq: entry.seq })
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The end of connections and of sessions.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+
+use super::Broker;
+use crate::input::ConnectionId;
+use crate::link::Phase;
+use crate::notice::{Cause, DropCause, Notice, SessionEnd};
+use crate::outbox::{Action, Outbox};
+use crate::record::Record;
+use crate::session::SessionKey;
+use crate::session::queue::{Entry, Lane};
+use crate::time::Time;
+use crate::timers::Timer;
+use crate::wire::packet::{ConnAck, Disconnect, ServerPacket};
+use crate::wire::reason::ReasonCode;
+use crate::wire::types::{Text, Version};
+
+impl Broker {
+    /// DISCONNECT from the client.
+    pub(super) fn client_disconnect(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        disconnect: Disconnect,
+        out: &mut Outbox,
+    ) {
+        let maximum_s = self.config.limits.session_expiry_interval_maximum_s;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if let Some(expiry_interval_s) = disconnect.session_expiry_interval_s {
+            if session.expiry_interval_s == 0 && expiry_interval_s != 0 {
+                let detail = "DISCONNECT sets a session expiry although CONNECT set none";
+                self.protocol_error(connection, detail, out);
+                return;
+            }
+            session.expiry_interval_s = expiry_interval_s.min(maximum_s);
+        }
+        let cause = Cause::ClientDisconnected(disconnect.reason);
+        self.close_silently(connection, &cause, out);
+    }
+
+    /// Closes a connection from our side, telling the client why as far as its version and state
+    /// allow.
+    pub(super) fn close(&mut self, connection: ConnectionId, cause: Cause, out: &mut Outbox) {
+        self.close_answering(connection, None, cause, out);
+    }
+
+    /// Like [`Broker::close`]; `version` is that of a CONNECT that could not be read whole.
+    pub(super) fn close_answering(
+        &mut self,
+        connection: ConnectionId,
+        version: Option<Version>,
+        cause: Cause,
+        out: &mut Outbox,
+    ) {
+        let Some(link) = self.links.get(connection) else { return };
+        match link.phase {
+            // Before CONNACK a refusal can only be a CONNACK [MQTT-3.14.0-1]; what sends
+            // something else than CONNECT gets no answer.
+            Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::Accepting(_) => {
+                let version = version.or_else(|| self.version_of(connection));
+                if version.is_some()
+                    && let Some(reason) = refusal_reason(&cause)
+                {
+                    // [MQTT-3.2.2-6]
+                    let reason_string = reason_string(&cause);
+                    let connack = ConnAck { reason, reason_string, ..ConnAck::default() };
+                    self.send(connection, ServerPacket::ConnAck(Box::new(connack)), out);
+                }
+            }
+            Phase::Live(key) => {
+                let version = self.sessions.get(key).map(|session| session.version);
+                if version == Some(Version::V5) {
+                    let reason = disconnect_reason(&cause);
+                    let reason_string = reason_string(&cause);
+                    let disconnect = Disconnect { reason, reason_string, ..Disconnect::default() };
+                    self.send(connection, ServerPacket::Disconnect(Box::new(disconnect)), out);
+                }
+            }
+        }
+        // [MQTT-3.14.4-2] [MQTT-4.13.1-1] [MQTT-3.2.2-7]
+        self.close_silently(connection, &cause, out);
+    }
+
+    /// Closes a connection from our side without a word.
+    pub(super) fn close_silently(
+        &mut self,
+        connection: ConnectionId,
+        cause: &Cause,
+        out: &mut Outbox,
+    ) {
+        out.push(Action::Close { connection });
+        self.end_connection(connection, cause, out);
+    }
+
+    /// The connection is gone: ends what dies with it.
+    pub(super) fn end_connection(
+        &mut self,
+        connection: ConnectionId,
+        cause: &Cause,
+        out: &mut Outbox,
+    ) {
+        let Some(link) = self.links.remove(connection) else { return };
+        self.timers.remove(link.timer_at, Timer::Connection(connection));
+        let Some(key) = link.session() else {
+            let client_id = match link.phase {
+                Phase::Authenticating(handshake) => Some(handshake.connect.client_id),
+                Phase::AwaitingConnect | Phase::Accepting(_) | Phase::Live(_) => None,
+            };
+            let (peer, cause) = (link.peer, cause.clone());
+            out.notice(Notice::Refused { connection, peer, client_id, cause });
+            return;
+        };
+        if link.is_live() {
+            self.counters.clients_gone += 1;
+        }
+        self.client_went(key, out);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.connection = None;
+        session.flight.leave_window();
+        for counted in session.inbound.values_mut() {
+            *counted = false;
+        }
+        let client_id = session.client_id.clone();
+        let queued = u32::try_from(session.backlog()).unwrap_or(u32::MAX);
+        out.notice(Notice::Disconnected { connection, client_id, cause: cause.clone(), queued });
+        self.drop_qos0(key, out);
+        // [MQTT-3.14.4-3]
+        let keeps_will = *cause != Cause::ClientDisconnected(ReasonCode::Success);
+        self.leave_session(key, keeps_will, out);
+    }
+
+    /// A session has lost its connection: starts its expiry and its will's delay, or ends it.
+    fn leave_session(&mut self, key: SessionKey, keeps_will: bool, out: &mut Outbox) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if !session.is_durable() {
+            if !keeps_will {
+                session.will = None;
+            }
+            self.end_session(key, SessionEnd::WithConnection, out);
+            return;
+        }
+        if !keeps_will {
+            session.will = None; // [MQTT-3.1.2-10]
+        }
+        let record = Record::Disconnected {
+            session: session.id,
+            session_expiry_interval_s: session.expiry_interval_s,
+            keeps_will,
+            at: now,
+        };
+        self.gate.persist(record, out);
+        self.start_expiry(key, now);
+        self.publish_will_if_due(key, out);
+    }
+
+    /// Sets the timers of a session whose connection ended at `at`.
+    pub(super) fn start_expiry(&mut self, key: SessionKey, at: Time) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.left_at = at;
+        session.ends_at = match session.expiry_interval_s {
+            u32::MAX => Time::NEVER,
+            seconds => at.plus_seconds(seconds),
+        };
+        self.durable_timers.insert(session.ends_at, Timer::SessionExpiry(key));
+        if let Some(will) = &mut session.will {
+            // The end of the session publishes it too, whichever comes first [MQTT-3.1.2-8].
+            will.due_at = at.plus_seconds(will.will.delay_interval_s).min(session.ends_at);
+            self.durable_timers.insert(will.due_at, Timer::WillDelay(key));
+        }
+    }
+
+    /// Publishes a will without delay at once rather than at the next look at the timers.
+    fn publish_will_if_due(&mut self, key: SessionKey, out: &mut Outbox) {
+        let now = self.now;
+        if let Some(session) = self.sessions.get_mut(key)
+            && let Some(will) = &mut session.will
+            && will.due_at <= now
+        {
+            self.durable_timers.remove(will.due_at, Timer::WillDelay(key));
+            will.due_at = Time::NEVER;
+            self.publish_will(key, out);
+        }
+    }
+
+    /// Ends a session: publishes its will, forgets the client, and leaves the rest to be taken
+    /// apart in slices.
+    pub(super) fn end_session(&mut self, key: SessionKey, cause: SessionEnd, out: &mut Outbox) {
+        self.publish_will(key, out);
+        self.give_back_shared(key, out);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.ended = true;
+        self.durable_timers.remove(session.ends_at, Timer::SessionExpiry(key));
+        session.ends_at = Time::NEVER;
+        session.replays.clear();
+        let client_id = session.client_id.clone();
+        let discarded = u32::try_from(session.backlog()).unwrap_or(u32::MAX);
+        if session.recorded {
+            let record = Record::SessionEnded { session: session.id };
+            self.gate.persist(record, out);
+        }
+        out.notice(Notice::SessionEnded { client_id, cause, discarded });
+        self.sessions.forget_client(key);
+        self.leave_groups(key, out);
+        let mut slice = super::route::SLICE;
+        self.take_apart(key, &mut slice, out);
+    }
+
+    /// Frees an ended session, as much of it as `budget` allows.
+    pub(super) fn take_apart(&mut self, key: SessionKey, budget: &mut u32, _out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        while *budget > 0 {
+            *budget -= 1;
+            if let Some((filter, subscription)) = session.subscriptions.pop_first() {
+                if subscription.group.is_none() {
+                    self.subscriptions.remove(&filter, key);
+                }
+            } else if session
+                .queue
+                .pop(Lane::Main)
+                .or_else(|| session.queue.pop(Lane::Qos0))
+                .is_none()
+            {
+                self.sessions.remove(key);
+                return;
+            }
+        }
+        self.add_work(key);
+    }
+
+    /// QoS 0 does not wait for a client that is gone, unless set so.
+    fn drop_qos0(&mut self, key: SessionKey, out: &mut Outbox) {
+        if self.config.queue_qos0_offline {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.queue.lane_len(Lane::Qos0) == 0 {
+            return;
+        }
+        let receiver = session.client_id.clone();
+        while let Some(entry) = session.queue.pop(Lane::Qos0) {
+            self.counters.dropped += 1;
+            out.notice(dropped(receiver.clone(), &entry, DropCause::Offline));
+        }
+    }
+
+    fn version_of(&self, connection: ConnectionId) -> Option<Version> {
+        let link = self.links.get(connection)?;
+        let session = link.session().and_then(|key| self.sessions.get(key));
+        session.map(|session| session.version).or_else(|| link.handshake_version())
+    }
+}
+
+/// The notice that `entry` does not reach `receiver`.
+pub(super) fn dropped(receiver: Text, entry: &Entry, cause: DropCause) -> Notice {
+    Notice::Dropped { receiver, topic: entry.message.topic.compact(), cause }
+}
+
+/// The cause in words, where the code alone leaves the client guessing. The writer leaves it out
+/// where the client does not want it or it does not fit.
+fn reason_string(cause: &Cause) -> Option<Text> {
+    match cause {
+        Cause::ClientDisconnected(_)
+        | Cause::PeerClosed
+        | Cause::NetworkFailed
+        | Cause::KeepAliveTimeout
+        | Cause::ConnectTimeout
+        | Cause::TakenOver
+        | Cause::Ordered(_) => None,
+        Cause::Malformed { detail, .. } => Text::try_from(detail.to_string()).ok(),
+        Cause::Protocol { detail, .. }
+        | Cause::NotAllowed { detail, .. }
+        | Cause::Limit { detail, .. } => Text::try_from(*detail).ok(),
+    }
+}
+
+/// What a client that was accepted is told `[MQTT-3.14.2-1]`.
+fn disconnect_reason(cause: &Cause) -> ReasonCode {
+    match cause {
+        Cause::ClientDisconnected(_) | Cause::PeerClosed | Cause::NetworkFailed => {
+            ReasonCode::Success
+        }
+        Cause::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
+        Cause::ConnectTimeout => ReasonCode::MaximumConnectTime,
+        Cause::TakenOver => ReasonCode::SessionTakenOver,
+        Cause::Malformed { reason, .. }
+        | Cause::Protocol { reason, .. }
+        | Cause::NotAllowed { reason, .. }
+        | Cause::Limit { reason, .. }
+        | Cause::Ordered(reason) => {
+            // Codes that only CONNACK has.
+            let is_connacks = matches!(
+                reason,
+                ReasonCode::UnsupportedProtocolVersion
+                    | ReasonCode::ClientIdentifierNotValid
+                    | ReasonCode::BadUserNameOrPassword
+                    | ReasonCode::ServerUnavailable
+                    | ReasonCode::Banned
+                    | ReasonCode::BadAuthenticationMethod
+            );
+            if is_connacks { ReasonCode::NotAuthorized } else { *reason }
+        }
+    }
+}
+
+/// What a client that is not accepted is told, if CONNACK has a code for it `[MQTT-3.2.2-8]`.
+fn refusal_reason(cause: &Cause) -> Option<ReasonCode> {
+    match cause {
+        Cause::ClientDisconnected(_)
+        | Cause::PeerClosed
+        | Cause::NetworkFailed
+        | Cause::KeepAliveTimeout
+        | Cause::ConnectTimeout
+        | Cause::TakenOver => None,
+        Cause::Ordered(_) => Some(ReasonCode::ServerUnavailable),
+        Cause::Malformed { reason, .. }
+        | Cause::Protocol { reason, .. }
+        | Cause::NotAllowed { reason, .. }
+        | Cause::Limit { reason, .. } => {
+            let is_disconnects = matches!(
+                reason,
+                ReasonCode::ReceiveMaximumExceeded
+                    | ReasonCode::TopicAliasInvalid
+                    | ReasonCode::WildcardSubscriptionsNotSupported
+                    | ReasonCode::SubscriptionIdentifiersNotSupported
+                    | ReasonCode::SharedSubscriptionsNotSupported
+            );
+            Some(if is_disconnects { ReasonCode::ProtocolError } else { *reason })
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! PUBLISH from a client: what is checked before the broker takes ownership, and the answer.
+
+use alloc::boxed::Box;
+
+use super::Broker;
+use super::route::Source;
+use crate::input::ConnectionId;
+use crate::message::Message;
+use crate::notice::{Cause, Notice};
+use crate::outbox::Outbox;
+use crate::permission::{Action as Permitted, Subject};
+use crate::record::{LogPosition, Origin};
+use crate::routing::topic::Topic;
+use crate::session::SessionKey;
+use crate::wire::packet::{Ack, Publish, ReasonDetails, ServerPacket};
+use crate::wire::reason::ReasonCode;
+use crate::wire::types::{Delivery, InboundPacketId, QoS, Text, Version};
+
+/// First levels that clients may not publish to.
+const RESERVED: [&[u8]; 3] = [b"$SYS", b"$share", b"$signalhouse"];
+
+impl Broker {
+    pub(super) fn publish(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        publish: Publish,
+        out: &mut Outbox,
+    ) {
+        self.counters.publish_received += 1;
+        self.counters.publish_bytes_received += publish.payload.len() as u64;
+        match publish.delivery {
+            Delivery::AtMostOnce => {}
+            Delivery::AtLeastOnce(id) => {
+                if !self.take_quota(connection, out) {
+                    return;
+                }
+                if self.holds_inbound(key, id) {
+                    let reason = ReasonCode::PacketIdentifierInUse;
+                    self.answer(connection, key, &publish, reason, LogPosition::START, out);
+                    return;
+                }
+            }
+            Delivery::ExactlyOnce(id) => {
+                if self.is_repeated(connection, key, id, out) || !self.take_quota(connection, out) {
+                    return;
+                }
+            }
+        }
+        if let Some(cause) = self.forbidden_publish(&publish) {
+            self.close(connection, cause, out);
+        } else if let Some(reason) = self.refused_publish(key, &publish) {
+            self.refuse(connection, key, &publish, reason, out);
+        } else {
+            self.take_publish(connection, key, publish, out);
+        }
+    }
+
+    /// Whether a well-formed topic is one that clients may publish to.
+    pub(super) fn topic_is_acceptable(&self, topic: &Topic) -> bool {
+        let reserved = topic.is_system()
+            && topic.levels().next().is_some_and(|first| RESERVED.contains(&first));
+        !reserved && topic.levels().count() <= usize::from(self.config.limits.topic_levels)
+    }
+
+    /// The broker takes ownership of the message.
+    fn take_publish(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        publish: Publish,
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let origin = match publish.delivery {
+            Delivery::ExactlyOnce(packet_id) if session.is_durable() => {
+                Origin::Inbound { session: session.id, packet_id }
+            }
+            Delivery::AtMostOnce | Delivery::AtLeastOnce(_) | Delivery::ExactlyOnce(_) => {
+                Origin::Untracked
+            }
+        };
+        let source =
+            Source { client_id: Some(session.client_id.clone()), origin, is_recorded: true };
+        let now = self.now;
+        let message = Message {
+            id: self.fresh_message_id(),
+            topic: publish.topic.clone(),
+            payload: publish.payload.clone(),
+            qos: publish.delivery.qos(),
+            expires_at: publish.message_expiry_interval_s.map(|seconds| now.plus_seconds(seconds)),
+            properties: publish.properties.clone(),
+        };
+        let routed = self.route(message, publish.retain, source, out);
+        let reason = if routed.matched == 0 {
+            ReasonCode::NoMatchingSubscribers
+        } else if routed.is_refused() {
+            ReasonCode::QuotaExceeded
+        } else {
+            ReasonCode::Success
+        };
+        if reason.is_error() {
+            self.refuse(connection, key, &publish, reason, out);
+            return;
+        }
+        if let Delivery::ExactlyOnce(id) = publish.delivery
+            && let Some(session) = self.sessions.get_mut(key)
+        {
+            session.inbound.insert(id, true);
+        }
+        self.answer(connection, key, &publish, reason, routed.after, out);
+    }
+
+    /// Counts a publication against our receive maximum.
+    fn take_quota(&mut self, connection: ConnectionId, out: &mut Outbox) -> bool {
+        let maximum = self.config.limits.receive_maximum;
+        let Some(link) = self.links.get_mut(connection) else { return false };
+        if link.inbound_unacked >= maximum {
+            // [MQTT-3.3.4-7]
+            let cause = Cause::Protocol {
+                reason: ReasonCode::ReceiveMaximumExceeded,
+                detail: "more unacknowledged publications than the receive maximum",
+            };
+            self.close(connection, cause, out);
+            return false;
+        }
+        link.inbound_unacked += 1;
+        true
+    }
+
+    fn holds_inbound(&self, key: SessionKey, id: InboundPacketId) -> bool {
+        self.sessions.get(key).is_some_and(|session| session.inbound.contains_key(&id))
+    }
+
+    /// Answers a repeated QoS 2 PUBLISH, which is not passed on again `[MQTT-4.3.3-10]`.
+    fn is_repeated(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        id: InboundPacketId,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return true };
+        let Some(counted) = session.inbound.get_mut(&id) else { return false };
+        let first_here = !core::mem::replace(counted, true);
+        let client_id = session.client_id.clone();
+        out.notice(Notice::DuplicateSuppressed { client_id, packet_id: id.0.value() });
+        if first_here && !self.take_quota(connection, out) {
+            return true;
+        }
+        // The publication's own record may still be on its way to the disk.
+        let after = self.gate.appended();
+        let packet = ServerPacket::PubRec(Ack::new(id, ReasonCode::Success));
+        self.send_after(after, connection, packet, false, out);
+        true
+    }
+
+    /// What closes the connection.
+    fn forbidden_publish(&self, publish: &Publish) -> Option<Cause> {
+        let limits = &self.config.limits;
+        if publish.retain && !limits.retain_available {
+            // [MQTT-3.2.2-14]
+            return Some(Cause::Protocol {
+                reason: ReasonCode::RetainNotSupported,
+                detail: "RETAIN although retained messages are switched off",
+            });
+        }
+        if publish.delivery.qos() > limits.maximum_qos {
+            // [MQTT-3.2.2-11]
+            return Some(Cause::Protocol {
+                reason: ReasonCode::QosNotSupported,
+                detail: "a QoS above the announced maximum",
+            });
+        }
+        None
+    }
+
+    /// What refuses the publication and leaves the connection open. It is judged before ownership
+    /// is taken, so that the acknowledgement is the truth.
+    fn refused_publish(&self, key: SessionKey, publish: &Publish) -> Option<ReasonCode> {
+        if !self.topic_is_acceptable(&publish.topic) {
+            return Some(ReasonCode::TopicNameInvalid);
+        }
+        let session = self.sessions.get(key)?;
+        let subject =
+            Subject { user_name: session.identity.as_ref(), client_id: &session.client_id };
+        if !self.permissions.allows(&subject, Permitted::Publish, &publish.topic).allowed {
+            return Some(ReasonCode::NotAuthorized);
+        }
+        if publish.retain && !publish.payload.is_empty() {
+            let properties = publish.properties.as_ref();
+            let bytes = publish.topic.as_text().len()
+                + publish.payload.len()
+                + properties.map_or(0, |properties| properties.content_bytes());
+            if !self.retained_has_space(&publish.topic, bytes) {
+                return Some(ReasonCode::QuotaExceeded);
+            }
+        }
+        None
+    }
+
+    /// Tells the publisher that its message is not taken.
+    fn refuse(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        publish: &Publish,
+        reason: ReasonCode,
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let (client_id, version) = (session.client_id.clone(), session.version);
+        self.notice_publish_refused(client_id, publish.topic.compact(), reason, out);
+        if publish.delivery.qos() > QoS::AtMostOnce && version != Version::V5 {
+            // These versions cannot say no, and it must not look like yes.
+            let detail = "a publication refused to a client that cannot be told";
+            self.close(connection, Cause::NotAllowed { reason, detail }, out);
+        } else {
+            self.answer(connection, key, publish, reason, LogPosition::START, out);
+        }
+    }
+
+    /// Acknowledges as the QoS asks `[MQTT-3.3.4-1]`, once `after` is durable.
+    fn answer(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        publish: &Publish,
+        reason: ReasonCode,
+        after: LogPosition,
+        out: &mut Outbox,
+    ) {
+        let version = self.sessions.get(key).map(|session| session.version);
+        if reason.is_error() && version != Some(Version::V5) && !publish_is_qos0(publish) {
+            let detail = "a packet identifier in use";
+            self.close(connection, Cause::Protocol { reason, detail }, out);
+            return;
+        }
+        match publish.delivery {
+            Delivery::AtMostOnce => {}
+            Delivery::AtLeastOnce(id) => {
+                let packet = ServerPacket::PubAck(explained(id, reason)); // [MQTT-4.3.2-4]
+                self.send_after(after, connection, packet, true, out);
+            }
+            Delivery::ExactlyOnce(id) => {
+                // An error ends the exchange and gives the quota back.
+                let packet = ServerPacket::PubRec(explained(id, reason)); // [MQTT-4.3.3-8]
+                self.send_after(after, connection, packet, reason.is_error(), out);
+            }
+        }
+    }
+}
+
+/// An acknowledgement that says in words what a refusal is about.
+fn explained(packet_id: InboundPacketId, reason: ReasonCode) -> Ack<InboundPacketId> {
+    let text = if reason == ReasonCode::NotAuthorized {
+        "the client may not publish to this topic"
+    } else if reason == ReasonCode::TopicNameInvalid {
+        "the topic is reserved or has too many levels"
+    } else if reason == ReasonCode::QuotaExceeded {
+        "a queue or the store of retained messages is full"
+    } else if reason == ReasonCode::PacketIdentifierInUse {
+        "the packet identifier is held by a QoS 2 publication"
+    } else {
+        return Ack::new(packet_id, reason);
+    };
+    let details = ReasonDetails { reason_string: Text::try_from(text).ok(), ..Default::default() };
+    Ack { packet_id, reason, details: Some(Box::new(details)) }
+}
+
+fn publish_is_qos0(publish: &Publish) -> bool {
+    publish.delivery.qos() == QoS::AtMostOnce
+}

@@ -1,0 +1,483 @@
+//! From records to a broker. One code path for the journal and for a snapshot.
+
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::sync::Arc;
+
+use super::Broker;
+use crate::limits::Config;
+use crate::message::Message;
+use crate::outbox::Outbox;
+use crate::record::{
+    Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, ReplayState,
+    RetainedChange, SessionId,
+};
+use crate::rng::Seed;
+use crate::routing::topic::TopicFilter;
+use crate::session::flight::Stage;
+use crate::session::queue::{Entry as QueueEntry, Journaled};
+use crate::session::{ArmedWill, GroupKey, Replay, Session, SessionKey, Subscription};
+use crate::time::Time;
+use crate::wire::types::OutboundPacketId;
+
+/// Why records do not make a broker.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecoverError {
+    /// A record speaks of something that no earlier record made.
+    #[error("record {index} speaks of {what}, which no earlier record made")]
+    Dangling {
+        /// Which record, from 0.
+        index: u64,
+        /// What it speaks of.
+        what: &'static str,
+    },
+}
+
+/// A record that speaks of something unknown.
+struct Unknown(&'static str);
+
+/// Numbers to keys, while recovering.
+#[derive(Default)]
+struct Index {
+    sessions: BTreeMap<SessionId, SessionKey>,
+    groups: BTreeMap<GroupId, GroupKey>,
+    /// Whether each session has a connection, as far as the records say.
+    connected: BTreeMap<SessionId, bool>,
+    latest: Time,
+}
+
+impl Broker {
+    /// A broker in the state that `records` describe, at the moment `now`. Every connection of
+    /// before counts as closed at `now`. `through` is the position of the last record in the
+    /// journal; new ones follow it.
+    ///
+    /// # Errors
+    /// [`RecoverError`] if the records are not a prefix of what a broker emitted or a snapshot.
+    pub fn recover(
+        config: Config,
+        seed: Seed,
+        now: Time,
+        through: LogPosition,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<Self, RecoverError> {
+        let mut broker = Broker::starting_after(config, seed, now, through);
+        let mut index = Index::default();
+        for (number, record) in (0..).zip(records) {
+            broker
+                .apply(record, &mut index)
+                .map_err(|Unknown(what)| RecoverError::Dangling { index: number, what })?;
+        }
+        broker.close_all(&index, now);
+        Ok(broker)
+    }
+
+    fn apply(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        match record {
+            record @ Record::Connected { .. } => self.apply_connected(record, index),
+            record @ Record::Disconnected { .. } => self.apply_disconnected(record, index),
+            Record::SessionEnded { session } => self.apply_session_ended(session, index),
+            Record::WillDropped { session } => {
+                self.known_session(session, index)?.will = None;
+                Ok(())
+            }
+            record @ Record::Subscribed { .. } => self.apply_subscribed(record, index),
+            Record::Unsubscribed { session, filter } => {
+                self.apply_unsubscribed(session, &filter, index)
+            }
+            Record::Published { message, origin, retained, entries } => {
+                self.apply_published(&message, &origin, retained, entries, index)
+            }
+            record @ Record::Replayed { .. } => self.apply_replayed(record, index),
+            Record::ReplayEnded { session, filter } => {
+                let session = self.known_session(session, index)?;
+                session.replays.retain(|replay| replay.filter != filter);
+                Ok(())
+            }
+            Record::Bound { session, seq, packet_id } => {
+                self.apply_bound(session, seq, packet_id, index)
+            }
+            Record::Received { session, packet_id } => {
+                let session = self.known_session(session, index)?;
+                session.flight.receive(packet_id);
+                Ok(())
+            }
+            Record::Completed { session, packet_id } => {
+                let session = self.known_session(session, index)?;
+                session.flight.remove(packet_id).map(drop).ok_or(Unknown("a delivery in flight"))
+            }
+            Record::Removed { receiver, seq } => {
+                // A share that only transient members kept alive is not in the journal.
+                let is_optional = matches!(receiver, Receiver::Group(_));
+                let taken = self.take_entry(receiver, seq, index);
+                if is_optional { Ok(()) } else { taken.map(drop) }
+            }
+            record @ Record::Moved { .. } => self.apply_moved(record, index),
+            Record::InboundHeld { session, packet_id } => {
+                self.known_session(session, index)?.inbound.insert(packet_id, false);
+                Ok(())
+            }
+            Record::InboundReleased { session, packet_id } => {
+                self.known_session(session, index)?.inbound.remove(&packet_id);
+                Ok(())
+            }
+            Record::RetainedCleared { topic } => {
+                self.retained.clear(&topic);
+                Ok(())
+            }
+            Record::Counters { next_session, next_group, next_message, next_seq } => {
+                self.next_session = self.next_session.max(next_session.0);
+                self.next_group = self.next_group.max(next_group.0);
+                self.next_message = self.next_message.max(next_message.0);
+                self.next_seq = self.next_seq.max(next_seq.0);
+                Ok(())
+            }
+        }
+    }
+
+    fn apply_connected(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        let Record::Connected {
+            session: id,
+            client_id,
+            identity,
+            version,
+            session_expiry_interval_s,
+            will,
+            at,
+        } = record
+        else {
+            return Ok(());
+        };
+        index.latest = index.latest.max(at);
+        index.connected.insert(id, true);
+        self.next_session = self.next_session.max(id.0 + 1);
+        if let Entry::Vacant(place) = index.sessions.entry(id) {
+            if self.sessions.find(&client_id).is_some() {
+                return Err(Unknown("a client's second session"));
+            }
+            let mut session = Session::new(id, client_id, identity, version);
+            session.recorded = true;
+            place.insert(self.sessions.insert(session));
+        }
+        let session = self.known_session(id, index)?;
+        session.version = version;
+        session.expiry_interval_s = session_expiry_interval_s;
+        session.left_at = at;
+        session.will = will.map(|will| ArmedWill { will, due_at: Time::NEVER });
+        Ok(())
+    }
+
+    fn apply_disconnected(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        let Record::Disconnected { session, session_expiry_interval_s, keeps_will, at } = record
+        else {
+            return Ok(());
+        };
+        index.connected.insert(session, false);
+        index.latest = index.latest.max(at);
+        let session = self.known_session(session, index)?;
+        session.expiry_interval_s = session_expiry_interval_s;
+        session.left_at = at;
+        if !keeps_will {
+            session.will = None;
+        }
+        Ok(())
+    }
+
+    fn apply_session_ended(&mut self, id: SessionId, index: &mut Index) -> Result<(), Unknown> {
+        let key = index.sessions.remove(&id).ok_or(Unknown("a session"))?;
+        index.connected.remove(&id);
+        self.leave_groups_of(key, index);
+        self.sessions.forget_client(key);
+        if let Some(session) = self.sessions.get_mut(key) {
+            for (filter, subscription) in core::mem::take(&mut session.subscriptions) {
+                if subscription.group.is_none() {
+                    self.subscriptions.remove(&filter, key);
+                }
+            }
+        }
+        self.sessions.remove(key);
+        Ok(())
+    }
+
+    fn apply_subscribed(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        let Record::Subscribed { session, filter, options, subscription_id, group, replay } =
+            record
+        else {
+            return Ok(());
+        };
+        let key = *index.sessions.get(&session).ok_or(Unknown("a session"))?;
+        let mut subscription = Subscription { options, subscription_id, group: None };
+        if let Some(id) = group {
+            self.next_group = self.next_group.max(id.0 + 1);
+            if let Entry::Vacant(place) = index.groups.entry(id) {
+                let group = self.groups.insert(id, filter.clone());
+                self.shares.insert(&filter, group, ());
+                place.insert(group);
+            }
+        }
+        subscription = self.store_subscription(key, &filter, subscription);
+        let _ = subscription;
+        let session = self.known_session(session, index)?;
+        session.replays.retain(|replay| replay.filter != filter);
+        if let Some(ReplayState { before, after_topic }) = replay {
+            let after = LogPosition::START;
+            session.replays.push_back(Replay {
+                filter,
+                options,
+                subscription_id,
+                after_topic,
+                after,
+                before,
+            });
+        }
+        Ok(())
+    }
+
+    fn apply_unsubscribed(
+        &mut self,
+        id: SessionId,
+        filter: &TopicFilter,
+        index: &mut Index,
+    ) -> Result<(), Unknown> {
+        let key = *index.sessions.get(&id).ok_or(Unknown("a session"))?;
+        let session = self.known_session(id, index)?;
+        session.replays.retain(|replay| replay.filter != *filter);
+        let subscription = session.subscriptions.remove(filter).ok_or(Unknown("a subscription"))?;
+        match subscription.group {
+            Some((group, group_id)) => {
+                self.leave_group(key, group, &mut Outbox::new());
+                if self.groups.get(group).is_none_or(|group| group.id != group_id) {
+                    index.groups.remove(&group_id);
+                }
+            }
+            None => {
+                self.subscriptions.remove(filter, key);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_published(
+        &mut self,
+        message: &Arc<Message>,
+        origin: &Origin,
+        retained: RetainedChange,
+        entries: alloc::vec::Vec<Enqueued>,
+        index: &mut Index,
+    ) -> Result<(), Unknown> {
+        self.next_message = self.next_message.max(message.id.0 + 1);
+        match origin {
+            Origin::Untracked => {}
+            Origin::Inbound { session, packet_id } => {
+                self.known_session(*session, index)?.inbound.insert(*packet_id, false);
+            }
+            Origin::Will { session } => self.known_session(*session, index)?.will = None,
+        }
+        let is_retained = match retained {
+            RetainedChange::None => false,
+            RetainedChange::Set { publisher } => {
+                self.retained.set(message.clone(), publisher);
+                true
+            }
+            RetainedChange::Clear => {
+                self.retained.clear(&message.topic);
+                true
+            }
+        };
+        for entry in entries {
+            let published_retain = is_retained || entry.retain;
+            self.apply_entry(message, entry, published_retain, index)?;
+        }
+        Ok(())
+    }
+
+    fn apply_replayed(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        let Record::Replayed { session, filter, topic, message, entry } = record else {
+            return Ok(());
+        };
+        let stored = self.retained.get(&topic).filter(|stored| stored.message.id == message);
+        let message = stored.ok_or(Unknown("a retained message"))?.message.clone();
+        self.apply_entry(&message, entry, true, index)?;
+        let session = self.known_session(session, index)?;
+        let mut replays = session.replays.iter_mut();
+        if let Some(replay) = replays.find(|replay| replay.filter == filter) {
+            replay.after_topic = Some(topic);
+        }
+        Ok(())
+    }
+
+    fn apply_entry(
+        &mut self,
+        message: &Arc<Message>,
+        enqueued: Enqueued,
+        published_retain: bool,
+        index: &Index,
+    ) -> Result<(), Unknown> {
+        self.next_seq = self.next_seq.max(enqueued.seq.0 + 1);
+        let group = enqueued.group.and_then(|id| index.groups.get(&id).map(|key| (*key, id)));
+        let entry = QueueEntry {
+            seq: enqueued.seq,
+            message: message.clone(),
+            qos: enqueued.qos,
+            retain: enqueued.retain,
+            published_retain,
+            maybe_sent: false,
+            after: LogPosition::START,
+            journaled: Journaled::Here,
+            group,
+            subscription_ids: enqueued.subscription_ids,
+        };
+        match enqueued.receiver {
+            Receiver::Session(id) => self.known_session(id, index)?.queue.push(entry),
+            Receiver::Group(id) => {
+                let key = index.groups.get(&id).ok_or(Unknown("a share"))?;
+                self.groups.get_mut(*key).ok_or(Unknown("a share"))?.queue.push(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_bound(
+        &mut self,
+        session: SessionId,
+        seq: QueueSeq,
+        packet_id: OutboundPacketId,
+        index: &Index,
+    ) -> Result<(), Unknown> {
+        let session = self.known_session(session, index)?;
+        let mut entry = session.queue.remove(seq).ok_or(Unknown("a queue entry"))?;
+        entry.maybe_sent = true;
+        session.flight.insert(packet_id, entry);
+        Ok(())
+    }
+
+    fn apply_moved(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        let Record::Moved { from, seq, to, qos, subscription_ids, retain } = record else {
+            return Ok(());
+        };
+        let mut entry = self.take_entry(from, seq, index)?;
+        entry.qos = qos;
+        entry.retain = retain;
+        entry.subscription_ids = subscription_ids;
+        entry.maybe_sent = false;
+        entry.group = match (from, to) {
+            (Receiver::Group(id), Receiver::Session(_)) => {
+                index.groups.get(&id).map(|key| (*key, id))
+            }
+            (Receiver::Group(_) | Receiver::Session(_), _) => None,
+        };
+        match to {
+            Receiver::Session(id) => self.known_session(id, index)?.queue.push(entry),
+            Receiver::Group(id) => {
+                let key = index.groups.get(&id).ok_or(Unknown("a share"))?;
+                self.groups.get_mut(*key).ok_or(Unknown("a share"))?.queue.push(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an entry out of the queue, or out of flight, wherever it is.
+    fn take_entry(
+        &mut self,
+        receiver: Receiver,
+        seq: QueueSeq,
+        index: &Index,
+    ) -> Result<QueueEntry, Unknown> {
+        let entry = match receiver {
+            Receiver::Group(id) => index
+                .groups
+                .get(&id)
+                .and_then(|key| self.groups.get_mut(*key))
+                .and_then(|group| group.queue.remove(seq)),
+            Receiver::Session(id) => {
+                let session = self.known_session(id, index)?;
+                session.queue.remove(seq).or_else(|| session.flight.take_publish(seq))
+            }
+        };
+        entry.ok_or(Unknown("a queue entry"))
+    }
+
+    fn known_session(&mut self, id: SessionId, index: &Index) -> Result<&mut Session, Unknown> {
+        let key = index.sessions.get(&id).ok_or(Unknown("a session"))?;
+        self.sessions.get_mut(*key).ok_or(Unknown("a session"))
+    }
+
+    fn leave_groups_of(&mut self, key: SessionKey, index: &mut Index) {
+        let mut out = Outbox::new();
+        self.leave_groups(key, &mut out);
+        index
+            .groups
+            .retain(|id, group| self.groups.get(*group).is_some_and(|group| group.id == *id));
+    }
+
+    /// What was open when the records end counts as closed now; the rest goes on counting.
+    fn close_all(&mut self, index: &Index, now: Time) {
+        if now.since_ms(index.latest) > self.config.time_jump_maximum_ms
+            && index.latest > Time::ZERO
+        {
+            self.held_at = Some(index.latest);
+        }
+        for (id, key) in &index.sessions {
+            let is_open = index.connected.get(id).copied().unwrap_or(false);
+            let Some(session) = self.sessions.get_mut(*key) else { continue };
+            if is_open {
+                session.queue.mark_maybe_sent();
+                session.left_at = now;
+                self.unrecorded_ends.push_back(*key);
+            }
+            let left_at = session.left_at;
+            self.start_expiry(*key, left_at);
+        }
+        let next = self.retained.next_expiry();
+        if next.is_some() {
+            self.set_retained_timer(None);
+        }
+    }
+
+    /// Records that the connections of before recovery have ended, so that a second crash does
+    /// not make their sessions live longer.
+    pub(super) fn record_ends(&mut self, budget: &mut u32, out: &mut Outbox) {
+        while *budget > 0
+            && let Some(key) = self.unrecorded_ends.pop_front()
+        {
+            *budget -= 1;
+            let Some(session) = self.live_session(key) else { continue };
+            if session.connection.is_some() {
+                continue;
+            }
+            let record = Record::Disconnected {
+                session: session.id,
+                session_expiry_interval_s: session.expiry_interval_s,
+                keeps_will: session.will.is_some(),
+                at: session.left_at,
+            };
+            self.gate.persist(record, out);
+            self.give_back_shared(key, out);
+        }
+    }
+}
+
+impl crate::session::flight::Flight {
+    /// PUBREC came for an exchange, or, in a snapshot, had come.
+    fn receive(&mut self, packet_id: OutboundPacketId) {
+        let after = LogPosition::START;
+        if let Some(exchange) = self.get_mut(packet_id) {
+            exchange.stage = Stage::Release { after };
+        } else {
+            self.insert_released(packet_id);
+        }
+    }
+
+    /// Takes a PUBLISH in flight back out.
+    fn take_publish(&mut self, seq: QueueSeq) -> Option<QueueEntry> {
+        let (id, _) = self.in_order().into_iter().find(|(id, _)| {
+            self.get(*id).is_some_and(|exchange| match &exchange.stage {
+                Stage::Publish { entry, .. } => entry.seq == seq,
+                Stage::Release { .. } => false,
+            })
+        })?;
+        match self.remove(id)?.stage {
+            Stage::Publish { entry, .. } => Some(entry),
+            Stage::Release { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Retained messages for a new subscription, a slice at a time.
+
+use super::Broker;
+use crate::notice::DropCause;
+use crate::outbox::Outbox;
+use crate::record::{Enqueued, LogPosition, Receiver, Record};
+use crate::routing::retained::Scan;
+use crate::session::queue::{Entry, Journaled, Lane};
+use crate::session::{Replay, SessionKey};
+use crate::wire::property::SubscriptionIds;
+use crate::wire::types::QoS;
+
+/// Messages that may wait in a session's queue while its replay goes on.
+const QUEUE_LOW_WATER: usize = 64;
+
+/// Topics looked at in one step of a search.
+const VISITS: usize = 256;
+
+impl Broker {
+    /// Goes on with a session's replays as far as `budget` and its queue allow. When the queue
+    /// has drained, `pump` puts the session on the list of work again.
+    pub(super) fn continue_replay(&mut self, key: SessionKey, budget: &mut u32, out: &mut Outbox) {
+        while *budget > 0 && self.replay_may_go_on(key) {
+            *budget -= 1;
+            let Some(session) = self.sessions.get_mut(key) else { return };
+            let Some(replay) = session.replays.front_mut() else { return };
+            let mut visits = VISITS;
+            match self.retained.next_match(&replay.filter, replay.after_topic.as_ref(), &mut visits)
+            {
+                Scan::Found(entry) => {
+                    let topic = entry.message.topic.clone();
+                    let message = entry.message.clone();
+                    let is_own = entry.publisher.as_ref() == Some(&session.client_id);
+                    replay.after_topic = Some(topic);
+                    let replay = replay.clone();
+                    if message.id < replay.before && !(is_own && replay.options.no_local) {
+                        self.replay_one(key, &replay, message, out);
+                    }
+                }
+                Scan::Paused(topic) => replay.after_topic = topic,
+                Scan::End => self.end_replay(key, out),
+            }
+        }
+        if *budget == 0 && self.replay_may_go_on(key) {
+            self.add_work(key);
+        }
+    }
+
+    fn replay_may_go_on(&self, key: SessionKey) -> bool {
+        let Some(session) = self.live_session(key) else { return false };
+        let Some(link) = session.connection.and_then(|connection| self.links.get(connection))
+        else {
+            return false;
+        };
+        link.is_live()
+            && session.queue.len() < QUEUE_LOW_WATER
+            && session.replays.front().is_some_and(|replay| self.gate.is_durable(replay.after))
+    }
+
+    fn replay_one(
+        &mut self,
+        key: SessionKey,
+        replay: &Replay,
+        message: alloc::sync::Arc<crate::message::Message>,
+        out: &mut Outbox,
+    ) {
+        let now = self.durable_now();
+        if message.is_expired(now) {
+            return;
+        }
+        if !self.may_receive(key, &message.topic) {
+            if let Some(session) = self.sessions.get(key) {
+                let receiver = session.client_id.clone();
+                self.notice_dropped(receiver, message.topic.clone(), DropCause::NotAuthorized, out);
+            }
+            return;
+        }
+        let seq = self.fresh_seq();
+        let Some(session) = self.sessions.get(key) else { return };
+        let qos = message.qos.min(replay.options.maximum_qos);
+        let subscription_ids: SubscriptionIds = replay.subscription_id.into_iter().collect();
+        let mut after = LogPosition::START;
+        let mut journaled = Journaled::No;
+        if session.is_durable() && qos > QoS::AtMostOnce {
+            journaled = Journaled::Here;
+            let entry = Enqueued {
+                receiver: Receiver::Session(session.id),
+                seq,
+                qos,
+                retain: true,
+                group: None,
+                subscription_ids: subscription_ids.clone(),
+            };
+            let record = Record::Replayed {
+                session: session.id,
+                filter: replay.filter.clone(),
+                topic: message.topic.clone(),
+                message: message.id,
+                entry,
+            };
+            after = self.gate.persist(record, out);
+        }
+        let entry = Entry {
+            seq,
+            message,
+            qos,
+            // A retained message sent because of a subscribe says that it is one.
+            retain: true,
+            published_retain: true,
+            maybe_sent: false,
+            after,
+            journaled,
+            group: None,
+            subscription_ids,
+        };
+        self.enqueue(key, entry, out);
+    }
+
+    fn end_replay(&mut self, key: SessionKey, out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(replay) = session.replays.pop_front() else { return };
+        if session.is_durable() {
+            let record = Record::ReplayEnded { session: session.id, filter: replay.filter };
+            self.gate.persist(record, out);
+        }
+    }
+
+    /// Whether a session's queue has drained far enough for its replay to go on.
+    pub(super) fn replay_is_due(&self, key: SessionKey) -> bool {
+        self.sessions.get(key).is_some_and(|session| {
+            !session.replays.is_empty()
+                && session.queue.lane_len(Lane::Main) + session.queue.lane_len(Lane::Qos0)
+                    < QUEUE_LOW_WATER
+        })
+    }
+}

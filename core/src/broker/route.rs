@@ -1,0 +1,429 @@
+//! From one message to its receivers: who gets it, how, and what of that is recorded.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Broker;
+use super::deliver::Parcel;
+use crate::gate::Item;
+use crate::message::Message;
+use crate::notice::{DropCause, Notice};
+use crate::outbox::Outbox;
+use crate::permission::{Action as Permitted, Subject};
+use crate::record::{
+    Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, RetainedChange,
+};
+use crate::routing::topic::Topic;
+use crate::session::queue::{Entry, Journaled, Lane};
+use crate::session::{GroupKey, SessionKey};
+use crate::wire::property::SubscriptionIds;
+use crate::wire::types::{QoS, Text};
+
+/// Entries that one call deals with before `resume` goes on.
+pub(super) const SLICE: u32 = 1024;
+
+/// What the subscription tree knows of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Subscriber {
+    pub(super) maximum_qos: QoS,
+    pub(super) no_local: bool,
+    pub(super) retain_as_published: bool,
+    /// 0 for none.
+    pub(super) subscription_id: u32,
+}
+
+/// Where a message comes from.
+pub(super) struct Source {
+    /// The publishing client, for No Local.
+    pub(super) client_id: Option<Text>,
+    pub(super) origin: Origin,
+    /// Whether the journal may know of it; `$SYS` is made anew at every start.
+    pub(super) is_recorded: bool,
+}
+
+/// What came of a message.
+pub(super) struct Routed {
+    /// Sessions and groups with a matching subscription.
+    pub(super) matched: u32,
+    /// Those of them that could not take it.
+    refused: u32,
+    /// What an acknowledgement has to wait for.
+    pub(super) after: LogPosition,
+}
+
+impl Routed {
+    /// Whether nobody could take the message, so that it was not taken at all.
+    pub(super) fn is_refused(&self) -> bool {
+        self.matched > 0 && self.refused == self.matched
+    }
+}
+
+/// Memory that is used again from message to message.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scratch {
+    matches: Vec<(SessionKey, Subscriber)>,
+    groups: Vec<GroupKey>,
+    targets: Vec<Target>,
+    /// Receivers that could not take the message.
+    drops: Vec<(Text, DropCause)>,
+}
+
+/// One receiver of the message at hand.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) place: Place,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) subscription_ids: SubscriptionIds,
+    pub(super) group: Option<(GroupKey, GroupId)>,
+    pub(super) journaled: Journaled,
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// Straight to the connection, at QoS 0.
+    Wire(SessionKey),
+    /// Into a session's queue.
+    Session(SessionKey),
+    /// Into a group's queue.
+    Group(GroupKey),
+}
+
+impl Broker {
+    /// Gives a message to everyone who is to have it.
+    pub(super) fn route(
+        &mut self,
+        message: Message,
+        retain: bool,
+        source: Source,
+        out: &mut Outbox,
+    ) -> Routed {
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let matched = self.find_targets(&message, retain, &source, &mut scratch, out);
+        let refused = u32::try_from(
+            scratch.drops.iter().filter(|(_, cause)| *cause == DropCause::QueueFull).count(),
+        )
+        .unwrap_or(u32::MAX);
+        for (receiver, cause) in scratch.drops.drain(..) {
+            self.counters.dropped += 1;
+            let topic = message.topic.compact();
+            out.notice(Notice::Dropped { receiver, topic, cause });
+        }
+        let mut routed = Routed { matched, refused, after: LogPosition::START };
+        if message.qos == QoS::AtMostOnce || !routed.is_refused() {
+            routed.after = self.commit(message, retain, source, &mut scratch.targets, out);
+        }
+        scratch.matches.clear();
+        scratch.groups.clear();
+        scratch.targets.clear();
+        self.scratch = scratch;
+        routed
+    }
+
+    /// Whether a retained message of `bytes` may be stored for `topic`.
+    pub(super) fn retained_has_space(&self, topic: &Topic, bytes: usize) -> bool {
+        let limits = &self.config.limits;
+        let old_bytes = self.retained.get(topic).map(|entry| entry.message.content_bytes());
+        let messages = self.retained.len() + usize::from(old_bytes.is_none());
+        let bytes = self.retained.content_bytes() + bytes as u64;
+        messages <= limits.retained_messages as usize
+            && bytes.saturating_sub(old_bytes.unwrap_or(0) as u64) <= limits.retained_bytes
+    }
+
+    fn find_targets(
+        &mut self,
+        message: &Message,
+        retain: bool,
+        source: &Source,
+        scratch: &mut Scratch,
+        out: &mut Outbox,
+    ) -> u32 {
+        let matches = &mut scratch.matches;
+        self.subscriptions
+            .for_each_match(&message.topic, |key, subscriber| matches.push((key, *subscriber)));
+        if !matches.is_sorted_by_key(|(key, _)| *key) {
+            matches.sort_by_key(|(key, _)| *key);
+        }
+        let groups = &mut scratch.groups;
+        self.shares.for_each_match(&message.topic, |key, ()| groups.push(key));
+        groups.sort_unstable();
+        let mut matched = 0;
+        for same in scratch.matches.chunk_by(|(one, _), (other, _)| one == other) {
+            let subscribers = same.iter().map(|(_, subscriber)| *subscriber);
+            let Some((key, _)) = same.first().copied() else { continue };
+            let Some(merged) = self.merge(key, subscribers, message, retain, source) else {
+                continue;
+            };
+            matched += 1;
+            match self.place(key, message, merged, source, out) {
+                Ok(target) => scratch.targets.push(target),
+                Err(drop) => scratch.drops.push(drop),
+            }
+        }
+        for index in 0..scratch.groups.len() {
+            let Some(group) = scratch.groups.get(index).copied() else { continue };
+            matched += 1;
+            match self.place_shared(group, message, retain, source.is_recorded, out) {
+                Ok(target) => scratch.targets.push(target),
+                Err(drop) => scratch.drops.push(drop),
+            }
+        }
+        matched
+    }
+
+    /// One copy for all of a session's matching subscriptions, at the highest QoS granted
+    /// `[MQTT-3.3.4-2]` and with all their identifiers `[MQTT-3.3.4-4]`.
+    fn merge(
+        &self,
+        key: SessionKey,
+        subscribers: impl Iterator<Item = Subscriber>,
+        message: &Message,
+        retain: bool,
+        source: &Source,
+    ) -> Option<Target> {
+        let session = self.live_session(key)?;
+        let mut merged: Option<Target> = None;
+        for subscriber in subscribers {
+            // [MQTT-3.8.3-3]
+            if subscriber.no_local && source.client_id.as_ref() == Some(&session.client_id) {
+                continue;
+            }
+            let target = merged.get_or_insert(Target {
+                place: Place::Session(key),
+                qos: QoS::AtMostOnce,
+                retain: false,
+                subscription_ids: SubscriptionIds::None,
+                group: None,
+                journaled: Journaled::No,
+            });
+            target.qos = target.qos.max(message.qos.min(subscriber.maximum_qos)); // [MQTT-3.8.4-8]
+            // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+            target.retain |= retain && subscriber.retain_as_published;
+            if subscriber.subscription_id != 0 {
+                target.subscription_ids.push(subscriber.subscription_id);
+            }
+        }
+        merged
+    }
+
+    /// Finds the place for a session's copy, or the cause why it has none.
+    fn place(
+        &mut self,
+        key: SessionKey,
+        message: &Message,
+        mut target: Target,
+        source: &Source,
+        out: &mut Outbox,
+    ) -> Result<Target, (Text, DropCause)> {
+        let limits = &self.config.limits;
+        let now = self.held_at.unwrap_or(self.now);
+        let Some(session) = self.sessions.get(key) else {
+            return Err((Text::default(), DropCause::Offline));
+        };
+        let subject =
+            Subject { user_name: session.identity.as_ref(), client_id: &session.client_id };
+        if !self.permissions.allows(&subject, Permitted::Receive, &message.topic).allowed {
+            return Err((session.client_id.clone(), DropCause::NotAuthorized));
+        }
+        if message.is_expired(now) {
+            return Err((session.client_id.clone(), DropCause::Expired));
+        }
+        let link = session.connection.and_then(|connection| self.links.get(connection));
+        if target.qos == QoS::AtMostOnce {
+            match link {
+                // Behind a QoS 2 publication's record nothing may be seen that a crash and the
+                // publisher's repeat would show again.
+                Some(link)
+                    if link.is_live()
+                        && link.has_room()
+                        && session.queue.lane_len(Lane::Qos0) == 0
+                        && message.qos < QoS::ExactlyOnce =>
+                {
+                    target.place = Place::Wire(key);
+                    return Ok(target);
+                }
+                Some(_) => {}
+                None if self.config.queue_qos0_offline => {}
+                None => return Err((session.client_id.clone(), DropCause::Offline)),
+            }
+        }
+        let bytes = message.content_bytes();
+        let (max_messages, max_bytes) = (limits.queue_messages, limits.queue_bytes);
+        if !session.queue.has_space(bytes, max_messages, max_bytes)
+            && session.queue.may_have_expired(now)
+        {
+            self.drop_expired(key, out);
+        }
+        let Some(session) = self.sessions.get(key) else {
+            return Err((Text::default(), DropCause::Offline));
+        };
+        if !session.queue.has_space(bytes, max_messages, max_bytes) {
+            return Err((session.client_id.clone(), DropCause::QueueFull));
+        }
+        // QoS 0 writes no record, even where it waits for a client that is away.
+        if session.is_durable() && source.is_recorded && target.qos > QoS::AtMostOnce {
+            target.journaled = Journaled::Here;
+        }
+        Ok(target)
+    }
+
+    /// Records the message with all that follows from it, and carries that out.
+    fn commit(
+        &mut self,
+        message: Message,
+        retain: bool,
+        source: Source,
+        targets: &mut Vec<Target>,
+        out: &mut Outbox,
+    ) -> LogPosition {
+        let mut entries = Vec::new();
+        let mut seqs = Vec::new();
+        let mut outlives_batch = retain;
+        for target in targets.iter() {
+            if matches!(target.place, Place::Wire(..)) {
+                continue;
+            }
+            outlives_batch = true;
+            let seq = self.fresh_seq();
+            seqs.push(seq);
+            entries.extend(self.enqueued(target, seq));
+        }
+        let retained = match (retain, message.payload.is_empty()) {
+            (false, _) => RetainedChange::None,    // [MQTT-3.3.1-8]
+            (true, true) => RetainedChange::Clear, // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+            (true, false) => RetainedChange::Set { publisher: source.client_id.clone() },
+        };
+        let is_persisted = source.is_recorded
+            && (!entries.is_empty()
+                || retained != RetainedChange::None
+                || source.origin != Origin::Untracked);
+        let message =
+            Arc::new(if outlives_batch || is_persisted { message.compact() } else { message });
+        let after = if is_persisted {
+            let record = Record::Published {
+                message: message.clone(),
+                origin: source.origin,
+                retained: retained.clone(),
+                entries,
+            };
+            self.gate.persist(record, out)
+        } else {
+            LogPosition::START
+        };
+        self.change_retained(&message, retained);
+        let mut seqs = seqs.into_iter();
+        for target in targets.drain(..) {
+            self.hand_over(&message, retain, target, after, &mut seqs, out);
+        }
+        // Nothing that a power cut could take back hangs on a publication at QoS 0.
+        if message.qos == QoS::AtMostOnce { LogPosition::START } else { after }
+    }
+
+    fn enqueued(&self, target: &Target, seq: QueueSeq) -> Option<Enqueued> {
+        let session_receiver =
+            |key| self.sessions.get(key).map(|session| Receiver::Session(session.id));
+        let receiver = match (target.journaled, target.place) {
+            (Journaled::No, _) | (_, Place::Wire(..)) => None,
+            (Journaled::AtGroup, _) => target.group.map(|(_, id)| Receiver::Group(id)),
+            (Journaled::Here, Place::Session(key)) => session_receiver(key),
+            (Journaled::Here, Place::Group(key)) => {
+                self.groups.get(key).map(|group| Receiver::Group(group.id))
+            }
+        }?;
+        let group = match receiver {
+            Receiver::Session(_) => target.group.map(|(_, id)| id),
+            Receiver::Group(_) => None,
+        };
+        Some(Enqueued {
+            receiver,
+            seq,
+            qos: target.qos,
+            retain: target.retain,
+            group,
+            subscription_ids: target.subscription_ids.clone(),
+        })
+    }
+
+    fn change_retained(&mut self, message: &Arc<Message>, change: RetainedChange) {
+        let earlier = self.retained.next_expiry();
+        match change {
+            RetainedChange::None => return,
+            RetainedChange::Set { publisher } => {
+                self.retained.set(message.clone(), publisher); // [MQTT-3.3.1-5]
+            }
+            RetainedChange::Clear => {
+                self.retained.clear(&message.topic);
+            }
+        }
+        self.set_retained_timer(earlier);
+    }
+
+    fn hand_over(
+        &mut self,
+        message: &Arc<Message>,
+        published_retain: bool,
+        target: Target,
+        after: LogPosition,
+        seqs: &mut impl Iterator<Item = QueueSeq>,
+        out: &mut Outbox,
+    ) {
+        let key = match target.place {
+            Place::Wire(key) => {
+                let parcel = Parcel {
+                    message: message.clone(),
+                    retain: target.retain,
+                    subscription_ids: target.subscription_ids,
+                };
+                self.send_qos0(key, parcel, out);
+                return;
+            }
+            Place::Session(key) => Some(key),
+            Place::Group(_) => None,
+        };
+        let Some(seq) = seqs.next() else { return };
+        // A session that ends with its connection is a new one after a crash: it has nothing to
+        // wait for. Neither has QoS 0 of what the publisher may repeat anyway.
+        let is_durable = key
+            .and_then(|key| self.sessions.get(key))
+            .is_none_or(crate::session::Session::is_durable);
+        let waits = match target.qos {
+            QoS::AtMostOnce => is_durable && message.qos == QoS::ExactlyOnce,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => is_durable,
+        };
+        let entry = Entry {
+            seq,
+            message: message.clone(),
+            qos: target.qos,
+            retain: target.retain,
+            published_retain,
+            maybe_sent: false,
+            after: if waits { after } else { LogPosition::START },
+            journaled: target.journaled,
+            group: target.group,
+            subscription_ids: target.subscription_ids,
+        };
+        match target.place {
+            Place::Session(key) => self.enqueue(key, entry, out),
+            Place::Group(key) => {
+                if let Some(group) = self.groups.get_mut(key) {
+                    group.queue.push(entry);
+                }
+            }
+            Place::Wire(..) => {}
+        }
+    }
+
+    /// Adds an entry to a session's queue and sends what can be sent.
+    pub(super) fn enqueue(&mut self, key: SessionKey, entry: Entry, out: &mut Outbox) {
+        let after = entry.after;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let id = session.id;
+        session.queue.push(entry);
+        if self.gate.is_durable(after) {
+            self.pump(key, out);
+        } else if session.connection.is_some() {
+            self.gate.hold(after, Item::Wake { session: key, id });
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Shared subscriptions: which member gets a message, and what becomes of it when the member goes.
+
+use alloc::vec::Vec;
+
+use super::Broker;
+use super::leave::dropped;
+use super::route::{Place, Target};
+use crate::gate::Item;
+use crate::message::Message;
+use crate::notice::{DropCause, Notice};
+use crate::outbox::Outbox;
+use crate::permission::{Action as Permitted, Subject};
+use crate::record::{Receiver, Record};
+use crate::routing::topic::{Topic, TopicFilter};
+use crate::session::flight::Stage;
+use crate::session::queue::{Entry, Journaled, Lane};
+use crate::session::{GroupKey, SessionKey, Subscription};
+use crate::wire::property::SubscriptionIds;
+use crate::wire::types::{QoS, Text};
+
+impl Broker {
+    /// Finds the place for a group's copy: a connected member that can take it at once, or the
+    /// group's queue.
+    pub(super) fn place_shared(
+        &mut self,
+        key: GroupKey,
+        message: &Message,
+        retain: bool,
+        is_recorded: bool,
+        out: &mut Outbox,
+    ) -> Result<Target, (Text, DropCause)> {
+        let now = self.durable_now();
+        let Some(group) = self.groups.get(key) else {
+            return Err((Text::default(), DropCause::ShareEnded));
+        };
+        let (id, receiver) = (group.id, group.filter.as_text().clone());
+        let is_durable = group.is_durable() && is_recorded;
+        if message.is_expired(now) {
+            return Err((receiver, DropCause::Expired));
+        }
+        // While anything waits, no member was free; a newer message must not overtake it.
+        let candidates = if group.queue.len() == 0 { group.online_len() } else { 0 };
+        for _ in 0..candidates {
+            let Some(member) = self.groups.get_mut(key).and_then(|group| group.next_online())
+            else {
+                break;
+            };
+            if let Some(mut target) = self.offer_to(key, member, message, retain) {
+                target.group = Some((key, id));
+                let outlives =
+                    self.sessions.get(member).is_some_and(|session| session.is_durable());
+                target.journaled = match (is_durable, outlives, target.qos) {
+                    (false, _, _) | (true, _, QoS::AtMostOnce) => Journaled::No,
+                    (true, true, _) => Journaled::Here,
+                    (true, false, QoS::AtLeastOnce) => Journaled::AtGroup,
+                    (true, false, QoS::ExactlyOnce) => Journaled::No,
+                };
+                return Ok(target);
+            }
+        }
+        if message.qos == QoS::AtMostOnce {
+            return Err((receiver, DropCause::Offline));
+        }
+        let limits = &self.config.limits;
+        let bytes = message.content_bytes();
+        let Some(group) = self.groups.get_mut(key) else {
+            return Err((receiver, DropCause::ShareEnded));
+        };
+        if !group.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes)
+            && group.queue.may_have_expired(now)
+        {
+            for entry in group.queue.take_if(|entry| entry.message.is_expired(now)) {
+                if entry.journaled == Journaled::Here {
+                    let receiver = Receiver::Group(id);
+                    self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
+                }
+                self.counters.dropped += 1;
+                out.notice(dropped(receiver.clone(), &entry, DropCause::Expired));
+            }
+        }
+        if !group.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes) {
+            return Err((receiver, DropCause::QueueFull));
+        }
+        Ok(Target {
+            place: Place::Group(key),
+            qos: message.qos,
+            retain,
+            subscription_ids: SubscriptionIds::None,
+            group: None,
+            journaled: if is_durable { Journaled::Here } else { Journaled::No },
+        })
+    }
+
+    /// Whether a member can take a message now, and as what.
+    fn offer_to(
+        &self,
+        key: GroupKey,
+        member: SessionKey,
+        message: &Message,
+        retain: bool,
+    ) -> Option<Target> {
+        let options = self.groups.get(key)?.member(member)?;
+        if !self.may_receive(member, &message.topic) {
+            return None;
+        }
+        let session = self.sessions.get(member)?;
+        let link = self.links.get(session.connection?).filter(|link| link.is_live())?;
+        let qos = message.qos.min(options.options.maximum_qos); // [MQTT-4.8.2-3]
+        let place = match qos {
+            QoS::AtMostOnce => {
+                let is_free = link.has_room() && session.queue.lane_len(Lane::Qos0) == 0;
+                if !is_free {
+                    return None;
+                }
+                if message.qos == QoS::AtMostOnce {
+                    Place::Wire(member)
+                } else {
+                    Place::Session(member)
+                }
+            }
+            QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                if free_window(link.window, link.in_window, session.queue.lane_len(Lane::Main)) == 0
+                {
+                    return None;
+                }
+                Place::Session(member)
+            }
+        };
+        Some(Target {
+            place,
+            qos,
+            retain: retain && options.options.retain_as_published,
+            subscription_ids: options.subscription_id.into_iter().collect(),
+            group: None,
+            journaled: Journaled::No,
+        })
+    }
+
+    /// Lets a member with a free window take what waits at its groups. Tells whether it took any.
+    pub(super) fn take_shared(&mut self, key: SessionKey, out: &mut Outbox) -> bool {
+        let Some(session) = self.sessions.get(key) else { return false };
+        let groups = session.groups.clone();
+        let mut took = false;
+        for group in groups {
+            while self.take_one(group, key, out) {
+                took = true;
+            }
+        }
+        took
+    }
+
+    fn take_one(&mut self, group_key: GroupKey, key: SessionKey, out: &mut Outbox) -> bool {
+        let now = self.durable_now();
+        let Some(session) = self.sessions.get(key) else { return false };
+        let Some(link) = session.connection.and_then(|connection| self.links.get(connection))
+        else {
+            return false;
+        };
+        let free = free_window(link.window, link.in_window, session.queue.lane_len(Lane::Main));
+        let is_free = free > 0 && link.has_room() && session.queue.lane_len(Lane::Qos0) == 0;
+        let Some(group) = self.groups.get(group_key) else { return false };
+        let (Some(front), Some(options)) =
+            (group.queue.front(Lane::Main), group.member(key).copied())
+        else {
+            return false;
+        };
+        if !is_free || !self.may_receive(key, &front.message.topic) {
+            return false;
+        }
+        let Some(group) = self.groups.get_mut(group_key) else { return false };
+        let (group_id, receiver) = (group.id, group.filter.as_text().clone());
+        let Some(mut entry) = group.queue.pop(Lane::Main) else { return false };
+        if entry.message.is_expired(now) {
+            if entry.journaled == Journaled::Here {
+                let receiver = Receiver::Group(group_id);
+                self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
+            }
+            self.counters.dropped += 1;
+            out.notice(dropped(receiver, &entry, DropCause::Expired));
+            return true;
+        }
+        entry.group = Some((group_key, group_id));
+        entry.qos = entry.message.qos.min(options.options.maximum_qos);
+        entry.retain = entry.published_retain && options.options.retain_as_published;
+        entry.subscription_ids = options.subscription_id.into_iter().collect();
+        self.record_taking(key, &mut entry, out);
+        let after = entry.after;
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let id = session.id;
+        session.queue.push(entry);
+        if !self.gate.is_durable(after) {
+            self.gate.hold(after, Item::Wake { session: key, id });
+        }
+        true
+    }
+
+    /// Records that a member has taken a message, as far as a crash must not undo it.
+    fn record_taking(&mut self, key: SessionKey, entry: &mut Entry, out: &mut Outbox) {
+        let (Some(session), Some((_, group_id))) = (self.sessions.get(key), entry.group) else {
+            return;
+        };
+        if entry.journaled != Journaled::Here {
+            return;
+        }
+        let from = Receiver::Group(group_id);
+        if session.is_durable() {
+            let record = Record::Moved {
+                from,
+                seq: entry.seq,
+                to: Receiver::Session(session.id),
+                qos: entry.qos,
+                subscription_ids: entry.subscription_ids.clone(),
+                retain: entry.retain,
+            };
+            self.gate.persist(record, out);
+        } else if entry.qos == QoS::ExactlyOnce {
+            // After a crash it must not go to another member as well.
+            entry.after =
+                self.gate.persist(Record::Removed { receiver: from, seq: entry.seq }, out);
+            entry.journaled = Journaled::No;
+        } else {
+            // After a crash it is the group's again.
+            entry.journaled = Journaled::AtGroup;
+        }
+    }
+
+    /// A client's CONNACK is out: its groups may choose it.
+    pub(super) fn client_came(&mut self, key: SessionKey, _out: &mut Outbox) {
+        let clients = self.clients_connected() as u64;
+        self.counters.clients_maximum = self.counters.clients_maximum.max(clients);
+        let Some(session) = self.sessions.get(key) else { return };
+        let is_durable = session.is_durable();
+        for group in session.groups.clone() {
+            if let Some(group) = self.groups.get_mut(group) {
+                group.set_online(key, true);
+                group.set_durable(key, is_durable);
+            }
+        }
+    }
+
+    /// A client's connection is gone: its groups take back what it did not acknowledge.
+    pub(super) fn client_went(&mut self, key: SessionKey, out: &mut Outbox) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let is_durable = session.is_durable();
+        for group in session.groups.clone() {
+            if let Some(group) = self.groups.get_mut(group) {
+                group.set_online(key, false);
+                group.set_durable(key, is_durable);
+            }
+        }
+        self.give_back_shared(key, out);
+    }
+
+    /// Moves a session's undelivered shared messages back to their groups, where other members
+    /// take them. QoS 2 in progress stays `[MQTT-4.8.2-4]` `[MQTT-4.8.2-5]`.
+    pub(super) fn give_back_shared(&mut self, key: SessionKey, out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let mut entries: Vec<Entry> = Vec::new();
+        for (id, _) in session.flight.in_order() {
+            let is_movable = session.flight.get(id).is_some_and(|exchange| match &exchange.stage {
+                Stage::Publish { entry, .. } => {
+                    entry.group.is_some() && (entry.qos == QoS::AtLeastOnce || !entry.maybe_sent)
+                }
+                Stage::Release { .. } => false,
+            });
+            if is_movable
+                && let Some(exchange) = session.flight.remove(id)
+                && let Stage::Publish { entry, .. } = exchange.stage
+            {
+                entries.push(entry);
+            }
+        }
+        entries.extend(
+            session
+                .queue
+                .take_if(|entry| entry.group.is_some() && entry.message.qos > QoS::AtMostOnce),
+        );
+        let mut groups: Vec<GroupKey> = Vec::new();
+        for entry in entries {
+            if let Some(group) = self.give_back(key, entry, out)
+                && !groups.contains(&group)
+            {
+                groups.push(group);
+            }
+        }
+        for group in groups {
+            self.offer_queue(group, out);
+        }
+    }
+
+    fn give_back(&mut self, key: SessionKey, entry: Entry, out: &mut Outbox) -> Option<GroupKey> {
+        let place = entry.group?;
+        let session = self.sessions.get_mut(key)?;
+        let Some(group) = self.groups.get_same(place) else {
+            // The share has ended: what the session had begun stays with it.
+            session.queue.push(Entry { group: None, ..entry });
+            return None;
+        };
+        let mut entry = entry;
+        entry.qos = entry.message.qos;
+        entry.retain = entry.published_retain;
+        entry.subscription_ids = SubscriptionIds::None;
+        entry.maybe_sent = false;
+        entry.group = None;
+        match (entry.journaled, group.is_durable()) {
+            (Journaled::No, _) => {}
+            (Journaled::AtGroup, true) => entry.journaled = Journaled::Here,
+            (Journaled::AtGroup, false) => entry.journaled = Journaled::No,
+            (Journaled::Here, false) => {
+                // To the journal this share has ended.
+                let receiver = Receiver::Session(session.id);
+                self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
+                entry.journaled = Journaled::No;
+            }
+            (Journaled::Here, true) => {
+                let record = Record::Moved {
+                    from: Receiver::Session(session.id),
+                    seq: entry.seq,
+                    to: Receiver::Group(group.id),
+                    qos: entry.qos,
+                    subscription_ids: SubscriptionIds::None,
+                    retain: entry.retain,
+                };
+                self.gate.persist(record, out);
+            }
+        }
+        group.queue.push(entry);
+        Some(place.0)
+    }
+
+    /// Offers what waits at a group to its connected members.
+    pub(super) fn offer_queue(&mut self, key: GroupKey, out: &mut Outbox) {
+        let rounds = self.groups.get(key).map_or(0, crate::routing::shared::Group::online_len);
+        for _ in 0..rounds {
+            let Some(group) = self.groups.get_mut(key) else { return };
+            if group.queue.len() == 0 {
+                return;
+            }
+            if let Some(member) = group.next_online() {
+                self.pump(member, out);
+            }
+        }
+    }
+
+    /// The group for a shared filter, made if there is none.
+    pub(super) fn join_group(
+        &mut self,
+        key: SessionKey,
+        filter: &TopicFilter,
+        mut subscription: Subscription,
+    ) -> Subscription {
+        let group = match self.groups.find(filter) {
+            Some(group) => group,
+            None => {
+                let id = self.fresh_group_id();
+                let group = self.groups.insert(id, filter.clone());
+                self.shares.insert(filter, group, ());
+                group
+            }
+        };
+        let id = self.groups.get(group).map(|group| group.id).unwrap_or_default();
+        subscription.group = Some((group, id));
+        self.groups.join(group, key, subscription);
+        let Some(session) = self.sessions.get_mut(key) else { return subscription };
+        if !session.groups.contains(&group) {
+            session.groups.push(group);
+        }
+        let is_durable = session.is_durable();
+        let is_online = session
+            .connection
+            .and_then(|connection| self.links.get(connection))
+            .is_some_and(crate::link::Link::is_live);
+        if let Some(group) = self.groups.get_mut(group) {
+            group.set_durable(key, is_durable);
+            group.set_online(key, is_online);
+        }
+        subscription
+    }
+
+    /// Takes a session out of one group; the last member ends it.
+    pub(super) fn leave_group(&mut self, key: SessionKey, group: GroupKey, out: &mut Outbox) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.groups.retain(|other| *other != group);
+        }
+        self.groups.leave(group, key);
+        if self.groups.get(group).is_some_and(crate::routing::shared::Group::has_members) {
+            return;
+        }
+        let Some(mut ended) = self.groups.remove(group) else { return };
+        self.shares.remove(&ended.filter, group);
+        let receiver = ended.filter.as_text().clone();
+        while let Some(entry) = ended.queue.pop(Lane::Main) {
+            self.counters.dropped += 1;
+            out.notice(dropped(receiver.clone(), &entry, DropCause::ShareEnded));
+        }
+    }
+
+    pub(super) fn leave_groups(&mut self, key: SessionKey, out: &mut Outbox) {
+        let Some(session) = self.sessions.get(key) else { return };
+        for group in session.groups.clone() {
+            self.leave_group(key, group, out);
+        }
+    }
+
+    pub(super) fn may_receive(&self, key: SessionKey, topic: &Topic) -> bool {
+        self.sessions.get(key).is_some_and(|session| {
+            let subject =
+                Subject { user_name: session.identity.as_ref(), client_id: &session.client_id };
+            self.permissions.allows(&subject, Permitted::Receive, topic).allowed
+        })
+    }
+
+    pub(super) fn notice_dropped(
+        &mut self,
+        receiver: Text,
+        topic: Topic,
+        cause: DropCause,
+        out: &mut Outbox,
+    ) {
+        self.counters.dropped += 1;
+        out.notice(Notice::Dropped { receiver, topic, cause });
+    }
+}
+
+/// How many more deliveries a member can begin, counting what already waits for it.
+fn free_window(window: u16, in_window: u16, waiting: usize) -> usize {
+    usize::from(window.saturating_sub(in_window)).saturating_sub(waiting)
+}

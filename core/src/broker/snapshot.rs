@@ -1,0 +1,207 @@
+//! The durable state as a run of ordinary records.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Broker;
+use crate::message::{Message, MessageId};
+use crate::record::{
+    Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
+};
+use crate::routing::retained::Retained;
+use crate::session::Session;
+use crate::session::flight::Stage;
+use crate::session::queue::{Entry, Journaled};
+use crate::wire::property::SubscriptionIds;
+
+/// A message with the queues that have it.
+type Holders = BTreeMap<MessageId, (Arc<Message>, Vec<Enqueued>)>;
+
+impl Broker {
+    /// The whole durable state as records that [`Broker::recover`] takes. It is canonical: two
+    /// brokers with the same durable state give the same records.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Record> {
+        let mut records = alloc::vec![Record::Counters {
+            next_session: SessionId(self.next_session),
+            next_group: GroupId(self.next_group),
+            next_message: MessageId(self.next_message),
+            next_seq: QueueSeq(self.next_seq),
+        }];
+        let mut sessions: Vec<&Session> = self
+            .sessions
+            .iter()
+            .map(|(_, session)| session)
+            .filter(|session| session.recorded && !session.ended)
+            .collect();
+        sessions.sort_unstable_by_key(|session| session.id);
+        for session in &sessions {
+            self.snapshot_session(session, &mut records);
+        }
+        self.snapshot_messages(&sessions, &mut records);
+        for session in &sessions {
+            snapshot_flight(session, &mut records);
+        }
+        for session in &sessions {
+            if session.connection.is_none() {
+                records.push(Record::Disconnected {
+                    session: session.id,
+                    session_expiry_interval_s: session.expiry_interval_s,
+                    keeps_will: session.will.is_some(),
+                    at: session.left_at,
+                });
+            }
+        }
+        records
+    }
+
+    fn snapshot_session(&self, session: &Session, records: &mut Vec<Record>) {
+        records.push(Record::Connected {
+            session: session.id,
+            client_id: session.client_id.clone(),
+            identity: session.identity.clone(),
+            version: session.version,
+            session_expiry_interval_s: session.expiry_interval_s,
+            will: session.will.as_ref().map(|armed| armed.will.clone()),
+            at: session.left_at,
+        });
+        if !session.is_durable() {
+            return;
+        }
+        for (filter, subscription) in &session.subscriptions {
+            records.push(Record::Subscribed {
+                session: session.id,
+                filter: filter.clone(),
+                options: subscription.options,
+                subscription_id: subscription.subscription_id,
+                group: subscription.group.map(|(_, id)| id),
+                replay: session.replays.iter().find(|replay| replay.filter == *filter).map(
+                    |replay| ReplayState {
+                        before: replay.before,
+                        after_topic: replay.after_topic.clone(),
+                    },
+                ),
+            });
+        }
+        records.extend(
+            session.inbound.keys().map(|packet_id| Record::InboundHeld {
+                session: session.id,
+                packet_id: *packet_id,
+            }),
+        );
+    }
+
+    /// Every message once, with the queues that have it and what is retained.
+    fn snapshot_messages(&self, sessions: &[&Session], records: &mut Vec<Record>) {
+        let mut holders = Holders::new();
+        for session in sessions {
+            let in_flight = session.flight.in_order().into_iter().filter_map(|(id, _)| {
+                match &session.flight.get(id)?.stage {
+                    Stage::Publish { entry, .. } => Some(entry),
+                    Stage::Release { .. } => None,
+                }
+            });
+            for entry in session.queue.iter().chain(in_flight) {
+                hold(&mut holders, Receiver::Session(session.id), entry);
+            }
+        }
+        for (_, session) in self.sessions.iter().filter(|(_, session)| !session.ended) {
+            let in_flight = session.flight.in_order().into_iter().filter_map(|(id, _)| {
+                match &session.flight.get(id)?.stage {
+                    Stage::Publish { entry, .. } => Some(entry),
+                    Stage::Release { .. } => None,
+                }
+            });
+            for entry in session.queue.iter().chain(in_flight) {
+                hold_at_group(&mut holders, entry);
+            }
+        }
+        for (_, group) in self.groups.iter() {
+            for entry in group.queue.iter() {
+                hold(&mut holders, Receiver::Group(group.id), entry);
+            }
+        }
+        let mut retained: BTreeMap<MessageId, &Retained> = self
+            .retained
+            .iter()
+            .filter(|entry| entry.message.topic.levels().next() != Some(b"$SYS".as_slice()))
+            .map(|entry| (entry.message.id, entry))
+            .collect();
+        for entry in retained.values() {
+            holders.entry(entry.message.id).or_insert_with(|| (entry.message.clone(), Vec::new()));
+        }
+        for (id, (message, mut entries)) in holders {
+            entries.sort_unstable_by_key(|entry| (entry.receiver, entry.seq));
+            let change = match retained.remove(&id) {
+                Some(entry) => RetainedChange::Set { publisher: entry.publisher.clone() },
+                None => RetainedChange::None,
+            };
+            records.push(Record::Published {
+                message,
+                origin: Origin::Untracked,
+                retained: change,
+                entries,
+            });
+        }
+    }
+}
+
+fn hold(holders: &mut Holders, receiver: Receiver, entry: &Entry) {
+    if entry.journaled == Journaled::Here {
+        add(holders, receiver, entry, entry.qos, entry.retain);
+    }
+}
+
+/// What a session has from its group, but the journal still has at the group.
+fn hold_at_group(holders: &mut Holders, entry: &Entry) {
+    if let (Journaled::AtGroup, Some((_, id))) = (entry.journaled, entry.group) {
+        add(holders, Receiver::Group(id), entry, entry.message.qos, entry.published_retain);
+    }
+}
+
+fn add(
+    holders: &mut Holders,
+    receiver: Receiver,
+    entry: &Entry,
+    qos: crate::wire::types::QoS,
+    retain: bool,
+) {
+    let is_groups = matches!(receiver, Receiver::Group(_));
+    let enqueued = Enqueued {
+        receiver,
+        seq: entry.seq,
+        qos,
+        retain,
+        group: entry.group.filter(|_| !is_groups).map(|(_, id)| id),
+        subscription_ids: if is_groups {
+            SubscriptionIds::None
+        } else {
+            entry.subscription_ids.clone()
+        },
+    };
+    holders
+        .entry(entry.message.id)
+        .or_insert_with(|| (entry.message.clone(), Vec::new()))
+        .1
+        .push(enqueued);
+}
+
+/// Identifiers in use, in the order in which the exchanges began.
+fn snapshot_flight(session: &Session, records: &mut Vec<Record>) {
+    for (packet_id, _) in session.flight.in_order() {
+        let Some(exchange) = session.flight.get(packet_id) else { continue };
+        if exchange.journaled != Journaled::Here {
+            continue;
+        }
+        match &exchange.stage {
+            Stage::Publish { entry, .. } => {
+                let seq = entry.seq;
+                records.push(Record::Bound { session: session.id, seq, packet_id });
+            }
+            Stage::Release { .. } => {
+                records.push(Record::Received { session: session.id, packet_id });
+            }
+        }
+    }
+}

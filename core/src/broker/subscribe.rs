@@ -1,0 +1,279 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::Broker;
+use super::route::Subscriber;
+use crate::input::ConnectionId;
+use crate::message::MessageId;
+use crate::notice::{Cause, Notice};
+use crate::outbox::Outbox;
+use crate::permission::Subject;
+use crate::record::{LogPosition, Record, ReplayState};
+use crate::routing::topic::TopicFilter;
+use crate::session::{Replay, SessionKey, Subscription};
+use crate::wire::packet::{
+    RetainHandling, ServerPacket, SubAck, Subscribe, SubscriptionOptions, UnsubAck, Unsubscribe,
+};
+use crate::wire::reason::ReasonCode;
+use crate::wire::types::{QoS, Version};
+
+impl Broker {
+    pub(super) fn subscribe(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        subscribe: Subscribe,
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let (version, session_id) = (session.version, session.id);
+        let id_in_use = session.inbound.contains_key(&subscribe.packet_id);
+        if version == Version::V5
+            && let Some(cause) = self.unavailable(&subscribe)
+        {
+            self.close(connection, cause, out);
+            return;
+        }
+        let before = self.gate.appended();
+        let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
+        // [MQTT-3.8.4-5] [MQTT-3.8.4-6]
+        for (filter, options) in &subscribe.subscriptions {
+            let reason = if id_in_use {
+                Err(ReasonCode::PacketIdentifierInUse)
+            } else {
+                self.check_filter(key, filter)
+            };
+            match reason {
+                Ok(()) => {
+                    let filter = filter.compact();
+                    let qos = self.add_subscription(
+                        key,
+                        filter,
+                        *options,
+                        subscribe.subscription_id,
+                        out,
+                    );
+                    reasons.push(granted(qos)); // [MQTT-3.8.4-7]
+                }
+                Err(reason) => {
+                    let client_id = self.sessions.get(key).map(|session| session.client_id.clone());
+                    out.notice(Notice::SubscribeRefused {
+                        client_id: client_id.unwrap_or_default(),
+                        filter: filter.compact(),
+                        reason,
+                    });
+                    reasons.push(reason);
+                }
+            }
+        }
+        let appended = self.gate.appended();
+        let after = if appended > before { appended } else { LogPosition::START };
+        // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
+        let suback = SubAck { packet_id: subscribe.packet_id, reasons, details: None };
+        self.send_after(after, connection, ServerPacket::SubAck(Box::new(suback)), false, out);
+        if !self.gate.is_durable(after) {
+            let item = crate::gate::Item::Wake { session: key, id: session_id };
+            self.gate.hold(after, item);
+        }
+        // Groups that the session joined may have something waiting.
+        self.pump(key, out);
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        unsubscribe: Unsubscribe,
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let id_in_use = session.inbound.contains_key(&unsubscribe.packet_id);
+        let before = self.gate.appended();
+        let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        // [MQTT-3.10.4-6]
+        for filter in &unsubscribe.filters {
+            reasons.push(if id_in_use {
+                ReasonCode::PacketIdentifierInUse
+            } else if self.remove_subscription(key, filter, out) {
+                ReasonCode::Success
+            } else {
+                ReasonCode::NoSubscriptionExisted
+            });
+        }
+        let appended = self.gate.appended();
+        let after = if appended > before { appended } else { LogPosition::START };
+        // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
+        let unsuback = UnsubAck { packet_id: unsubscribe.packet_id, reasons, details: None };
+        self.send_after(after, connection, ServerPacket::UnsubAck(Box::new(unsuback)), false, out);
+    }
+
+    /// What CONNACK called unavailable closes the connection.
+    fn unavailable(&self, subscribe: &Subscribe) -> Option<Cause> {
+        let limits = &self.config.limits;
+        let uses = |of: fn(&TopicFilter) -> bool| {
+            subscribe.subscriptions.iter().any(|(filter, _)| of(filter))
+        };
+        let (reason, detail) = if !limits.wildcard_subscription_available
+            && uses(TopicFilter::has_wildcard)
+        {
+            (ReasonCode::WildcardSubscriptionsNotSupported, "wildcards are switched off")
+        } else if !limits.subscription_identifiers_available && subscribe.subscription_id.is_some()
+        {
+            (
+                ReasonCode::SubscriptionIdentifiersNotSupported,
+                "subscription identifiers are switched off",
+            )
+        } else if !limits.shared_subscription_available && uses(TopicFilter::is_shared) {
+            (ReasonCode::SharedSubscriptionsNotSupported, "shared subscriptions are switched off")
+        } else {
+            return None;
+        };
+        Some(Cause::Protocol { reason, detail })
+    }
+
+    fn check_filter(&self, key: SessionKey, filter: &TopicFilter) -> Result<(), ReasonCode> {
+        let limits = &self.config.limits;
+        let Some(session) = self.sessions.get(key) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        if !limits.wildcard_subscription_available && filter.has_wildcard() {
+            return Err(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        if !limits.shared_subscription_available && filter.is_shared() {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if filter.levels().count() > usize::from(limits.topic_levels) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let is_new = !session.subscriptions.contains_key(filter);
+        if is_new && session.subscriptions.len() >= limits.subscriptions_per_session as usize {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let subject =
+            Subject { user_name: session.identity.as_ref(), client_id: &session.client_id };
+        if !self.permissions.allows_subscribe(&subject, filter).allowed {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        Ok(())
+    }
+
+    /// Makes or replaces a subscription `[MQTT-3.8.4-3]` and returns the QoS granted.
+    fn add_subscription(
+        &mut self,
+        key: SessionKey,
+        filter: TopicFilter,
+        mut options: SubscriptionOptions,
+        subscription_id: Option<u32>,
+        out: &mut Outbox,
+    ) -> QoS {
+        options.maximum_qos = options.maximum_qos.min(self.config.limits.maximum_qos);
+        let Some(session) = self.sessions.get(key) else { return options.maximum_qos };
+        let is_new = !session.subscriptions.contains_key(&filter);
+        let (session_id, is_durable) = (session.id, session.is_durable());
+        let client_id = session.client_id.clone();
+        let replays = !filter.is_shared()
+            && match options.retain_handling {
+                RetainHandling::Always => true,  // [MQTT-3.3.1-9]
+                RetainHandling::IfNew => is_new, // [MQTT-3.3.1-10]
+                RetainHandling::Never => false,  // [MQTT-3.3.1-11]
+            }
+            && !self.retained.is_empty();
+        let subscription = self.store_subscription(
+            key,
+            &filter,
+            Subscription { options, subscription_id, group: None },
+        );
+        let before = MessageId(self.next_message);
+        let mut after = LogPosition::START;
+        if is_durable {
+            let record = Record::Subscribed {
+                session: session_id,
+                filter: filter.clone(),
+                options,
+                subscription_id,
+                group: subscription.group.map(|(_, id)| id),
+                replay: replays.then_some(ReplayState { before, after_topic: None }),
+            };
+            after = self.gate.persist(record, out);
+        }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.replays.retain(|replay| replay.filter != filter);
+            if replays {
+                session.replays.push_back(Replay {
+                    filter: filter.clone(),
+                    options,
+                    subscription_id,
+                    after_topic: None,
+                    after,
+                    before,
+                });
+            }
+        }
+        out.notice(Notice::Subscribed { client_id, filter, qos: options.maximum_qos });
+        options.maximum_qos
+    }
+
+    /// Enters a subscription where messages look for it, and in its session.
+    pub(super) fn store_subscription(
+        &mut self,
+        key: SessionKey,
+        filter: &TopicFilter,
+        mut subscription: Subscription,
+    ) -> Subscription {
+        if filter.is_shared() {
+            subscription = self.join_group(key, filter, subscription);
+        } else {
+            let options = &subscription.options;
+            let subscriber = Subscriber {
+                maximum_qos: options.maximum_qos,
+                no_local: options.no_local,
+                retain_as_published: options.retain_as_published,
+                subscription_id: subscription.subscription_id.unwrap_or(0),
+            };
+            self.subscriptions.insert(filter, key, subscriber);
+        }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.subscriptions.insert(filter.clone(), subscription);
+        }
+        subscription
+    }
+
+    /// Removes a subscription `[MQTT-3.10.4-1]`; tells whether there was one. What is already
+    /// queued may still be delivered, and what is in flight is finished `[MQTT-3.10.4-3]`.
+    fn remove_subscription(
+        &mut self,
+        key: SessionKey,
+        filter: &TopicFilter,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let Some((filter, subscription)) = session.subscriptions.remove_entry(filter) else {
+            return false;
+        };
+        session.replays.retain(|replay| replay.filter != filter);
+        let client_id = session.client_id.clone();
+        if session.is_durable() {
+            let record = Record::Unsubscribed { session: session.id, filter: filter.clone() };
+            self.gate.persist(record, out);
+        }
+        match subscription.group {
+            Some((group, _)) => self.leave_group(key, group, out),
+            None => {
+                self.subscriptions.remove(&filter, key);
+            }
+        }
+        out.notice(Notice::Unsubscribed { client_id, filter });
+        true
+    }
+}
+
+/// The SUBACK code for a granted QoS.
+fn granted(qos: QoS) -> ReasonCode {
+    match qos {
+        QoS::AtMostOnce => ReasonCode::Success,
+        QoS::AtLeastOnce => ReasonCode::GrantedQos1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQos2,
+    }
+}

@@ -1,0 +1,155 @@
+//! Groups of shared subscriptions: their members and the messages that wait for one of them.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use slab::Slab;
+
+use crate::hash::{KeyedMap, KeyedState};
+use crate::record::GroupId;
+use crate::routing::topic::TopicFilter;
+use crate::session::queue::Queue;
+use crate::session::{GroupKey, SessionKey, Subscription};
+
+/// One share: the whole filter, `$share/NAME/` included.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) filter: TopicFilter,
+    members: BTreeMap<SessionKey, Subscription>,
+    /// Members with a connection, the one whose turn is next in front.
+    online: VecDeque<SessionKey>,
+    /// Members that outlive their connection. While there are any, the journal has the queue.
+    durable: BTreeSet<SessionKey>,
+    /// Messages that no member could take, at the QoS and with the RETAIN they were published.
+    pub(crate) queue: Queue,
+}
+
+impl Group {
+    pub(crate) fn member(&self, session: SessionKey) -> Option<&Subscription> {
+        self.members.get(&session)
+    }
+
+    pub(crate) fn has_members(&self) -> bool {
+        !self.members.is_empty()
+    }
+
+    pub(crate) fn online_len(&self) -> usize {
+        self.online.len()
+    }
+
+    /// Whether the journal has the queue.
+    pub(crate) fn is_durable(&self) -> bool {
+        !self.durable.is_empty()
+    }
+
+    /// A member outlives its connection from now on, or no longer does.
+    pub(crate) fn set_durable(&mut self, session: SessionKey, durable: bool) {
+        if durable && self.members.contains_key(&session) {
+            self.durable.insert(session);
+        } else {
+            self.durable.remove(&session);
+            self.forget_journal();
+        }
+    }
+
+    /// Without a member that outlives its connection the share ends with a crash, and to the
+    /// journal it has ended already.
+    fn forget_journal(&mut self) {
+        if self.durable.is_empty() {
+            self.queue.forget_journal();
+        }
+    }
+
+    /// The member whose turn is next; it goes to the end of the line.
+    pub(crate) fn next_online(&mut self) -> Option<SessionKey> {
+        let session = self.online.pop_front()?;
+        self.online.push_back(session);
+        Some(session)
+    }
+
+    /// A member's connection came or went.
+    pub(crate) fn set_online(&mut self, session: SessionKey, online: bool) {
+        self.online.retain(|other| *other != session);
+        if online && self.members.contains_key(&session) {
+            self.online.push_back(session);
+        }
+    }
+}
+
+/// All groups, by key and by filter.
+#[derive(Clone, Debug)]
+pub(crate) struct Groups {
+    slab: Slab<Group>,
+    by_filter: KeyedMap<TopicFilter, GroupKey>,
+}
+
+impl Groups {
+    pub(crate) fn new(state: KeyedState) -> Self {
+        Groups { slab: Slab::new(), by_filter: KeyedMap::with_hasher(state) }
+    }
+
+    pub(crate) fn find(&self, filter: &TopicFilter) -> Option<GroupKey> {
+        self.by_filter.get(filter).copied()
+    }
+
+    /// Makes a group without members.
+    pub(crate) fn insert(&mut self, id: GroupId, filter: TopicFilter) -> GroupKey {
+        let group = Group {
+            id,
+            filter: filter.clone(),
+            members: BTreeMap::new(),
+            online: VecDeque::new(),
+            durable: BTreeSet::new(),
+            queue: Queue::default(),
+        };
+        // There are no more groups than subscriptions, which are counted in a `u32`.
+        let key = GroupKey::try_from(self.slab.insert(group)).unwrap_or(GroupKey::MAX);
+        self.by_filter.insert(filter, key);
+        key
+    }
+
+    pub(crate) fn get(&self, key: GroupKey) -> Option<&Group> {
+        self.slab.get(key as usize)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: GroupKey) -> Option<&mut Group> {
+        self.slab.get_mut(key as usize)
+    }
+
+    /// The group, if it still is the one with this number.
+    pub(crate) fn get_same(&mut self, (key, id): (GroupKey, GroupId)) -> Option<&mut Group> {
+        self.get_mut(key).filter(|group| group.id == id)
+    }
+
+    /// Adds a member or replaces its options.
+    pub(crate) fn join(&mut self, key: GroupKey, session: SessionKey, options: Subscription) {
+        if let Some(group) = self.get_mut(key) {
+            group.members.insert(session, options);
+        }
+    }
+
+    /// Removes a member.
+    pub(crate) fn leave(&mut self, key: GroupKey, session: SessionKey) {
+        if let Some(group) = self.get_mut(key) {
+            group.members.remove(&session);
+            group.durable.remove(&session);
+            group.forget_journal();
+            group.online.retain(|other| *other != session);
+        }
+    }
+
+    /// Removes a group.
+    pub(crate) fn remove(&mut self, key: GroupKey) -> Option<Group> {
+        let group = self.slab.try_remove(key as usize)?;
+        self.by_filter.remove(&group.filter);
+        Some(group)
+    }
+
+    /// All groups in the order of their keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (GroupKey, &Group)> {
+        // A key came from a `u32`.
+        self.slab
+            .iter()
+            .map(|(key, group)| (GroupKey::try_from(key).unwrap_or(GroupKey::MAX), group))
+    }
+}

@@ -1,0 +1,187 @@
+//! What survives a connection: subscriptions, queues, exchanges in progress, the will.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use slab::Slab;
+
+use crate::hash::{KeyedMap, KeyedState};
+use crate::input::ConnectionId;
+use crate::message::MessageId;
+use crate::record::{GroupId, LogPosition, SessionId};
+use crate::routing::topic::{Topic, TopicFilter};
+use crate::session::flight::Flight;
+use crate::session::queue::Queue;
+use crate::time::Time;
+use crate::wire::packet::{SubscriptionOptions, Will};
+use crate::wire::types::{InboundPacketId, Text, Version};
+
+pub(crate) mod flight;
+pub(crate) mod queue;
+
+/// A session's place in [`Sessions`]; used again once the session is gone.
+pub(crate) type SessionKey = u32;
+
+/// A group's place in [`Groups`](crate::routing::shared::Groups); used again once it is gone.
+pub(crate) type GroupKey = u32;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) client_id: Text,
+    pub(crate) identity: Option<Text>,
+    pub(crate) version: Version,
+    pub(crate) connection: Option<ConnectionId>,
+    /// How long it outlives its connection; `u32::MAX` for ever.
+    pub(crate) expiry_interval_s: u32,
+    /// When its connection ended, while it has none.
+    pub(crate) left_at: Time,
+    /// When it ends, while it has no connection.
+    pub(crate) ends_at: Time,
+    /// Whether the journal knows it.
+    pub(crate) recorded: bool,
+    /// Whether it has ended and only waits to be taken apart.
+    pub(crate) ended: bool,
+    pub(crate) will: Option<ArmedWill>,
+    pub(crate) subscriptions: BTreeMap<TopicFilter, Subscription>,
+    /// The groups it is a member of.
+    pub(crate) groups: Vec<GroupKey>,
+    pub(crate) queue: Queue,
+    pub(crate) flight: Flight,
+    /// The client's QoS 2 publications not yet released; `true` while one counts against the
+    /// receive maximum of the present connection.
+    pub(crate) inbound: BTreeMap<InboundPacketId, bool>,
+    pub(crate) replays: VecDeque<Replay>,
+    /// Whether it is in the list of sessions with more work.
+    pub(crate) has_work: bool,
+}
+
+/// A will that has not been published.
+#[derive(Clone, Debug)]
+pub(crate) struct ArmedWill {
+    pub(crate) will: Arc<Will>,
+    /// When it goes out; [`Time::NEVER`] while the connection is there.
+    pub(crate) due_at: Time,
+}
+
+/// One subscription of a session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Subscription {
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) subscription_id: Option<u32>,
+    pub(crate) group: Option<(GroupKey, GroupId)>,
+}
+
+/// A subscribe's delivery of retained messages, in progress.
+#[derive(Clone, Debug)]
+pub(crate) struct Replay {
+    pub(crate) filter: TopicFilter,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) subscription_id: Option<u32>,
+    /// It goes on behind this topic.
+    pub(crate) after_topic: Option<Topic>,
+    /// It begins when the subscription is durable.
+    pub(crate) after: LogPosition,
+    /// What became retained later was delivered live.
+    pub(crate) before: MessageId,
+}
+
+impl Session {
+    pub(crate) fn new(
+        id: SessionId,
+        client_id: Text,
+        identity: Option<Text>,
+        version: Version,
+    ) -> Self {
+        Session {
+            id,
+            client_id,
+            identity,
+            version,
+            connection: None,
+            expiry_interval_s: 0,
+            left_at: Time::ZERO,
+            ends_at: Time::NEVER,
+            recorded: false,
+            ended: false,
+            will: None,
+            subscriptions: BTreeMap::new(),
+            groups: Vec::new(),
+            queue: Queue::default(),
+            flight: Flight::default(),
+            inbound: BTreeMap::new(),
+            replays: VecDeque::new(),
+            has_work: false,
+        }
+    }
+
+    /// Whether it outlives its connection, so that the journal must know what it receives.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.expiry_interval_s > 0
+    }
+
+    /// Messages waiting or in flight.
+    pub(crate) fn backlog(&self) -> usize {
+        self.queue.len() + self.flight.len()
+    }
+}
+
+/// All sessions, by key and by client identifier.
+#[derive(Clone, Debug)]
+pub(crate) struct Sessions {
+    slab: Slab<Session>,
+    by_client: KeyedMap<Text, SessionKey>,
+}
+
+impl Sessions {
+    pub(crate) fn new(state: KeyedState) -> Self {
+        Sessions { slab: Slab::new(), by_client: KeyedMap::with_hasher(state) }
+    }
+
+    pub(crate) fn insert(&mut self, session: Session) -> SessionKey {
+        let client_id = session.client_id.clone();
+        let key = key_of(self.slab.insert(session));
+        let earlier = self.by_client.insert(client_id, key);
+        assert!(earlier.is_none(), "a client identifier has one session at most");
+        key
+    }
+
+    pub(crate) fn find(&self, client_id: &Text) -> Option<SessionKey> {
+        self.by_client.get(client_id).copied()
+    }
+
+    pub(crate) fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.slab.get(key as usize)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.slab.get_mut(key as usize)
+    }
+
+    /// Makes the client identifier free; the session itself stays until [`Sessions::remove`].
+    pub(crate) fn forget_client(&mut self, key: SessionKey) {
+        if let Some(session) = self.slab.get(key as usize) {
+            self.by_client.remove(&session.client_id);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: SessionKey) {
+        self.slab.remove(key as usize);
+    }
+
+    /// Sessions that have not ended.
+    pub(crate) fn len(&self) -> usize {
+        self.by_client.len()
+    }
+
+    /// All sessions in the order of their keys, ended ones included.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
+        self.slab.iter().map(|(key, session)| (key_of(key), session))
+    }
+}
+
+fn key_of(index: usize) -> SessionKey {
+    // `Limits::sessions` is a `u32`, and ended sessions are taken apart before many more come.
+    SessionKey::try_from(index).unwrap_or(SessionKey::MAX)
+}

@@ -1,0 +1,127 @@
+//! Deliveries at QoS 1 and 2 that have a packet identifier and are not finished.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::record::LogPosition;
+use crate::session::queue::{Entry, Journaled};
+use crate::wire::types::{OutboundPacketId, PacketId};
+
+/// A session's exchanges as sender.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flight {
+    exchanges: BTreeMap<OutboundPacketId, Exchange>,
+    /// The identifier given out last.
+    last_id: u16,
+    next_order: u64,
+}
+
+/// One delivery in progress.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    /// Rises from exchange to exchange: the order of re-sending.
+    pub(crate) order: u64,
+    pub(crate) stage: Stage,
+    pub(crate) journaled: Journaled,
+    /// Whether it counts against the window of the present connection.
+    pub(crate) in_window: bool,
+}
+
+/// How far a delivery has come.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    /// The PUBLISH is owed, sent or to be sent again, once the binding is durable at `after`.
+    Publish { entry: Entry, after: LogPosition },
+    /// PUBREC came. PUBREL is owed, or sent and unanswered, once that is durable at `after`.
+    Release { after: LogPosition },
+}
+
+impl Flight {
+    /// Gives an entry a packet identifier that is not in use `[MQTT-2.2.1-4]`; gives the entry
+    /// back if there is none.
+    pub(crate) fn bind(&mut self, entry: Entry) -> Result<OutboundPacketId, Entry> {
+        let Some(id) = self.free_id() else { return Err(entry) };
+        self.insert(id, entry);
+        Ok(id)
+    }
+
+    /// Puts an entry in flight under a given identifier.
+    pub(crate) fn insert(&mut self, id: OutboundPacketId, entry: Entry) {
+        let journaled = entry.journaled;
+        let after = LogPosition::START;
+        self.insert_exchange(id, Stage::Publish { entry, after }, journaled);
+    }
+
+    /// Puts an exchange in flight whose PUBREC has come.
+    pub(crate) fn insert_released(&mut self, id: OutboundPacketId) {
+        let after = LogPosition::START;
+        self.insert_exchange(id, Stage::Release { after }, Journaled::Here);
+    }
+
+    fn insert_exchange(&mut self, id: OutboundPacketId, stage: Stage, journaled: Journaled) {
+        let exchange = Exchange { order: self.next_order, stage, journaled, in_window: false };
+        self.next_order += 1;
+        self.last_id = id.0.value();
+        let earlier = self.exchanges.insert(id, exchange);
+        assert!(earlier.is_none(), "a packet identifier is in use for one thing at a time");
+    }
+
+    pub(crate) fn get(&self, id: OutboundPacketId) -> Option<&Exchange> {
+        self.exchanges.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: OutboundPacketId) -> Option<&mut Exchange> {
+        self.exchanges.get_mut(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: OutboundPacketId) -> Option<Exchange> {
+        self.exchanges.remove(&id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// Identifiers with their order numbers, in the order in which the exchanges began.
+    pub(crate) fn in_order(&self) -> Vec<(OutboundPacketId, u64)> {
+        let mut ids: Vec<_> =
+            self.exchanges.iter().map(|(id, exchange)| (*id, exchange.order)).collect();
+        ids.sort_unstable_by_key(|(_, order)| *order);
+        ids
+    }
+
+    /// What a new connection is sent again: PUBRELs first, because they wait for no window, and
+    /// each kind in the order in which the exchanges began.
+    pub(crate) fn to_resend(&self) -> Vec<(OutboundPacketId, u64)> {
+        let mut ids = self.in_order();
+        ids.sort_by_key(|(id, _)| {
+            self.exchanges.get(id).is_some_and(|exchange| match exchange.stage {
+                Stage::Publish { .. } => true,
+                Stage::Release { .. } => false,
+            })
+        });
+        ids
+    }
+
+    /// The connection is gone: nothing counts against its window any more.
+    pub(crate) fn leave_window(&mut self) {
+        for exchange in self.exchanges.values_mut() {
+            exchange.in_window = false;
+        }
+    }
+
+    fn free_id(&self) -> Option<OutboundPacketId> {
+        if self.exchanges.len() >= usize::from(u16::MAX) {
+            return None;
+        }
+        let mut id = self.last_id;
+        loop {
+            id = id.wrapping_add(1);
+            if let Some(id) = PacketId::new(id).map(OutboundPacketId)
+                && !self.exchanges.contains_key(&id)
+            {
+                return Some(id);
+            }
+        }
+    }
+}

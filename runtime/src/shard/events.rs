@@ -96,11 +96,14 @@ impl Events {
         peer: impl FnOnce(ConnectionId) -> Option<Text>,
     ) {
         match notice {
-            Notice::Connected { connection, .. }
-            | Notice::Refused { connection, .. }
-            | Notice::Disconnected { connection, .. } => {
+            Notice::Connected { .. } => write_connected(notice),
+            Notice::Refused { connection, peer, client_id, cause } => {
+                let client = client_id.as_ref().map(tracing::field::display);
+                info!(client, %peer, %connection, %cause, "refused");
+            }
+            Notice::Disconnected { connection, client_id, cause, queued } => {
                 let peer = peer(*connection).unwrap_or_default();
-                write_connection(notice, &peer);
+                info!(client = %client_id, %peer, %connection, %cause, queued, "disconnected");
             }
             Notice::SessionStarted { client_id } => debug!(client = %client_id, "session started"),
             Notice::SessionEnded { client_id, cause, discarded } => {
@@ -147,32 +150,23 @@ impl Events {
     }
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // called for these three alone
-fn write_connection(notice: &Notice, peer: &Text) {
-    match notice {
-        Notice::Connected {
-            connection,
-            client_id,
-            identity,
-            version,
-            session_present,
-            keep_alive_s,
-            session_expiry_interval_s,
-        } => {
-            let user = identity.as_ref().map(tracing::field::display);
-            info!(
-                client = %client_id, %peer, %connection, user, mqtt = %version, session_present,
-                keep_alive_s, session_expiry_interval_s, "connected"
-            );
-        }
-        Notice::Refused { connection, client_id, cause } => {
-            let client = client_id.as_ref().map(tracing::field::display);
-            info!(client, %peer, %connection, %cause, "refused");
-        }
-        Notice::Disconnected { connection, client_id, cause, queued } => {
-            info!(client = %client_id, %peer, %connection, %cause, queued, "disconnected");
-        }
-        _ => {}
+fn write_connected(notice: &Notice) {
+    if let Notice::Connected {
+        connection,
+        peer,
+        client_id,
+        identity,
+        version,
+        session_present,
+        keep_alive_s,
+        session_expiry_interval_s,
+    } = notice
+    {
+        let user = identity.as_ref().map(tracing::field::display);
+        info!(
+            client = %client_id, %peer, %connection, user, mqtt = %version, session_present,
+            keep_alive_s, session_expiry_interval_s, "connected"
+        );
     }
 }
 

@@ -170,6 +170,7 @@ impl World {
                 let command: Command = packets::command(rest)?;
                 self.input(Input::Command(command));
             }
+            "permissions" => self.input(Input::Command(packets::permissions(rest)?)),
             "crash" => self.crash(rest)?,
             "deadline" => self.deadline(),
             "snapshot-check" => self.snapshot_check(),

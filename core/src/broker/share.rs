@@ -119,8 +119,8 @@ impl Broker {
                 }
             }
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                if free_window(link.window, link.in_window, session.queue.lane_len(Lane::Main)) == 0
-                {
+                let waiting = session.queue.lane_len(Lane::Main);
+                if !link.has_room() || free_window(link.window, link.in_window, waiting) == 0 {
                     return None;
                 }
                 Place::Session(member)

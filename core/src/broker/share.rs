@@ -255,11 +255,15 @@ impl Broker {
     /// take them. QoS 2 in progress stays `[MQTT-4.8.2-4]` `[MQTT-4.8.2-5]`.
     pub(super) fn give_back_shared(&mut self, key: SessionKey, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(key) else { return };
+        // If the share has ended, what the session had begun stays with it `[MQTT-3.10.4-3]`, under
+        // its identifier `[MQTT-4.4.0-1]`.
+        let groups = &self.groups;
+        let is_shared = |entry: &Entry| entry.group.is_some_and(|place| groups.is_same(place));
         let mut entries: Vec<Entry> = Vec::new();
         for (id, _) in session.flight.in_order() {
             let is_movable = session.flight.get(id).is_some_and(|exchange| match &exchange.stage {
                 Stage::Publish { entry, .. } => {
-                    entry.group.is_some() && (entry.qos == QoS::AtLeastOnce || !entry.maybe_sent)
+                    is_shared(entry) && (entry.qos == QoS::AtLeastOnce || !entry.maybe_sent)
                 }
                 Stage::Release { .. } => false,
             });
@@ -271,9 +275,7 @@ impl Broker {
             }
         }
         entries.extend(
-            session
-                .queue
-                .take_if(|entry| entry.group.is_some() && entry.message.qos > QoS::AtMostOnce),
+            session.queue.take_if(|entry| is_shared(entry) && entry.message.qos > QoS::AtMostOnce),
         );
         let mut groups: Vec<GroupKey> = Vec::new();
         for entry in entries {

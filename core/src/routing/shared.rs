@@ -116,6 +116,11 @@ impl Groups {
         self.slab.get_mut(key as usize)
     }
 
+    /// Whether the group is still there, the one with this number.
+    pub(crate) fn is_same(&self, (key, id): (GroupKey, GroupId)) -> bool {
+        self.get(key).is_some_and(|group| group.id == id)
+    }
+
     /// The group, if it still is the one with this number.
     pub(crate) fn get_same(&mut self, (key, id): (GroupKey, GroupId)) -> Option<&mut Group> {
         self.get_mut(key).filter(|group| group.id == id)

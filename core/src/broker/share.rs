@@ -10,7 +10,8 @@ use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
 use crate::permission::{Action as Permitted, Subject};
-use crate::record::{Receiver, Record};
+use crate::record::{GroupId, Receiver, Record};
+use crate::routing::shared::Group;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Stage;
 use crate::session::queue::{Entry, Journaled, Lane};
@@ -58,6 +59,12 @@ impl Broker {
                 return Ok(target);
             }
         }
+        // What no member may have must not stand in the way of what some may.
+        let is_deliverable =
+            self.groups.get(key).is_some_and(|group| self.any_may_receive(group, &message.topic));
+        if !is_deliverable {
+            return Err((receiver, DropCause::NotAuthorized));
+        }
         if message.qos == QoS::AtMostOnce {
             return Err((receiver, DropCause::Offline));
         }
@@ -70,14 +77,13 @@ impl Broker {
             && group.queue.may_have_expired(now)
         {
             for entry in group.queue.take_if(|entry| entry.message.is_expired(now)) {
-                if entry.journaled == Journaled::Here {
-                    let receiver = Receiver::Group(id);
-                    self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
-                }
-                self.counters.dropped += 1;
-                out.notice(dropped(receiver.clone(), &entry, DropCause::Expired));
+                self.drop_at_group(id, receiver.clone(), &entry, DropCause::Expired, out);
             }
         }
+        let limits = &self.config.limits;
+        let Some(group) = self.groups.get(key) else {
+            return Err((receiver, DropCause::ShareEnded));
+        };
         if !group.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes) {
             return Err((receiver, DropCause::QueueFull));
         }
@@ -164,19 +170,23 @@ impl Broker {
         else {
             return false;
         };
-        if !is_free || !self.may_receive(key, &front.message.topic) {
+        if !is_free {
             return false;
         }
+        let obstacle = if front.message.is_expired(now) {
+            Some(DropCause::Expired)
+        } else if self.may_receive(key, &front.message.topic) {
+            None
+        } else if self.any_may_receive(group, &front.message.topic) {
+            return false;
+        } else {
+            Some(DropCause::NotAuthorized)
+        };
         let Some(group) = self.groups.get_mut(group_key) else { return false };
         let (group_id, receiver) = (group.id, group.filter.as_text().clone());
         let Some(mut entry) = group.queue.pop(Lane::Main) else { return false };
-        if entry.message.is_expired(now) {
-            if entry.journaled == Journaled::Here {
-                let receiver = Receiver::Group(group_id);
-                self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
-            }
-            self.counters.dropped += 1;
-            out.notice(dropped(receiver, &entry, DropCause::Expired));
+        if let Some(cause) = obstacle {
+            self.drop_at_group(group_id, receiver, &entry, cause, out);
             return true;
         }
         entry.group = Some((group_key, group_id));
@@ -402,6 +412,29 @@ impl Broker {
         for group in session.groups.clone() {
             self.leave_group(key, group, out);
         }
+    }
+
+    /// Whether some member, connected or not, may receive on this topic.
+    fn any_may_receive(&self, group: &Group, topic: &Topic) -> bool {
+        self.permissions.is_allow_all()
+            || group.members().any(|member| self.may_receive(member, topic))
+    }
+
+    /// A message that has left a group's queue will not be delivered.
+    fn drop_at_group(
+        &mut self,
+        id: GroupId,
+        receiver: Text,
+        entry: &Entry,
+        cause: DropCause,
+        out: &mut Outbox,
+    ) {
+        if entry.journaled == Journaled::Here {
+            let receiver = Receiver::Group(id);
+            self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
+        }
+        self.counters.dropped += 1;
+        out.notice(dropped(receiver, entry, cause));
     }
 
     pub(super) fn may_receive(&self, key: SessionKey, topic: &Topic) -> bool {

@@ -29,6 +29,10 @@ impl Group {
         self.members.get(&session)
     }
 
+    pub(crate) fn members(&self) -> impl Iterator<Item = SessionKey> {
+        self.members.keys().copied()
+    }
+
     pub(crate) fn has_members(&self) -> bool {
         !self.members.is_empty()
     }

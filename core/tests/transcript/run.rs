@@ -200,6 +200,7 @@ impl World {
                 let command: Command = packets::command(rest)?;
                 self.input(Input::Command(command));
             }
+            "permissions" => self.input(Input::Command(packets::permissions(rest)?)),
             "crash" => self.crash(rest)?,
             "deadline" => self.deadline(),
             name => self.connection_command(name, rest)?,
@@ -494,5 +495,13 @@ impl World {
         for connection in self.connections.values_mut().filter(|connection| connection.id == id) {
             connection.open = false;
         }
+    }
+}
+
+fn decode_error(name: &str) -> Result<DecodeError, String> {
+    match name {
+        "Malformed" => Ok(DecodeError::PacketTypeZero),
+        "NoLocalShared" => Ok(DecodeError::NoLocalShared),
+        _ => Err(format!("no decode error {name}")),
     }
 }

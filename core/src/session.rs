@@ -39,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) left_at: Time,
     /// When it ends, while it has no connection.
     pub(crate) ends_at: Time,
+    /// Whether its last connection has not ended, as far as the journal knows.
+    pub(crate) open_in_journal: bool,
     /// Whether the journal knows it.
     pub(crate) recorded: bool,
     /// Whether it has ended and only waits to be taken apart.
@@ -103,6 +105,7 @@ impl Session {
             expiry_interval_s: 0,
             left_at: Time::ZERO,
             ends_at: Time::NEVER,
+            open_in_journal: false,
             recorded: false,
             ended: false,
             will: None,

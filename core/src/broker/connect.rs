@@ -265,6 +265,7 @@ impl Broker {
             .map(|will| ArmedWill { will: Arc::new(will.compact()), due_at: Time::NEVER });
         if session.is_durable() || session.will.is_some() || session.recorded {
             session.recorded = true;
+            session.open_in_journal = true;
             let record = Record::Connected {
                 session: session.id,
                 client_id: session.client_id.clone(),
@@ -276,6 +277,8 @@ impl Broker {
             };
             self.gate.persist(record, out);
         }
+        self.change_durability(key);
+        let Some(link) = self.links.get(connection) else { return };
         let due_at = if link.silence_ms == 0 { Time::NEVER } else { now.plus_ms(link.silence_ms) };
         self.set_connection_timer(connection, due_at);
     }

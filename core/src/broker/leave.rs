@@ -35,6 +35,7 @@ impl Broker {
                 return;
             }
             session.expiry_interval_s = expiry_interval_s.min(maximum_s);
+            self.change_durability(key);
         }
         let cause = Cause::ClientDisconnected(disconnect.reason);
         self.close_silently(connection, &cause, out);
@@ -151,6 +152,7 @@ impl Broker {
         if !keeps_will {
             session.will = None; // [MQTT-3.1.2-10]
         }
+        session.open_in_journal = false;
         let record = Record::Disconnected {
             session: session.id,
             session_expiry_interval_s: session.expiry_interval_s,

@@ -163,6 +163,12 @@ impl Broker {
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
         session.will = will.map(|will| ArmedWill { will, due_at: Time::NEVER });
+        if session_expiry_interval_s == 0
+            && let Some(key) = index.sessions.get(&id).copied()
+        {
+            // A share whose last member ends with its connection ends with a crash.
+            self.leave_groups_of(key, index);
+        }
         Ok(())
     }
 
@@ -422,6 +428,7 @@ impl Broker {
             if is_open {
                 session.queue.mark_maybe_sent();
                 session.left_at = now;
+                session.open_in_journal = true;
                 self.unrecorded_ends.push_back(*key);
             }
             let left_at = session.left_at;
@@ -440,10 +447,11 @@ impl Broker {
             && let Some(key) = self.unrecorded_ends.pop_front()
         {
             *budget -= 1;
-            let Some(session) = self.live_session(key) else { continue };
-            if session.connection.is_some() {
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            if session.ended || session.connection.is_some() {
                 continue;
             }
+            session.open_in_journal = false;
             let record = Record::Disconnected {
                 session: session.id,
                 session_expiry_interval_s: session.expiry_interval_s,

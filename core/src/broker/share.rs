@@ -35,6 +35,7 @@ impl Broker {
             return Err((Text::default(), DropCause::ShareEnded));
         };
         let (id, receiver) = (group.id, group.filter.as_text().clone());
+        let generation = group.generation;
         let is_durable = group.is_durable() && is_recorded;
         if message.is_expired(now) {
             return Err((receiver, DropCause::Expired));
@@ -53,7 +54,7 @@ impl Broker {
                 target.journaled = match (is_durable, outlives, target.qos) {
                     (false, _, _) | (true, _, QoS::AtMostOnce) => Journaled::No,
                     (true, true, _) => Journaled::Here,
-                    (true, false, QoS::AtLeastOnce) => Journaled::AtGroup,
+                    (true, false, QoS::AtLeastOnce) => Journaled::AtGroup(generation),
                     (true, false, QoS::ExactlyOnce) => Journaled::No,
                 };
                 return Ok(target);
@@ -230,7 +231,8 @@ impl Broker {
             entry.journaled = Journaled::No;
         } else {
             // After a crash it is the group's again.
-            entry.journaled = Journaled::AtGroup;
+            let group = entry.group.and_then(|place| self.groups.get_same(place));
+            entry.journaled = Journaled::AtGroup(group.map_or(0, |group| group.generation));
         }
     }
 
@@ -239,10 +241,19 @@ impl Broker {
         let clients = self.clients_connected() as u64;
         self.counters.clients_maximum = self.counters.clients_maximum.max(clients);
         let Some(session) = self.sessions.get(key) else { return };
-        let is_durable = session.is_durable();
         for group in session.groups.clone() {
             if let Some(group) = self.groups.get_mut(group) {
                 group.set_online(key, true);
+            }
+        }
+    }
+
+    /// A session outlives its connection from now on, or no longer does.
+    pub(super) fn change_durability(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let is_durable = session.is_durable();
+        for group in session.groups.clone() {
+            if let Some(group) = self.groups.get_mut(group) {
                 group.set_durable(key, is_durable);
             }
         }
@@ -251,11 +262,9 @@ impl Broker {
     /// A client's connection is gone: its groups take back what it did not acknowledge.
     pub(super) fn client_went(&mut self, key: SessionKey, out: &mut Outbox) {
         let Some(session) = self.sessions.get(key) else { return };
-        let is_durable = session.is_durable();
         for group in session.groups.clone() {
             if let Some(group) = self.groups.get_mut(group) {
                 group.set_online(key, false);
-                group.set_durable(key, is_durable);
             }
         }
         self.give_back_shared(key, out);
@@ -316,8 +325,10 @@ impl Broker {
         entry.group = None;
         match (entry.journaled, group.is_durable()) {
             (Journaled::No, _) => {}
-            (Journaled::AtGroup, true) => entry.journaled = Journaled::Here,
-            (Journaled::AtGroup, false) => entry.journaled = Journaled::No,
+            (Journaled::AtGroup(generation), true) if generation == group.generation => {
+                entry.journaled = Journaled::Here;
+            }
+            (Journaled::AtGroup(_), _) => entry.journaled = Journaled::No,
             (Journaled::Here, false) => {
                 // To the journal this share has ended.
                 let receiver = Receiver::Session(session.id);

@@ -45,7 +45,7 @@ impl Broker {
             snapshot_flight(session, &mut records);
         }
         for session in &sessions {
-            if session.connection.is_none() {
+            if !session.open_in_journal {
                 records.push(Record::Disconnected {
                     session: session.id,
                     session_expiry_interval_s: session.expiry_interval_s,
@@ -170,8 +170,9 @@ fn hold(holders: &mut Holders, groups: &Groups, receiver: Receiver, entry: &Entr
 
 /// What a session has from its group, but the journal still has at the group.
 fn hold_at_group(holders: &mut Holders, groups: &Groups, entry: &Entry) {
-    if let (Journaled::AtGroup, Some(place)) = (entry.journaled, entry.group)
+    if let (Journaled::AtGroup(generation), Some(place)) = (entry.journaled, entry.group)
         && is_recorded(groups, place)
+        && groups.get(place.0).is_some_and(|group| group.generation == generation)
     {
         let enqueued = Enqueued {
             receiver: Receiver::Group(place.1),

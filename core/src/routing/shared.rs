@@ -20,6 +20,8 @@ pub(crate) struct Group {
     online: VecDeque<SessionKey>,
     /// Members that outlive their connection. While there are any, the journal has the queue.
     durable: BTreeSet<SessionKey>,
+    /// Rises when the journal loses the group with all that it had of it.
+    pub(crate) generation: u32,
     /// Messages that no member could take, at the QoS and with the RETAIN they were published.
     pub(crate) queue: Queue,
 }
@@ -50,8 +52,7 @@ impl Group {
     pub(crate) fn set_durable(&mut self, session: SessionKey, durable: bool) {
         if durable && self.members.contains_key(&session) {
             self.durable.insert(session);
-        } else {
-            self.durable.remove(&session);
+        } else if self.durable.remove(&session) {
             self.forget_journal();
         }
     }
@@ -60,6 +61,7 @@ impl Group {
     /// journal it has ended already.
     fn forget_journal(&mut self) {
         if self.durable.is_empty() {
+            self.generation += 1;
             self.queue.forget_journal();
         }
     }
@@ -104,6 +106,7 @@ impl Groups {
             members: BTreeMap::new(),
             online: VecDeque::new(),
             durable: BTreeSet::new(),
+            generation: 0,
             queue: Queue::default(),
         };
         // There are no more groups than subscriptions, which are counted in a `u32`.
@@ -141,8 +144,9 @@ impl Groups {
     pub(crate) fn leave(&mut self, key: GroupKey, session: SessionKey) {
         if let Some(group) = self.get_mut(key) {
             group.members.remove(&session);
-            group.durable.remove(&session);
-            group.forget_journal();
+            if group.durable.remove(&session) {
+                group.forget_journal();
+            }
             group.online.retain(|other| *other != session);
         }
     }

@@ -40,7 +40,8 @@ pub(crate) enum Journaled {
     /// In that of the session that has it, or of the group if it waits there.
     Here,
     /// In that of its group, although a session has it: after a crash it is the group's again.
-    AtGroup,
+    /// The number is the group's [`generation`](crate::routing::shared::Group::generation).
+    AtGroup(u32),
 }
 
 /// What waits for a session, QoS 0 apart so that it need not wait for acknowledgements.

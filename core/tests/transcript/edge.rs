@@ -107,6 +107,7 @@ impl Edge {
 pub(crate) fn decode_error(name: &str) -> Result<DecodeError, String> {
     let packet = PacketType::Publish;
     Ok(match name {
+        "Malformed" => DecodeError::PacketTypeZero,
         "ReservedFlags" => DecodeError::ReservedFlags { packet, flags: 1 },
         "VariableTooLong" => DecodeError::VariableTooLong,
         "PacketTooLarge" => DecodeError::PacketTooLarge { size_bytes: 9, limit_bytes: 8 },

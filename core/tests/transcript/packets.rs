@@ -50,9 +50,6 @@ pub(crate) fn command(rest: &str) -> Result<Command, String> {
     let mut groups = Args::parse_groups(rest)?;
     let mut args = groups.remove(0);
     let verb = args.word("the command")?;
-    if verb == "permissions" {
-        return permissions(args, groups);
-    }
     if !groups.is_empty() {
         return Err("a comma stands where no list is".into());
     }

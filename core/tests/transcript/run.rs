@@ -497,11 +497,3 @@ impl World {
         }
     }
 }
-
-fn decode_error(name: &str) -> Result<DecodeError, String> {
-    match name {
-        "Malformed" => Ok(DecodeError::PacketTypeZero),
-        "NoLocalShared" => Ok(DecodeError::NoLocalShared),
-        _ => Err(format!("no decode error {name}")),
-    }
-}

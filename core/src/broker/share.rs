@@ -39,8 +39,10 @@ impl Broker {
         if message.is_expired(now) {
             return Err((receiver, DropCause::Expired));
         }
-        // While anything waits, no member was free; a newer message must not overtake it.
-        let candidates = if group.queue.len() == 0 { group.online_len() } else { 0 };
+        // While anything waits, no member was free; a newer message must not overtake it. QoS 0
+        // needs no window and never waits.
+        let takes_turns = group.queue.len() == 0 || message.qos == QoS::AtMostOnce;
+        let candidates = if takes_turns { group.online_len() } else { 0 };
         for _ in 0..candidates {
             let Some(member) = self.groups.get_mut(key).and_then(|group| group.next_online())
             else {
@@ -64,7 +66,9 @@ impl Broker {
             return Err((receiver, DropCause::NotAuthorized));
         }
         if message.qos == QoS::AtMostOnce {
-            return Err((receiver, DropCause::Offline));
+            let nobody_is_here = candidates == 0;
+            let cause = if nobody_is_here { DropCause::Offline } else { DropCause::QueueFull };
+            return Err((receiver, cause));
         }
         if !self.group_has_space(key, message.content_bytes(), out) {
             return Err((receiver, DropCause::QueueFull));

@@ -41,7 +41,8 @@ impl Broker {
     fn publish_command(&mut self, publish: PublishCommand, out: &mut Outbox) {
         let now = self.now;
         let is_recorded = publish.topic.levels().next() != Some(b"$SYS".as_slice());
-        let source = Source { client_id: None, origin: Origin::Untracked, is_recorded };
+        let source =
+            Source { client_id: None, origin: Origin::Untracked, is_recorded, is_refusable: false };
         let message = Message {
             id: self.fresh_message_id(),
             topic: publish.topic,

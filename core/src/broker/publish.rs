@@ -80,8 +80,12 @@ impl Broker {
                 Origin::Untracked
             }
         };
-        let source =
-            Source { client_id: Some(session.client_id.clone()), origin, is_recorded: true };
+        let source = Source {
+            client_id: Some(session.client_id.clone()),
+            origin,
+            is_recorded: true,
+            is_refusable: true,
+        };
         let now = self.now;
         let message = Message {
             id: self.fresh_message_id(),

@@ -39,6 +39,9 @@ pub(super) struct Source {
     pub(super) origin: Origin,
     /// Whether the journal may know of it; `$SYS` is made anew at every start.
     pub(super) is_recorded: bool,
+    /// Whether there is a publisher to be told that nobody could take it. If not, it takes effect
+    /// all the same: a will is published `[MQTT-3.1.2-8]`, and kept if it is to be.
+    pub(super) is_refusable: bool,
 }
 
 /// What came of a message.
@@ -111,7 +114,8 @@ impl Broker {
             out.notice(Notice::Dropped { receiver, topic, cause });
         }
         let mut routed = Routed { matched, refused, after: LogPosition::START };
-        if message.qos == QoS::AtMostOnce || !routed.is_refused() {
+        let is_taken = message.qos == QoS::AtMostOnce || !source.is_refusable;
+        if is_taken || !routed.is_refused() {
             routed.after = self.commit(message, retain, source, &mut scratch.targets, out);
         }
         scratch.matches.clear();

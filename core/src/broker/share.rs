@@ -40,8 +40,10 @@ impl Broker {
         if message.is_expired(now) {
             return Err((receiver, DropCause::Expired));
         }
-        // While anything waits, no member was free; a newer message must not overtake it.
-        let candidates = if group.queue.len() == 0 { group.online_len() } else { 0 };
+        // While anything waits, no member was free; a newer message must not overtake it. QoS 0
+        // needs no window and never waits.
+        let takes_turns = group.queue.len() == 0 || message.qos == QoS::AtMostOnce;
+        let candidates = if takes_turns { group.online_len() } else { 0 };
         for _ in 0..candidates {
             let Some(member) = self.groups.get_mut(key).and_then(|group| group.next_online())
             else {
@@ -61,31 +63,15 @@ impl Broker {
             }
         }
         // What no member may have must not stand in the way of what some may.
-        let is_deliverable =
-            self.groups.get(key).is_some_and(|group| self.any_may_receive(group, &message.topic));
-        if !is_deliverable {
+        if !self.any_may_receive(key, &message.topic) {
             return Err((receiver, DropCause::NotAuthorized));
         }
         if message.qos == QoS::AtMostOnce {
-            return Err((receiver, DropCause::Offline));
+            let nobody_is_here = candidates == 0;
+            let cause = if nobody_is_here { DropCause::Offline } else { DropCause::QueueFull };
+            return Err((receiver, cause));
         }
-        let limits = &self.config.limits;
-        let bytes = message.content_bytes();
-        let Some(group) = self.groups.get_mut(key) else {
-            return Err((receiver, DropCause::ShareEnded));
-        };
-        if !group.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes)
-            && group.queue.may_have_expired(now)
-        {
-            for entry in group.queue.take_if(|entry| entry.message.is_expired(now)) {
-                self.drop_at_group(id, receiver.clone(), &entry, DropCause::Expired, out);
-            }
-        }
-        let limits = &self.config.limits;
-        let Some(group) = self.groups.get(key) else {
-            return Err((receiver, DropCause::ShareEnded));
-        };
-        if !group.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes) {
+        if !self.group_has_space(key, message.content_bytes(), out) {
             return Err((receiver, DropCause::QueueFull));
         }
         Ok(Target {
@@ -178,7 +164,7 @@ impl Broker {
             Some(DropCause::Expired)
         } else if self.may_receive(key, &front.message.topic) {
             None
-        } else if self.any_may_receive(group, &front.message.topic) {
+        } else if self.any_may_receive(group_key, &front.message.topic) {
             return false;
         } else {
             Some(DropCause::NotAuthorized)
@@ -425,10 +411,32 @@ impl Broker {
         }
     }
 
-    /// Whether some member, connected or not, may receive on this topic.
-    fn any_may_receive(&self, group: &Group, topic: &Topic) -> bool {
+    /// Whether a group's queue can take so many bytes more; what has expired there makes room.
+    fn group_has_space(&mut self, key: GroupKey, bytes: usize, out: &mut Outbox) -> bool {
+        let now = self.durable_now();
+        let limits = &self.config.limits;
+        let (messages_max, bytes_max) = (limits.queue_messages, limits.queue_bytes);
+        let has_space = |group: &Group| group.queue.has_space(bytes, messages_max, bytes_max);
+        let Some(group) = self.groups.get_mut(key) else { return false };
+        if has_space(group) {
+            return true;
+        }
+        if group.queue.may_have_expired(now) {
+            let (id, receiver) = (group.id, group.filter.as_text().clone());
+            for entry in group.queue.take_if(|entry| entry.message.is_expired(now)) {
+                self.drop_at_group(id, receiver.clone(), &entry, DropCause::Expired, out);
+            }
+        }
+        self.groups.get(key).is_some_and(has_space)
+    }
+
+    /// Whether some member of a group, connected or not, may receive on this topic.
+    fn any_may_receive(&self, key: GroupKey, topic: &Topic) -> bool {
         self.permissions.is_allow_all()
-            || group.members().any(|member| self.may_receive(member, topic))
+            || self
+                .groups
+                .get(key)
+                .is_some_and(|group| group.members().any(|member| self.may_receive(member, topic)))
     }
 
     /// A message that has left a group's queue will not be delivered.

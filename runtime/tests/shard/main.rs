@@ -270,7 +270,7 @@ async fn a_client_waits_for_the_answer_to_who_it_is() {
         knows.password = Some("open sesame".into());
         let connecting = Client::connect(running.net.open(), running.clock, knows, 60_000);
         let (ms, connected) = ms_until(running.clock, connecting).await;
-        connected.expect("let in");
+        let _ali = connected.expect("let in");
         assert_eq!(ms, 200);
         let mut guesses = connect("thief");
         guesses.password = Some("open barley".into());

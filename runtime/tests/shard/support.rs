@@ -30,7 +30,13 @@ pub(crate) const PIPE_BYTES: usize = 4_096;
 /// Connections are handed over as they are made.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemoryNet {
-    arriving: Rc<RefCell<(VecDeque<io::Result<DuplexStream>>, Option<Waker>)>>,
+    arriving: Rc<RefCell<Arriving>>,
+}
+
+#[derive(Debug, Default)]
+struct Arriving {
+    queue: VecDeque<io::Result<DuplexStream>>,
+    listener: Option<Waker>,
 }
 
 impl MemoryNet {
@@ -42,9 +48,9 @@ impl MemoryNet {
 
     pub(crate) fn arrive(&self, arriving: io::Result<DuplexStream>) {
         let mut shared = self.arriving.borrow_mut();
-        shared.0.push_back(arriving);
-        if let Some(waker) = shared.1.take() {
-            waker.wake();
+        shared.queue.push_back(arriving);
+        if let Some(listener) = shared.listener.take() {
+            listener.wake();
         }
     }
 }
@@ -72,10 +78,10 @@ impl Listener for MemoryNet {
     async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
         poll_fn(|cx| {
             let mut shared = self.arriving.borrow_mut();
-            match shared.0.pop_front() {
+            match shared.queue.pop_front() {
                 Some(arriving) => Poll::Ready(arriving.map(|stream| (stream, peer()))),
                 None => {
-                    shared.1 = Some(cx.waker().clone());
+                    shared.listener = Some(cx.waker().clone());
                     Poll::Pending
                 }
             }

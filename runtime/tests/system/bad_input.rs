@@ -3,13 +3,13 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::QoS;
 
-use crate::support::{Broker, Bystander, Raw, connect, encoded, publish, subscribe};
+use crate::support::{Broker, Bystander, DEADLINE, Raw, connect, encoded, publish, subscribe};
 
 #[test]
 fn garbage_is_closed_with_its_cause() {
@@ -201,8 +201,12 @@ fn a_client_that_stays_deaf_is_dropped() {
     let (mut deaf, _) = Raw::connect(&broker, "deaf");
     deaf.stream.set_write_timeout(Some(Duration::from_millis(100))).expect("a socket option");
     let pings: Vec<u8> = [0xc0, 0x00].repeat(64 * 1024);
-    while deaf.stream.write(&pings).is_ok() {}
-    broker.wait_for_line(&["the peer reads nothing"]);
+    let started = Instant::now();
+    while broker.count_lines(&["the peer reads nothing"]) == 0 {
+        // Blocks once the broker no longer reads, and fails once it has closed.
+        drop(deaf.stream.write(&pings));
+        assert!(started.elapsed() < DEADLINE, "a deaf client is kept");
+    }
     broker.wait_for_line(&["disconnected", "deaf", "network failed"]);
 }
 

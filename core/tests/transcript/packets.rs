@@ -84,48 +84,54 @@ pub(crate) fn command(rest: &str) -> Result<Command, String> {
     Ok(command)
 }
 
-/// `permissions default=deny , allow publish t/# user=me , …`.
-fn permissions(mut args: Args, groups: Vec<Args>) -> Result<Command, String> {
-    let default = match args.text("default")?.as_deref() {
-        None | Some("allow") => Effect::Allow,
-        Some("deny") => Effect::Deny,
-        Some(other) => return Err(format!("no default {other}")),
-    };
-    args.finish()?;
-    let rules = groups.into_iter().map(rule).collect::<Result<Vec<_>, _>>()?;
+/// The rules of `> permissions`: one in each group, in order.
+pub(crate) fn permissions(rest: &str) -> Result<Command, String> {
+    let mut default = Effect::Allow;
+    let mut rules = Vec::new();
+    for mut args in Args::parse_groups(rest)? {
+        if let Some(value) = args.text("default")? {
+            default = effect(value.as_str())?;
+        }
+        if let Some(word) = args.optional_word() {
+            rules.push(rule(effect(&word)?, &mut args)?);
+        }
+        args.finish()?;
+    }
     let permissions = Permissions::new(default, rules).map_err(|error| error.to_string())?;
     Ok(Command::SetPermissions(Arc::new(permissions)))
 }
 
-fn rule(mut args: Args) -> Result<Rule, String> {
-    let effect = match args.word("allow or deny")?.as_str() {
-        "allow" => Effect::Allow,
-        "deny" => Effect::Deny,
-        other => return Err(format!("`{other}` is neither allow nor deny")),
-    };
+fn effect(word: &str) -> Result<Effect, String> {
+    match word {
+        "allow" => Ok(Effect::Allow),
+        "deny" => Ok(Effect::Deny),
+        _ => Err(format!("`{word}` is neither allow nor deny")),
+    }
+}
+
+fn rule(effect: Effect, args: &mut Args) -> Result<Rule, String> {
     let mut actions = Actions::NONE;
-    for action in args.word("the actions")?.split('+') {
-        actions = actions
-            | match action {
-                "publish" => Action::Publish.into(),
-                "subscribe" => Action::Subscribe.into(),
-                "receive" => Action::Receive.into(),
-                "read" => Actions::READ,
-                "all" => Actions::ALL,
-                other => return Err(format!("no action {other}")),
-            };
+    for (word, action) in [
+        ("publish", Action::Publish.into()),
+        ("subscribe", Action::Subscribe.into()),
+        ("receive", Action::Receive.into()),
+        ("read", Actions::READ),
+        ("all", Actions::ALL),
+    ] {
+        if args.flag(word) {
+            actions = actions | action;
+        }
     }
     let who = match (args.text("user")?, args.text("client")?) {
+        (Some(name), None) => Who::User(name),
+        (None, Some(id)) => Who::Client(id),
         (None, None) if args.flag("anonymous") => Who::Anonymous,
         (None, None) if args.flag("named") => Who::Named,
         (None, None) => Who::Any,
-        (Some(user), None) => Who::User(user),
-        (None, Some(client)) => Who::Client(client),
         (Some(_), Some(_)) => return Err("a rule is about a user or a client".into()),
     };
     let pattern = args.word("the pattern")?;
-    let pattern = Pattern::new(&pattern).map_err(|error| format!("{pattern}: {error}"))?;
-    args.finish()?;
+    let pattern = Pattern::new(&pattern).map_err(|error| error.to_string())?;
     Ok(Rule { effect, who, actions, pattern })
 }
 

@@ -243,6 +243,12 @@ impl<S> Shared<S> {
     /// Refuses a connection without a word: the table is full.
     fn turn_away(&self, peer: &str, now: Time) {
         self.events.borrow_mut().turned_away(peer, now);
+        self.inbox.wake(); // the driver says it when it is time
+    }
+
+    fn accept_failed(&self, error: &io::Error, now: Time) {
+        self.events.borrow_mut().accept_failed(error, now);
+        self.inbox.wake();
     }
 
     /// Frees the connection's slot once neither the broker nor its task knows it any more.

@@ -131,7 +131,7 @@ impl PayloadArgs {
 
 /// Reads lines on a thread of its own: a read from a terminal cannot be abandoned otherwise.
 fn lines() -> mpsc::Receiver<std::io::Result<Bytes>> {
-    let (sender, receiver) = mpsc::channel(64);
+    let (sender, receiver) = mpsc::channel(1_024);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().split(b'\n') {
             if sender.blocking_send(line.map(Bytes::from)).is_err() {
@@ -238,6 +238,12 @@ impl Publisher {
                 match line.transpose()? {
                     Some(line) => self.push(line),
                     None => break,
+                }
+                // What is there already goes out together.
+                while self.outbox.len() < AHEAD
+                    && let Ok(line) = lines.try_recv()
+                {
+                    self.push(line?);
                 }
                 self.drain(AHEAD).await?;
             },

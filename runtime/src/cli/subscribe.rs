@@ -160,10 +160,6 @@ async fn subscribe(args: &SubscribeArgs, plan: &Plan, prepared: Prepared) -> Exi
     let mut subscriber = Subscriber { client, inbox: Inbox::default(), args, prepared, shown: 0 };
     let end = match subscriber.run(plan).await {
         Ok(end) => end,
-        // Whoever read the output has had enough.
-        Err(ClientError::Network(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            return Exit::Orderly;
-        }
         Err(error) => return complain(Exit::Failed, &error),
     };
     let goodbye = Disconnect {
@@ -290,8 +286,13 @@ impl Subscriber<'_> {
             }
             if self.is_wanted(&publish) && !self.is_complete() {
                 let mut out = io::stdout().lock();
-                self.prepared.format.write(&publish, clock.now(), &mut out)?;
-                out.flush()?;
+                let shown = self.prepared.format.write(&publish, clock.now(), &mut out);
+                match shown.and_then(|()| out.flush()) {
+                    Ok(()) => {}
+                    // Whoever read the output has had enough.
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(true),
+                    Err(error) => return Err(error.into()),
+                }
                 self.shown += 1;
             }
         }

@@ -105,7 +105,7 @@ impl Gathered {
             let section = section.get_ref().as_ref();
             check_section(section, &at)?;
             let DeValue::Table(content) = content.get_ref() else {
-                let fault = format!("a {}, but it is a section", type_name(content.get_ref()));
+                let fault = format!("{}, but it is a section", a(content.get_ref().type_str()));
                 let mend = format!("write [{section}] on a line of its own, its keys below");
                 return Err(Problem::new(at, Some(section.to_owned()), fault, mend));
             };
@@ -247,7 +247,7 @@ fn check(key: &Key, value: &Value) -> Result<(), String> {
         (
             Kind::Whole(..) | Kind::Truth | Kind::Word(_) | Kind::Text(_) | Kind::Addresses,
             other,
-        ) => Err(format!("a {} is not what it takes", other.type_str())),
+        ) => Err(format!("{} is not what it takes", a(other.type_str()))),
     }
 }
 
@@ -255,7 +255,7 @@ fn check_addresses(addresses: &[Value]) -> Result<(), String> {
     let mut known: Vec<SocketAddr> = Vec::new();
     for address in addresses {
         let Some(text) = address.as_str() else {
-            return Err(format!("a {} is not an address", address.type_str()));
+            return Err(format!("{} is not an address", a(address.type_str())));
         };
         let Ok(parsed) = text.parse::<SocketAddr>() else {
             return Err(match text.parse::<std::net::IpAddr>() {
@@ -302,8 +302,10 @@ fn from_variable(key: &Key, text: &str) -> Result<Value, String> {
     })
 }
 
-fn type_name(value: &DeValue<'_>) -> &'static str {
-    value.type_str()
+/// The type's name with its article.
+fn a(type_name: &str) -> String {
+    let article = if type_name.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {type_name}")
 }
 
 fn convert(value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
@@ -319,7 +321,7 @@ fn convert(value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
         }
         DeValue::Array(array) => Value::Array(convert_all(array)?),
         DeValue::Datetime(_) | DeValue::Table(_) => {
-            return Err(format!("a {} is not what it takes", type_name(value.get_ref())));
+            return Err(format!("{} is not what it takes", a(value.get_ref().type_str())));
         }
     })
 }

@@ -18,89 +18,89 @@ fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Settings, Strin
     loaded.map_err(|problem| problem.to_string().replace(&file.display().to_string(), "FILE"))
 }
 
-#[test]
-fn every_wrong_file_has_its_line() {
-    for (text, expected) in [
-        (
-            "[limits]\nconections = 5",
-            "FILE:2:1: limits.conections: unknown key; did you mean connections?",
-        ),
-        ("[limit]\nconnections = 5", "FILE:1:2: limit: unknown section; did you mean [limits]?"),
-        (
-            "connections = 5",
-            "FILE:1:1: connections: unknown section; connections belongs under [limits]",
-        ),
-        (
-            "[network]\nallow_anonymous = true",
-            "FILE:2:1: network.allow_anonymous: unknown key; it belongs under [security]",
-        ),
-        (
-            "[stop]\nzebra = 1",
-            "FILE:2:1: stop.zebra: unknown key; `signalhouse check` shows every key",
-        ),
-        (
-            "[limits]\nreceive_maximum = \"many\"",
-            "FILE:2:19: limits.receive_maximum: a string is not what it takes; write a whole \
+/// Files that are wrong, and the line that says so.
+const WRONG_FILES: &[(&str, &str)] = &[
+    (
+        "[limits]\nconections = 5",
+        "FILE:2:1: limits.conections: unknown key; did you mean connections?",
+    ),
+    ("[limit]\nconnections = 5", "FILE:1:2: limit: unknown section; did you mean [limits]?"),
+    (
+        "connections = 5",
+        "FILE:1:1: connections: unknown section; connections belongs under [limits]",
+    ),
+    (
+        "[network]\nallow_anonymous = true",
+        "FILE:2:1: network.allow_anonymous: unknown key; it belongs under [security]",
+    ),
+    ("[stop]\nzebra = 1", "FILE:2:1: stop.zebra: unknown key; `signalhouse check` shows every key"),
+    (
+        "[limits]\nreceive_maximum = \"many\"",
+        "FILE:2:19: limits.receive_maximum: a string is not what it takes; write a whole \
              number from 1 to 65535, such as receive_maximum = 1024",
-        ),
-        (
-            "[limits]\n  receive_maximum = 0",
-            "FILE:2:21: limits.receive_maximum: 0 is out of range; write a whole number from 1 to \
+    ),
+    (
+        "[limits]\n  receive_maximum = 0",
+        "FILE:2:21: limits.receive_maximum: 0 is out of range; write a whole number from 1 to \
              65535, such as receive_maximum = 1024",
-        ),
-        (
-            "[limits]\nreceive_maximum = -1",
-            "FILE:2:19: limits.receive_maximum: -1 is out of range; write a whole number from 1 \
+    ),
+    (
+        "[limits]\nreceive_maximum = -1",
+        "FILE:2:19: limits.receive_maximum: -1 is out of range; write a whole number from 1 \
              to 65535, such as receive_maximum = 1024",
-        ),
-        (
-            "[limits]\nreceive_maximum = 99999999999999999999",
-            "FILE:2:19: limits.receive_maximum: 99999999999999999999 is out of range; write a \
+    ),
+    (
+        "[limits]\nreceive_maximum = 99999999999999999999",
+        "FILE:2:19: limits.receive_maximum: 99999999999999999999 is out of range; write a \
              whole number from 1 to 65535, such as receive_maximum = 1024",
-        ),
-        (
-            "[limits]\nreceive_maximum = 1.5",
-            "FILE:2:19: limits.receive_maximum: 1.5 is not a whole number; write a whole number \
+    ),
+    (
+        "[limits]\nreceive_maximum = 1.5",
+        "FILE:2:19: limits.receive_maximum: 1.5 is not a whole number; write a whole number \
              from 1 to 65535, such as receive_maximum = 1024",
-        ),
-        (
-            "[limits]\nretain_available = 1",
-            "FILE:2:20: limits.retain_available: a integer is not what it takes; write \
+    ),
+    (
+        "[limits]\nretain_available = 1",
+        "FILE:2:20: limits.retain_available: an integer is not what it takes; write \
              retain_available = true or retain_available = false",
-        ),
-        (
-            "[log]\nlevel = \"inof\"",
-            "FILE:2:9: log.level: \"inof\" is not known, did you mean \"info\"?; write one of \
+    ),
+    (
+        "[log]\nlevel = \"inof\"",
+        "FILE:2:9: log.level: \"inof\" is not known, did you mean \"info\"?; write one of \
              \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
-        ),
-        (
-            "[network]\nlisten = \"127.0.0.1:1883\"",
-            "FILE:2:10: network.listen: a string is not what it takes; write a list of \
+    ),
+    (
+        "[network]\nlisten = \"127.0.0.1:1883\"",
+        "FILE:2:10: network.listen: a string is not what it takes; write a list of \
              \"ADDRESS:PORT\", such as listen = [\"127.0.0.1:1883\"]",
-        ),
-        (
-            "[network]\nlisten = [\"127.0.0.1\"]",
-            "FILE:2:10: network.listen: \"127.0.0.1\" has no port; write a list of \
+    ),
+    (
+        "[network]\nlisten = [\"127.0.0.1\"]",
+        "FILE:2:10: network.listen: \"127.0.0.1\" has no port; write a list of \
              \"ADDRESS:PORT\", such as listen = [\"127.0.0.1:1883\"]",
-        ),
-        (
-            "[network]\nlisten = []",
-            "FILE:2:10: network.listen: nothing to listen on; write a list of \"ADDRESS:PORT\", \
+    ),
+    (
+        "[network]\nlisten = []",
+        "FILE:2:10: network.listen: nothing to listen on; write a list of \"ADDRESS:PORT\", \
              such as listen = [\"127.0.0.1:1883\"]",
-        ),
-        (
-            "[network]\nlisten = [\"[::]:1883\"]",
-            "FILE:2:10: network.listen: [::]:1883 is open to the network, and no client has to \
+    ),
+    (
+        "[network]\nlisten = [\"[::]:1883\"]",
+        "FILE:2:10: network.listen: [::]:1883 is open to the network, and no client has to \
              say who it is; listen on 127.0.0.1, or set security.allow_anonymous = true \
              (SIGNALHOUSE_SECURITY__ALLOW_ANONYMOUS=true) if everybody may come in",
-        ),
-        (
-            "log = 5",
-            "FILE:1:1: log: a integer, but it is a section; write [log] on a line of its own, its \
+    ),
+    (
+        "log = 5",
+        "FILE:1:1: log: an integer, but it is a section; write [log] on a line of its own, its \
              keys below",
-        ),
-    ] {
-        assert_eq!(load_text(text, &[]).expect_err(text), expected);
+    ),
+];
+
+#[test]
+fn every_wrong_file_has_its_line() {
+    for (text, expected) in WRONG_FILES {
+        assert_eq!(load_text(text, &[]).expect_err(text), *expected);
     }
 }
 

@@ -9,7 +9,7 @@ use signalhouse_core::wire::types::Text;
 use super::connection::Connection;
 use super::inbox::Arrival;
 use super::outgoing::Outgoing;
-use super::{Shared, events, task};
+use super::{Shared, task};
 use crate::seams::{Clock, Listener, Spawn};
 
 /// How long accepting pauses after a failure that is not the connection's own, so that a process
@@ -33,7 +33,7 @@ where
         match accepted {
             Ok((stream, peer)) => open(&shared, stream, &peer.to_string(), &clock, &spawn),
             Err(error) => {
-                events::accept_failed(&error);
+                shared.accept_failed(&error, clock.now());
                 if !is_of_the_connection(&error) {
                     tokio::select! {
                         biased;

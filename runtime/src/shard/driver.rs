@@ -94,9 +94,16 @@ where
             }
             poll_fn(|cx| self.poll_ready(cx)).await.map_err(RunError::Journal)?;
             self.round();
-            // Connections take their turns before the next round.
-            tokio::task::yield_now().await;
+            if self.has_work() {
+                // Connections take their turns before the next round.
+                tokio::task::yield_now().await;
+            }
         }
+    }
+
+    /// Whether the next round need not wait for anything.
+    fn has_work(&self) -> bool {
+        self.unflushed || !self.shared.inbox.is_empty() || self.broker.has_more_work()
     }
 
     /// Told to stop, every connection ended, everything durable that will be.
@@ -125,7 +132,7 @@ where
             self.timer = None;
             ready = true;
         }
-        if ready || self.unflushed || self.broker.has_more_work() || self.is_finished() {
+        if ready || self.has_work() || self.is_finished() {
             Poll::Ready(Ok(()))
         } else {
             Poll::Pending

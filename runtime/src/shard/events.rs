@@ -27,6 +27,7 @@ enum Kind {
     UnknownAck,
     DuplicateSuppressed,
     TurnedAway,
+    AcceptFailed,
 }
 
 #[derive(Debug)]
@@ -86,6 +87,11 @@ impl Events {
     /// A connection found the table full.
     pub(crate) fn turned_away(&mut self, peer: &str, now: Time) {
         self.count(now, Kind::TurnedAway, &Text::default(), 1, &peer);
+    }
+
+    /// A connection could not be accepted.
+    pub(crate) fn accept_failed(&mut self, error: &io::Error, now: Time) {
+        self.count(now, Kind::AcceptFailed, &Text::default(), 1, error);
     }
 
     /// Logs or counts what the broker has to say.
@@ -191,15 +197,11 @@ fn write_tally(kind: Kind, who: &Text, tally: &Tally) {
         Kind::DuplicateSuppressed => {
             info!(client = %who, count, packet_id = %example, "repeated publications suppressed");
         }
+        Kind::AcceptFailed => warn!(count, error = %example, "connections could not be accepted"),
         Kind::TurnedAway => {
             warn!(count, peer = %example, cause = "too many connections", "connections closed unserved");
         }
     }
-}
-
-/// A connection could not be accepted.
-pub(crate) fn accept_failed(error: &io::Error) {
-    warn!(%error, "accepting a connection failed");
 }
 
 /// A peer took nothing for too long. The broker's own line follows.

@@ -81,9 +81,7 @@ impl Incoming {
             if self.undecoded {
                 let mut pending = std::mem::take(&mut self.pending);
                 self.decode(&mut pending, shared, connection);
-                if !pending.is_empty() {
-                    self.pending = pending;
-                }
+                self.keep(pending);
                 continue;
             }
             match ready!(self.poll_read(cx, shared, connection)) {
@@ -141,11 +139,15 @@ impl Incoming {
         };
         let mut chunk = scratch.split();
         drop(scratch);
-        self.pending = BytesMut::new();
         self.decode(&mut chunk, shared, connection);
-        // In storage of its own, so that a slow sender does not hold on to the shard's buffer.
-        self.pending = BytesMut::from(&chunk[..]);
+        self.keep(chunk);
         Poll::Ready(Ok(bytes))
+    }
+
+    /// Keeps what is left, a little of it in storage of its own: it must not hold on to the shard's
+    /// buffer, or to that of a large packet that went before.
+    fn keep(&mut self, left: BytesMut) {
+        self.pending = if left.len() <= CARRIED_BYTES { BytesMut::from(&left[..]) } else { left };
     }
 
     /// Puts the packets in `bytes` into the inbox, as far as the round's quota goes.

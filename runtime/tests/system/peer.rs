@@ -19,7 +19,8 @@ macro_rules! peer {
             client: AsyncClient,
             packets: UnboundedReceiver<Packet>,
             publishes: VecDeque<Publish>,
-            pump: JoinHandle<()>,
+            /// Ends with the words of the error that ended the connection.
+            pump: JoinHandle<String>,
         }
 
         fn options(broker: &Broker, client_id: &str) -> MqttOptions {
@@ -33,11 +34,11 @@ macro_rules! peer {
                 let (client, mut events) = AsyncClient::new(options, 100);
                 let (sender, packets) = unbounded_channel();
                 let pump = tokio::spawn(async move {
-                    while let Ok(event) = events.poll().await {
-                        if let Event::Incoming(packet) = event
-                            && sender.send(packet).is_err()
-                        {
-                            return;
+                    loop {
+                        match events.poll().await {
+                            Ok(Event::Incoming(packet)) => drop(sender.send(packet)),
+                            Ok(Event::Outgoing(_)) => {}
+                            Err(error) => return format!("{error:?}"),
                         }
                     }
                 });

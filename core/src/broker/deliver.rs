@@ -334,7 +334,7 @@ pub(super) fn journal_place(session: &Session, entry: &Entry) -> Option<Receiver
     match entry.journaled {
         Journaled::No => None,
         Journaled::Here => Some(Receiver::Session(session.id)),
-        Journaled::AtGroup => entry.group.map(|(_, id)| Receiver::Group(id)),
+        Journaled::AtGroup(_) => entry.group.map(|(_, id)| Receiver::Group(id)),
     }
 }
 
@@ -345,9 +345,9 @@ pub(super) fn completion(
     exchange: &Exchange,
 ) -> Option<Record> {
     match (exchange.journaled, &exchange.stage) {
-        (Journaled::No, _) | (Journaled::AtGroup, Stage::Release { .. }) => None,
+        (Journaled::No, _) | (Journaled::AtGroup(_), Stage::Release { .. }) => None,
         (Journaled::Here, _) => Some(Record::Completed { session: session.id, packet_id }),
-        (Journaled::AtGroup, Stage::Publish { entry, .. }) => {
+        (Journaled::AtGroup(_), Stage::Publish { entry, .. }) => {
             let receiver = journal_place(session, entry)?;
             Some(Record::Removed { receiver, seq: entry.seq })
         }

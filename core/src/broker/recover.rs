@@ -45,6 +45,12 @@ struct Index {
     latest: Time,
 }
 
+impl Index {
+    fn group_key(&self, id: GroupId) -> GroupKey {
+        self.groups.get(&id).copied().unwrap_or(GroupKey::MAX)
+    }
+}
+
 impl Broker {
     /// A broker in the state that `records` describe, at the moment `now`. Every connection of
     /// before counts as closed at `now`. `through` is the position of the last record in the
@@ -187,6 +193,9 @@ impl Broker {
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
         session.will = will.map(|will| ArmedWill { will, due_at: Time::NEVER });
+        if let Some(key) = index.sessions.get(&id) {
+            self.set_shares_durable(*key);
+        }
         Ok(())
     }
 
@@ -306,7 +315,7 @@ impl Broker {
         index: &Index,
     ) -> Result<(), Unknown> {
         self.next_seq = self.next_seq.max(enqueued.seq.0 + 1);
-        let group = enqueued.group.and_then(|id| index.groups.get(&id).map(|key| (*key, id)));
+        let group = enqueued.group.map(|id| (index.group_key(id), id));
         let entry = Entry {
             seq: enqueued.seq,
             message: message.clone(),
@@ -353,9 +362,7 @@ impl Broker {
         entry.subscription_ids = subscription_ids;
         entry.maybe_sent = false;
         entry.group = match (from, to) {
-            (Receiver::Group(id), Receiver::Session(_)) => {
-                index.groups.get(&id).map(|key| (*key, id))
-            }
+            (Receiver::Group(id), Receiver::Session(_)) => Some((index.group_key(id), id)),
             (Receiver::Group(_) | Receiver::Session(_), _) => None,
         };
         match to {
@@ -409,6 +416,7 @@ impl Broker {
         {
             self.held_at = Some(index.latest);
         }
+        self.groups.drop_forgotten();
         for (id, key) in &index.sessions {
             let is_open = index.connected.get(id).copied().unwrap_or(false);
             let Some(session) = self.sessions.get_mut(*key) else { continue };
@@ -417,6 +425,12 @@ impl Broker {
                 session.left_at = now;
                 self.unrecorded_ends.push_back(*key);
             }
+            // A share may have ended, and begun again, since the journal had the entry.
+            let regroup = |entry: &mut Entry| {
+                entry.group = entry.group.map(|(_, id)| (index.group_key(id), id));
+            };
+            session.queue.regroup(regroup);
+            session.flight.regroup(regroup);
             let left_at = session.left_at;
             self.start_expiry(*key, left_at);
         }

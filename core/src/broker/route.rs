@@ -325,7 +325,7 @@ impl Broker {
             |key| self.sessions.get(key).map(|session| Receiver::Session(session.id));
         let receiver = match (target.journaled, target.place) {
             (Journaled::No, _) | (_, Place::Wire(..)) => None,
-            (Journaled::AtGroup, _) => target.group.map(|(_, id)| Receiver::Group(id)),
+            (Journaled::AtGroup(_), _) => target.group.map(|(_, id)| Receiver::Group(id)),
             (Journaled::Here, Place::Session(key)) => session_receiver(key),
             (Journaled::Here, Place::Group(key)) => {
                 self.groups.get(key).map(|group| Receiver::Group(group.id))

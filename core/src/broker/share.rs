@@ -11,6 +11,7 @@ use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
 use crate::permission::{Action as Permitted, Subject};
 use crate::record::{Receiver, Record};
+use crate::routing::shared::Group;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Stage;
 use crate::session::queue::{Entry, Journaled, Lane};
@@ -35,6 +36,7 @@ impl Broker {
         };
         let (id, receiver) = (group.id, group.filter.as_text().clone());
         let is_durable = group.is_durable() && is_recorded;
+        let era = group.journal_era();
         if message.is_expired(now) {
             return Err((receiver, DropCause::Expired));
         }
@@ -52,7 +54,7 @@ impl Broker {
                 target.journaled = match (is_durable, outlives, target.qos) {
                     (false, _, _) | (true, _, QoS::AtMostOnce) => Journaled::No,
                     (true, true, _) => Journaled::Here,
-                    (true, false, QoS::AtLeastOnce) => Journaled::AtGroup,
+                    (true, false, QoS::AtLeastOnce) => Journaled::AtGroup(era),
                     (true, false, QoS::ExactlyOnce) => Journaled::No,
                 };
                 return Ok(target);
@@ -196,7 +198,8 @@ impl Broker {
 
     /// Records that a member has taken a message, as far as a crash must not undo it.
     fn record_taking(&mut self, key: SessionKey, entry: &mut Entry, out: &mut Outbox) {
-        let (Some(session), Some((_, group_id))) = (self.sessions.get(key), entry.group) else {
+        let (Some(session), Some((group_key, group_id))) = (self.sessions.get(key), entry.group)
+        else {
             return;
         };
         if entry.journaled != Journaled::Here {
@@ -220,7 +223,8 @@ impl Broker {
             entry.journaled = Journaled::No;
         } else {
             // After a crash it is the group's again.
-            entry.journaled = Journaled::AtGroup;
+            let era = self.groups.get(group_key).map_or(0, Group::journal_era);
+            entry.journaled = Journaled::AtGroup(era);
         }
     }
 
@@ -229,10 +233,19 @@ impl Broker {
         let clients = self.clients_connected() as u64;
         self.counters.clients_maximum = self.counters.clients_maximum.max(clients);
         let Some(session) = self.sessions.get(key) else { return };
-        let is_durable = session.is_durable();
         for group in session.groups.clone() {
             if let Some(group) = self.groups.get_mut(group) {
                 group.set_online(key, true);
+            }
+        }
+    }
+
+    /// A session outlives its connection from now on, or no longer does, and so do its shares.
+    pub(super) fn set_shares_durable(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let is_durable = session.is_durable();
+        for group in session.groups.clone() {
+            if let Some(group) = self.groups.get_mut(group) {
                 group.set_durable(key, is_durable);
             }
         }
@@ -255,11 +268,14 @@ impl Broker {
     /// take them. QoS 2 in progress stays `[MQTT-4.8.2-4]` `[MQTT-4.8.2-5]`.
     pub(super) fn give_back_shared(&mut self, key: SessionKey, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(key) else { return };
+        // Where the share has ended, what the session had begun stays with it.
+        let groups = &self.groups;
+        let is_shared = |entry: &Entry| entry.group.is_some_and(|group| groups.is_there(group));
         let mut entries: Vec<Entry> = Vec::new();
         for (id, _) in session.flight.in_order() {
             let is_movable = session.flight.get(id).is_some_and(|exchange| match &exchange.stage {
                 Stage::Publish { entry, .. } => {
-                    entry.group.is_some() && (entry.qos == QoS::AtLeastOnce || !entry.maybe_sent)
+                    is_shared(entry) && (entry.qos == QoS::AtLeastOnce || !entry.maybe_sent)
                 }
                 Stage::Release { .. } => false,
             });
@@ -271,9 +287,7 @@ impl Broker {
             }
         }
         entries.extend(
-            session
-                .queue
-                .take_if(|entry| entry.group.is_some() && entry.message.qos > QoS::AtMostOnce),
+            session.queue.take_if(|entry| is_shared(entry) && entry.message.qos > QoS::AtMostOnce),
         );
         let mut groups: Vec<GroupKey> = Vec::new();
         for entry in entries {
@@ -291,11 +305,7 @@ impl Broker {
     fn give_back(&mut self, key: SessionKey, entry: Entry, out: &mut Outbox) -> Option<GroupKey> {
         let place = entry.group?;
         let session = self.sessions.get_mut(key)?;
-        let Some(group) = self.groups.get_same(place) else {
-            // The share has ended: what the session had begun stays with it.
-            session.queue.push(Entry { group: None, ..entry });
-            return None;
-        };
+        let group = self.groups.get_same(place)?;
         let mut entry = entry;
         entry.qos = entry.message.qos;
         entry.retain = entry.published_retain;
@@ -304,8 +314,10 @@ impl Broker {
         entry.group = None;
         match (entry.journaled, group.is_durable()) {
             (Journaled::No, _) => {}
-            (Journaled::AtGroup, true) => entry.journaled = Journaled::Here,
-            (Journaled::AtGroup, false) => entry.journaled = Journaled::No,
+            (Journaled::AtGroup(era), true) if era == group.journal_era() => {
+                entry.journaled = Journaled::Here;
+            }
+            (Journaled::AtGroup(_), _) => entry.journaled = Journaled::No,
             (Journaled::Here, false) => {
                 // To the journal this share has ended.
                 let receiver = Receiver::Session(session.id);
@@ -330,7 +342,7 @@ impl Broker {
 
     /// Offers what waits at a group to its connected members.
     pub(super) fn offer_queue(&mut self, key: GroupKey, out: &mut Outbox) {
-        let rounds = self.groups.get(key).map_or(0, crate::routing::shared::Group::online_len);
+        let rounds = self.groups.get(key).map_or(0, Group::online_len);
         for _ in 0..rounds {
             let Some(group) = self.groups.get_mut(key) else { return };
             if group.queue.len() == 0 {
@@ -383,7 +395,7 @@ impl Broker {
             session.groups.retain(|other| *other != group);
         }
         self.groups.leave(group, key);
-        if self.groups.get(group).is_some_and(crate::routing::shared::Group::has_members) {
+        if self.groups.get(group).is_some_and(Group::has_members) {
             return;
         }
         let Some(mut ended) = self.groups.remove(group) else { return };

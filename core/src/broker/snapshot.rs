@@ -103,7 +103,7 @@ impl Broker {
                 }
             });
             for entry in session.queue.iter().chain(in_flight) {
-                hold(&mut holders, Receiver::Session(session.id), entry);
+                self.hold(&mut holders, Receiver::Session(session.id), entry);
             }
         }
         for (_, session) in self.sessions.iter().filter(|(_, session)| !session.ended) {
@@ -114,12 +114,12 @@ impl Broker {
                 }
             });
             for entry in session.queue.iter().chain(in_flight) {
-                hold_at_group(&mut holders, entry);
+                self.hold_at_group(&mut holders, entry);
             }
         }
         for (_, group) in self.groups.iter() {
             for entry in group.queue.iter() {
-                hold(&mut holders, Receiver::Group(group.id), entry);
+                self.hold(&mut holders, Receiver::Group(group.id), entry);
             }
         }
         let mut retained: BTreeMap<MessageId, &Retained> = self
@@ -145,41 +145,41 @@ impl Broker {
             });
         }
     }
-}
 
-fn hold(holders: &mut Holders, receiver: Receiver, entry: &Entry) {
-    if entry.journaled == Journaled::Here {
-        add(holders, receiver, entry, entry.qos, entry.retain);
+    fn hold(&self, holders: &mut Holders, receiver: Receiver, entry: &Entry) {
+        if entry.journaled == Journaled::Here {
+            let group = entry.group.filter(|group| self.groups.get_durable(*group).is_some());
+            let enqueued = Enqueued {
+                receiver,
+                seq: entry.seq,
+                qos: entry.qos,
+                retain: entry.retain,
+                group: group.map(|(_, id)| id),
+                subscription_ids: entry.subscription_ids.clone(),
+            };
+            add(holders, entry, enqueued);
+        }
+    }
+
+    /// What a session has from its group, but the journal still has at the group.
+    fn hold_at_group(&self, holders: &mut Holders, entry: &Entry) {
+        if let (Journaled::AtGroup(era), Some(group)) = (entry.journaled, entry.group)
+            && self.groups.get_durable(group).is_some_and(|group| group.journal_era() == era)
+        {
+            let enqueued = Enqueued {
+                receiver: Receiver::Group(group.1),
+                seq: entry.seq,
+                qos: entry.message.qos,
+                retain: entry.published_retain,
+                group: None,
+                subscription_ids: SubscriptionIds::None,
+            };
+            add(holders, entry, enqueued);
+        }
     }
 }
 
-/// What a session has from its group, but the journal still has at the group.
-fn hold_at_group(holders: &mut Holders, entry: &Entry) {
-    if let (Journaled::AtGroup, Some((_, id))) = (entry.journaled, entry.group) {
-        add(holders, Receiver::Group(id), entry, entry.message.qos, entry.published_retain);
-    }
-}
-
-fn add(
-    holders: &mut Holders,
-    receiver: Receiver,
-    entry: &Entry,
-    qos: crate::wire::types::QoS,
-    retain: bool,
-) {
-    let is_groups = matches!(receiver, Receiver::Group(_));
-    let enqueued = Enqueued {
-        receiver,
-        seq: entry.seq,
-        qos,
-        retain,
-        group: entry.group.filter(|_| !is_groups).map(|(_, id)| id),
-        subscription_ids: if is_groups {
-            SubscriptionIds::None
-        } else {
-            entry.subscription_ids.clone()
-        },
-    };
+fn add(holders: &mut Holders, entry: &Entry, enqueued: Enqueued) {
     holders
         .entry(entry.message.id)
         .or_insert_with(|| (entry.message.clone(), Vec::new()))

@@ -248,8 +248,12 @@ impl World {
         if let Some(difference) = difference(&from_live, &from_records) {
             self.fail(format!("recovery from a live snapshot and from records: {difference}"));
         }
-        let step = (length / 40).max(1);
-        for prefix in (0..=length).step_by(step) {
+        self.check_prefixes((length / 40).max(1));
+    }
+
+    /// Recovery from every so many records.
+    pub(crate) fn check_prefixes(&mut self, step: usize) {
+        for prefix in (0..=self.journal_len()).step_by(step) {
             let once = self.recovered(prefix).snapshot();
             let twice = self.recovered_from(once.clone()).snapshot();
             if let Some(difference) = difference(&once, &twice) {

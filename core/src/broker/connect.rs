@@ -281,6 +281,7 @@ impl Broker {
         let Some(link) = self.links.get(connection) else { return };
         let due_at = if link.silence_ms == 0 { Time::NEVER } else { now.plus_ms(link.silence_ms) };
         self.set_connection_timer(connection, due_at);
+        self.set_shares_durable(key);
     }
 
     fn connack(

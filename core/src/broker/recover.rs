@@ -46,6 +46,12 @@ struct Index {
     latest: Time,
 }
 
+impl Index {
+    fn group_key(&self, id: GroupId) -> GroupKey {
+        self.groups.get(&id).copied().unwrap_or(GroupKey::MAX)
+    }
+}
+
 impl Broker {
     /// A broker in the state that `records` describe, at the moment `now`. Every connection of
     /// before counts as closed at `now`. `through` is the position of the last record in the
@@ -163,27 +169,8 @@ impl Broker {
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
         session.will = will.map(|will| ArmedWill { will, due_at: Time::NEVER });
-        if session_expiry_interval_s == 0
-            && let Some(key) = index.sessions.get(&id).copied()
-        {
-            // A share whose last member ends with its connection ends with a crash.
-            self.leave_groups_of(key, index);
-        }
-        Ok(())
-    }
-
-    fn apply_disconnected(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
-        let Record::Disconnected { session, session_expiry_interval_s, keeps_will, at } = record
-        else {
-            return Ok(());
-        };
-        index.connected.insert(session, false);
-        index.latest = index.latest.max(at);
-        let session = self.known_session(session, index)?;
-        session.expiry_interval_s = session_expiry_interval_s;
-        session.left_at = at;
-        if !keeps_will {
-            session.will = None;
+        if let Some(key) = index.sessions.get(&id) {
+            self.set_shares_durable(*key);
         }
         Ok(())
     }
@@ -319,8 +306,8 @@ impl Broker {
         index: &Index,
     ) -> Result<(), Unknown> {
         self.next_seq = self.next_seq.max(enqueued.seq.0 + 1);
-        let group = enqueued.group.and_then(|id| index.groups.get(&id).map(|key| (*key, id)));
-        let entry = QueueEntry {
+        let group = enqueued.group.map(|id| (index.group_key(id), id));
+        let entry = Entry {
             seq: enqueued.seq,
             message: message.clone(),
             qos: enqueued.qos,
@@ -366,9 +353,7 @@ impl Broker {
         entry.subscription_ids = subscription_ids;
         entry.maybe_sent = false;
         entry.group = match (from, to) {
-            (Receiver::Group(id), Receiver::Session(_)) => {
-                index.groups.get(&id).map(|key| (*key, id))
-            }
+            (Receiver::Group(id), Receiver::Session(_)) => Some((index.group_key(id), id)),
             (Receiver::Group(_) | Receiver::Session(_), _) => None,
         };
         match to {
@@ -422,6 +407,7 @@ impl Broker {
         {
             self.held_at = Some(index.latest);
         }
+        self.groups.drop_forgotten();
         for (id, key) in &index.sessions {
             let is_open = index.connected.get(id).copied().unwrap_or(false);
             let Some(session) = self.sessions.get_mut(*key) else { continue };
@@ -431,6 +417,12 @@ impl Broker {
                 session.open_in_journal = true;
                 self.unrecorded_ends.push_back(*key);
             }
+            // A share may have ended, and begun again, since the journal had the entry.
+            let regroup = |entry: &mut Entry| {
+                entry.group = entry.group.map(|(_, id)| (index.group_key(id), id));
+            };
+            session.queue.regroup(regroup);
+            session.flight.regroup(regroup);
             let left_at = session.left_at;
             self.start_expiry(*key, left_at);
         }

@@ -10,7 +10,7 @@ use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
 use crate::permission::{Action as Permitted, Subject};
-use crate::record::{GroupId, Receiver, Record};
+use crate::record::{Receiver, Record};
 use crate::routing::shared::Group;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Stage;
@@ -37,6 +37,7 @@ impl Broker {
         let (id, receiver) = (group.id, group.filter.as_text().clone());
         let generation = group.generation;
         let is_durable = group.is_durable() && is_recorded;
+        let era = group.journal_era();
         if message.is_expired(now) {
             return Err((receiver, DropCause::Expired));
         }
@@ -56,7 +57,7 @@ impl Broker {
                 target.journaled = match (is_durable, outlives, target.qos) {
                     (false, _, _) | (true, _, QoS::AtMostOnce) => Journaled::No,
                     (true, true, _) => Journaled::Here,
-                    (true, false, QoS::AtLeastOnce) => Journaled::AtGroup(generation),
+                    (true, false, QoS::AtLeastOnce) => Journaled::AtGroup(era),
                     (true, false, QoS::ExactlyOnce) => Journaled::No,
                 };
                 return Ok(target);
@@ -193,7 +194,8 @@ impl Broker {
 
     /// Records that a member has taken a message, as far as a crash must not undo it.
     fn record_taking(&mut self, key: SessionKey, entry: &mut Entry, out: &mut Outbox) {
-        let (Some(session), Some((_, group_id))) = (self.sessions.get(key), entry.group) else {
+        let (Some(session), Some((group_key, group_id))) = (self.sessions.get(key), entry.group)
+        else {
             return;
         };
         if entry.journaled != Journaled::Here {
@@ -217,8 +219,8 @@ impl Broker {
             entry.journaled = Journaled::No;
         } else {
             // After a crash it is the group's again.
-            let group = entry.group.and_then(|place| self.groups.get_same(place));
-            entry.journaled = Journaled::AtGroup(group.map_or(0, |group| group.generation));
+            let era = self.groups.get(group_key).map_or(0, Group::journal_era);
+            entry.journaled = Journaled::AtGroup(era);
         }
     }
 
@@ -234,8 +236,8 @@ impl Broker {
         }
     }
 
-    /// A session outlives its connection from now on, or no longer does.
-    pub(super) fn change_durability(&mut self, key: SessionKey) {
+    /// A session outlives its connection from now on, or no longer does, and so do its shares.
+    pub(super) fn set_shares_durable(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else { return };
         let is_durable = session.is_durable();
         for group in session.groups.clone() {
@@ -260,10 +262,9 @@ impl Broker {
     /// take them. QoS 2 in progress stays `[MQTT-4.8.2-4]` `[MQTT-4.8.2-5]`.
     pub(super) fn give_back_shared(&mut self, key: SessionKey, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        // If the share has ended, what the session had begun stays with it `[MQTT-3.10.4-3]`, under
-        // its identifier `[MQTT-4.4.0-1]`.
+        // Where the share has ended, what the session had begun stays with it.
         let groups = &self.groups;
-        let is_shared = |entry: &Entry| entry.group.is_some_and(|place| groups.is_same(place));
+        let is_shared = |entry: &Entry| entry.group.is_some_and(|group| groups.is_there(group));
         let mut entries: Vec<Entry> = Vec::new();
         for (id, _) in session.flight.in_order() {
             let is_movable = session.flight.get(id).is_some_and(|exchange| match &exchange.stage {
@@ -298,11 +299,7 @@ impl Broker {
     fn give_back(&mut self, key: SessionKey, entry: Entry, out: &mut Outbox) -> Option<GroupKey> {
         let place = entry.group?;
         let session = self.sessions.get_mut(key)?;
-        let Some(group) = self.groups.get_same(place) else {
-            // The share has ended: what the session had begun stays with it.
-            session.queue.push(Entry { group: None, ..entry });
-            return None;
-        };
+        let group = self.groups.get_same(place)?;
         let mut entry = entry;
         entry.qos = entry.message.qos;
         entry.retain = entry.published_retain;
@@ -311,7 +308,7 @@ impl Broker {
         entry.group = None;
         match (entry.journaled, group.is_durable()) {
             (Journaled::No, _) => {}
-            (Journaled::AtGroup(generation), true) if generation == group.generation => {
+            (Journaled::AtGroup(era), true) if era == group.journal_era() => {
                 entry.journaled = Journaled::Here;
             }
             (Journaled::AtGroup(_), _) => entry.journaled = Journaled::No,
@@ -339,7 +336,7 @@ impl Broker {
 
     /// Offers what waits at a group to its connected members.
     pub(super) fn offer_queue(&mut self, key: GroupKey, out: &mut Outbox) {
-        let rounds = self.groups.get(key).map_or(0, crate::routing::shared::Group::online_len);
+        let rounds = self.groups.get(key).map_or(0, Group::online_len);
         for _ in 0..rounds {
             let Some(group) = self.groups.get_mut(key) else { return };
             if group.queue.len() == 0 {
@@ -392,7 +389,7 @@ impl Broker {
             session.groups.retain(|other| *other != group);
         }
         self.groups.leave(group, key);
-        if self.groups.get(group).is_some_and(crate::routing::shared::Group::has_members) {
+        if self.groups.get(group).is_some_and(Group::has_members) {
             return;
         }
         let Some(mut ended) = self.groups.remove(group) else { return };

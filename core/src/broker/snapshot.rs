@@ -104,7 +104,7 @@ impl Broker {
                 }
             });
             for entry in session.queue.iter().chain(in_flight) {
-                hold(&mut holders, &self.groups, Receiver::Session(session.id), entry);
+                self.hold(&mut holders, Receiver::Session(session.id), entry);
             }
         }
         for (_, session) in self.sessions.iter().filter(|(_, session)| !session.ended) {
@@ -115,12 +115,12 @@ impl Broker {
                 }
             });
             for entry in session.queue.iter().chain(in_flight) {
-                hold_at_group(&mut holders, &self.groups, entry);
+                self.hold_at_group(&mut holders, entry);
             }
         }
         for (_, group) in self.groups.iter() {
             for entry in group.queue.iter() {
-                hold(&mut holders, &self.groups, Receiver::Group(group.id), entry);
+                self.hold(&mut holders, Receiver::Group(group.id), entry);
             }
         }
         let mut retained: BTreeMap<MessageId, &Retained> = self
@@ -146,50 +146,38 @@ impl Broker {
             });
         }
     }
-}
 
-fn hold(holders: &mut Holders, groups: &Groups, receiver: Receiver, entry: &Entry) {
-    if entry.journaled == Journaled::Here {
-        let is_groups = matches!(receiver, Receiver::Group(_));
-        let group = entry.group.filter(|place| !is_groups && is_recorded(groups, *place));
-        let enqueued = Enqueued {
-            receiver,
-            seq: entry.seq,
-            qos: entry.qos,
-            retain: entry.retain,
-            group: group.map(|(_, id)| id),
-            subscription_ids: if is_groups {
-                SubscriptionIds::None
-            } else {
-                entry.subscription_ids.clone()
-            },
-        };
-        add(holders, entry, enqueued);
+    fn hold(&self, holders: &mut Holders, receiver: Receiver, entry: &Entry) {
+        if entry.journaled == Journaled::Here {
+            let group = entry.group.filter(|group| self.groups.get_durable(*group).is_some());
+            let enqueued = Enqueued {
+                receiver,
+                seq: entry.seq,
+                qos: entry.qos,
+                retain: entry.retain,
+                group: group.map(|(_, id)| id),
+                subscription_ids: entry.subscription_ids.clone(),
+            };
+            add(holders, entry, enqueued);
+        }
     }
-}
 
-/// What a session has from its group, but the journal still has at the group.
-fn hold_at_group(holders: &mut Holders, groups: &Groups, entry: &Entry) {
-    if let (Journaled::AtGroup(generation), Some(place)) = (entry.journaled, entry.group)
-        && is_recorded(groups, place)
-        && groups.get(place.0).is_some_and(|group| group.generation == generation)
-    {
-        let enqueued = Enqueued {
-            receiver: Receiver::Group(place.1),
-            seq: entry.seq,
-            qos: entry.message.qos,
-            retain: entry.published_retain,
-            group: None,
-            subscription_ids: SubscriptionIds::None,
-        };
-        add(holders, entry, enqueued);
+    /// What a session has from its group, but the journal still has at the group.
+    fn hold_at_group(&self, holders: &mut Holders, entry: &Entry) {
+        if let (Journaled::AtGroup(era), Some(group)) = (entry.journaled, entry.group)
+            && self.groups.get_durable(group).is_some_and(|group| group.journal_era() == era)
+        {
+            let enqueued = Enqueued {
+                receiver: Receiver::Group(group.1),
+                seq: entry.seq,
+                qos: entry.message.qos,
+                retain: entry.published_retain,
+                group: None,
+                subscription_ids: SubscriptionIds::None,
+            };
+            add(holders, entry, enqueued);
+        }
     }
-}
-
-/// Whether the journal knows the share: to it, one without a member that outlives its connection
-/// has ended.
-fn is_recorded(groups: &Groups, place: (GroupKey, GroupId)) -> bool {
-    groups.is_same(place) && groups.get(place.0).is_some_and(Group::is_durable)
 }
 
 fn add(holders: &mut Holders, entry: &Entry, enqueued: Enqueued) {

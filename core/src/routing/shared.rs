@@ -7,7 +7,7 @@ use slab::Slab;
 use crate::hash::{KeyedMap, KeyedState};
 use crate::record::GroupId;
 use crate::routing::topic::TopicFilter;
-use crate::session::queue::Queue;
+use crate::session::queue::{Journaled, Queue};
 use crate::session::{GroupKey, SessionKey, Subscription};
 
 /// One share: the whole filter, `$share/NAME/` included.
@@ -20,8 +20,8 @@ pub(crate) struct Group {
     online: VecDeque<SessionKey>,
     /// Members that outlive their connection. While there are any, the journal has the queue.
     durable: BTreeSet<SessionKey>,
-    /// Rises when the journal loses the group with all that it had of it.
-    pub(crate) generation: u32,
+    /// How often the journal has lost the queue.
+    journal_era: u32,
     /// Messages that no member could take, at the QoS and with the RETAIN they were published.
     pub(crate) queue: Queue,
 }
@@ -48,20 +48,26 @@ impl Group {
         !self.durable.is_empty()
     }
 
+    /// Tells apart the times during which the journal has the queue: what it had in an earlier
+    /// one is gone.
+    pub(crate) fn journal_era(&self) -> u32 {
+        self.journal_era
+    }
+
     /// A member outlives its connection from now on, or no longer does.
     pub(crate) fn set_durable(&mut self, session: SessionKey, durable: bool) {
         if durable && self.members.contains_key(&session) {
             self.durable.insert(session);
-        } else if self.durable.remove(&session) {
-            self.forget_journal();
+        } else {
+            self.unset_durable(session);
         }
     }
 
     /// Without a member that outlives its connection the share ends with a crash, and to the
     /// journal it has ended already.
-    fn forget_journal(&mut self) {
-        if self.durable.is_empty() {
-            self.generation += 1;
+    fn unset_durable(&mut self, session: SessionKey) {
+        if self.durable.remove(&session) && self.durable.is_empty() {
+            self.journal_era = self.journal_era.wrapping_add(1);
             self.queue.forget_journal();
         }
     }
@@ -106,7 +112,7 @@ impl Groups {
             members: BTreeMap::new(),
             online: VecDeque::new(),
             durable: BTreeSet::new(),
-            generation: 0,
+            journal_era: 0,
             queue: Queue::default(),
         };
         // There are no more groups than subscriptions, which are counted in a `u32`.
@@ -133,6 +139,25 @@ impl Groups {
         self.get_mut(key).filter(|group| group.id == id)
     }
 
+    /// Whether the group still is the one with this number.
+    pub(crate) fn is_there(&self, (key, id): (GroupKey, GroupId)) -> bool {
+        self.get(key).is_some_and(|group| group.id == id)
+    }
+
+    /// The group, if it still is the one with this number and the journal has its queue.
+    pub(crate) fn get_durable(&self, (key, id): (GroupKey, GroupId)) -> Option<&Group> {
+        self.get(key).filter(|group| group.id == id && group.is_durable())
+    }
+
+    /// Drops what waits at groups without being in the journal, where others of the group are.
+    pub(crate) fn drop_forgotten(&mut self) {
+        for (_, group) in &mut self.slab {
+            if group.is_durable() {
+                group.queue.take_if(|entry| entry.journaled == Journaled::No);
+            }
+        }
+    }
+
     /// Adds a member or replaces its options.
     pub(crate) fn join(&mut self, key: GroupKey, session: SessionKey, options: Subscription) {
         if let Some(group) = self.get_mut(key) {
@@ -144,9 +169,7 @@ impl Groups {
     pub(crate) fn leave(&mut self, key: GroupKey, session: SessionKey) {
         if let Some(group) = self.get_mut(key) {
             group.members.remove(&session);
-            if group.durable.remove(&session) {
-                group.forget_journal();
-            }
+            group.unset_durable(session);
             group.online.retain(|other| *other != session);
         }
     }

@@ -103,6 +103,15 @@ impl Flight {
         ids
     }
 
+    /// Changes what entries say of the groups they come from.
+    pub(crate) fn regroup(&mut self, regroup: impl Fn(&mut Entry)) {
+        for exchange in self.exchanges.values_mut() {
+            if let Stage::Publish { entry, .. } = &mut exchange.stage {
+                regroup(entry);
+            }
+        }
+    }
+
     /// The connection is gone: nothing counts against its window any more.
     pub(crate) fn leave_window(&mut self) {
         for exchange in self.exchanges.values_mut() {

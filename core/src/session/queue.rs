@@ -40,7 +40,7 @@ pub(crate) enum Journaled {
     /// In that of the session that has it, or of the group if it waits there.
     Here,
     /// In that of its group, although a session has it: after a crash it is the group's again.
-    /// The number is the group's [`generation`](crate::routing::shared::Group::generation).
+    /// The number is the group's [`Group::journal_era`](crate::routing::shared::Group::journal_era).
     AtGroup(u32),
 }
 
@@ -157,6 +157,11 @@ impl Queue {
         for entry in self.main.iter_mut().chain(&mut self.qos0) {
             entry.journaled = Journaled::No;
         }
+    }
+
+    /// Changes what entries say of the groups they come from.
+    pub(crate) fn regroup(&mut self, regroup: impl Fn(&mut Entry)) {
+        self.main.iter_mut().chain(&mut self.qos0).for_each(regroup);
     }
 
     /// Marks every entry at QoS 1 as perhaps seen by the client.

@@ -1,0 +1,897 @@
+//! What must always hold, by books of its own: nothing here asks the broker.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use signalhouse_core::input::Command;
+use signalhouse_core::notice::{Cause, DropCause, Notice};
+use signalhouse_core::record::{Receiver, Record};
+use signalhouse_core::wire::outbound_publish_len;
+use signalhouse_core::wire::packet::{
+    ClientPacket, Connect, OutboundPublish, Publish, ServerPacket,
+};
+use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::wire::types::{Delivery, QoS, Version};
+use signalhouse_core::{Action, Config, ConnectionId};
+
+use crate::client::{Link, Session};
+
+/// An answer that a connection is owed.
+#[derive(Clone, Debug)]
+struct Owed {
+    id: u16,
+    /// Not before this record is durable.
+    after: u64,
+    ask: Ask,
+}
+
+#[derive(Clone, Debug)]
+enum Ask {
+    /// A publication, by its number, and the sessions that must get it if it is accepted.
+    Publication(u64, BTreeSet<Session>),
+    /// Filters with the highest QoS asked for and No Local.
+    Subscription(Vec<(String, QoS, bool)>),
+    Other,
+}
+
+/// The broker's end of a connection, as seen from outside.
+#[derive(Debug)]
+struct Line {
+    key: String,
+    version: Version,
+    window: usize,
+    maximum_bytes: usize,
+    session: Option<Session>,
+    /// Whether CONNACK came, and with what.
+    present: Option<bool>,
+    closed: bool,
+    honest: bool,
+    pubacks: VecDeque<Owed>,
+    pubrecs: VecDeque<Owed>,
+    pubcomps: VecDeque<Owed>,
+    pubrels: VecDeque<Owed>,
+    subacks: VecDeque<Owed>,
+    unsubacks: VecDeque<Owed>,
+    pings: u32,
+    connack_after: u64,
+    /// Deliveries sent here and not acknowledged here, by packet identifier.
+    unacknowledged: BTreeSet<u16>,
+    /// Identifiers of PUBRELs sent again on this connection.
+    released_again: BTreeSet<u16>,
+}
+
+/// A delivery in progress, as seen from outside.
+#[derive(Clone, Debug)]
+struct Exchange {
+    message: String,
+    qos: QoS,
+    released: bool,
+    /// After a power cut the broker may no longer know of it.
+    is_certain: bool,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    key: String,
+    /// Filters that are surely in force: with QoS and No Local.
+    stable: BTreeMap<String, (QoS, bool)>,
+    /// Every filter ever asked for.
+    ever: BTreeSet<String>,
+    exchanges: BTreeMap<u16, Exchange>,
+    /// Messages sent to it, by number.
+    sent: BTreeSet<u64>,
+    /// The last first delivery from a publisher on a topic at a QoS.
+    last: BTreeMap<(Session, String, QoS), u64>,
+    /// How often the client's program got a message, and how often at QoS 2.
+    taken: BTreeMap<u64, u32>,
+    ended: bool,
+    /// The record that made it.
+    began_at: u64,
+}
+
+/// A publication as its client made it.
+#[derive(Clone, Debug)]
+struct Made {
+    topic: String,
+    payload: Vec<u8>,
+    qos: QoS,
+    retain: bool,
+    publisher: Option<(Session, String)>,
+    order: Option<u64>,
+    candidates: Option<BTreeSet<Session>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Check {
+    durable: u64,
+    crashes: u32,
+    lines: BTreeMap<ConnectionId, Line>,
+    connects: BTreeMap<ConnectionId, Connect>,
+    books: BTreeMap<Session, Books>,
+    made: BTreeMap<u64, Made>,
+    orders: u64,
+    /// Whose request the broker is dealing with.
+    current: Option<(ConnectionId, ClientPacket)>,
+    queue_drops: BTreeMap<(String, String), u32>,
+    /// What was accepted for a session.
+    obligations: BTreeSet<(Session, u64)>,
+    /// Where records stand: bindings, PUBRECs, publications, inbound identifiers.
+    bound: BTreeMap<(u64, u16), u64>,
+    received: BTreeMap<(u64, u16), u64>,
+    entered: BTreeMap<(u64, u64), u64>,
+    inbound: BTreeMap<(u64, u16), u64>,
+    pub(crate) problems: Vec<String>,
+    pub(crate) deliveries: u64,
+    pub(crate) obliged: u64,
+}
+
+/// The number in a message's payload, unless it is a will or has none.
+fn number_of(payload: &[u8]) -> Option<u64> {
+    let digits = payload.split(|byte| *byte == b'.').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Whether a filter, a shared one too, matches a topic.
+fn matches(filter: &str, topic: &str) -> bool {
+    let mut filter = filter;
+    if let Some(rest) = filter.strip_prefix("$share/") {
+        filter = rest.split_once('/').map_or("", |(_, filter)| filter);
+    }
+    let mut topic = topic.split('/');
+    for level in filter.split('/') {
+        match (level, topic.next()) {
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (level, Some(other)) if level == other => {}
+            (_, _) => return false,
+        }
+    }
+    topic.next().is_none()
+}
+
+impl Check {
+    pub(crate) fn new(_config: &Config) -> Self {
+        Check::default()
+    }
+
+    fn problem(&mut self, what: String) {
+        self.problems.push(what);
+    }
+
+    pub(crate) fn durable(&mut self, through: u64) {
+        self.durable = through;
+    }
+
+    pub(crate) fn command(&mut self, command: &Command) {
+        if let Command::Publish(publish) = command
+            && let Some(number) = number_of(&publish.payload)
+        {
+            let made = Made {
+                topic: publish.topic.to_string(),
+                payload: publish.payload.to_vec(),
+                qos: publish.qos,
+                retain: publish.retain,
+                publisher: None,
+                order: None,
+                candidates: None,
+            };
+            self.made.insert(number, made);
+        }
+    }
+
+    /// A power cut: every connection is gone, and what was not durable may be.
+    pub(crate) fn crashed(&mut self, kept: u64) {
+        self.crashes += 1;
+        self.durable = kept;
+        self.lines.clear();
+        for places in [&mut self.bound, &mut self.received, &mut self.inbound] {
+            places.retain(|_, at| *at <= kept);
+        }
+        self.entered.retain(|_, at| *at <= kept);
+        self.connects.clear();
+        self.books.retain(|session, books| {
+            matches!(session, Session::Transient(_)) || books.began_at <= kept
+        });
+        for (session, books) in &mut self.books {
+            if let Session::Recorded(session) = session {
+                for (packet_id, exchange) in &mut books.exchanges {
+                    // A PUBREC that was not yet recorded never came, for the broker.
+                    exchange.released &=
+                        self.received.contains_key(&(session.to_owned(), *packet_id));
+                }
+            }
+            if let Session::Transient(_) = session {
+                books.ended = true;
+            }
+            // QoS 1 identifiers are recorded lazily; those of QoS 2 survive.
+            books.exchanges.retain(|_, exchange| exchange.qos == QoS::ExactlyOnce);
+            for exchange in books.exchanges.values_mut() {
+                exchange.is_certain = false;
+            }
+        }
+    }
+
+    pub(crate) fn opened(&mut self, id: ConnectionId, key: &str, connect: &Connect) {
+        let line = Line {
+            key: key.into(),
+            version: connect.version,
+            window: usize::from(connect.receive_maximum),
+            maximum_bytes: connect.maximum_packet_size_bytes.unwrap_or(u32::MAX) as usize,
+            session: None,
+            present: None,
+            closed: false,
+            honest: true,
+            pubacks: VecDeque::new(),
+            pubrecs: VecDeque::new(),
+            pubcomps: VecDeque::new(),
+            pubrels: VecDeque::new(),
+            subacks: VecDeque::new(),
+            unsubacks: VecDeque::new(),
+            pings: 0,
+            connack_after: 0,
+            unacknowledged: BTreeSet::new(),
+            released_again: BTreeSet::new(),
+        };
+        self.lines.insert(id, line);
+        self.connects.insert(id, connect.clone());
+    }
+
+    pub(crate) fn closed(&mut self, id: ConnectionId) {
+        if let Some(line) = self.lines.get_mut(&id) {
+            line.closed = true;
+            if let Some(session @ Session::Transient(_)) = line.session
+                && let Some(books) = self.books.get_mut(&session)
+            {
+                books.ended = true;
+            }
+        }
+    }
+
+    pub(crate) fn malformed(&mut self, id: ConnectionId) {
+        if let Some(line) = self.lines.get_mut(&id) {
+            line.honest = false;
+        }
+    }
+
+    pub(crate) fn published(&mut self, number: u64, publish: &Publish) {
+        let made = Made {
+            topic: publish.topic.to_string(),
+            payload: publish.payload.to_vec(),
+            qos: publish.delivery.qos(),
+            retain: publish.retain,
+            publisher: None,
+            order: None,
+            candidates: None,
+        };
+        self.made.insert(number, made);
+    }
+
+    /// The client said: what the broker may answer, now or later.
+    pub(crate) fn sending(&mut self, link: &Link, packet: &ClientPacket) {
+        self.current = Some((link.id, packet.clone()));
+        let owed = match packet {
+            ClientPacket::Publish(publish) => self.publication_owed(link, publish),
+            ClientPacket::Subscribe(subscribe) => {
+                let asked: Vec<_> = subscribe
+                    .subscriptions
+                    .iter()
+                    .map(|(filter, options)| {
+                        (filter.to_string(), options.maximum_qos, options.no_local)
+                    })
+                    .collect();
+                if let Some(books) = self.books_of(link.id) {
+                    for (filter, _, _) in &asked {
+                        books.stable.remove(filter);
+                        books.ever.insert(filter.clone());
+                    }
+                }
+                Some((subscribe.packet_id.0.value(), Ask::Subscription(asked)))
+            }
+            ClientPacket::Unsubscribe(unsubscribe) => {
+                if let Some(books) = self.books_of(link.id) {
+                    for filter in &unsubscribe.filters {
+                        books.stable.remove(filter.as_str());
+                    }
+                }
+                Some((unsubscribe.packet_id.0.value(), Ask::Other))
+            }
+            ClientPacket::PubRel(ack) => Some((ack.packet_id.0.value(), Ask::Other)),
+            ClientPacket::PubRec(ack) => {
+                let id = ack.packet_id.0.value();
+                if ack.reason.is_error() { None } else { Some((id, Ask::Other)) }
+            }
+            _ => None,
+        };
+        let Some(line) = self.lines.get_mut(&link.id) else { return };
+        line.honest &= link.honest;
+        if matches!(packet, ClientPacket::PingReq) {
+            line.pings += 1;
+        }
+        if let Some((id, ask)) = owed {
+            let owed = Owed { id, after: 0, ask };
+            match packet {
+                ClientPacket::Publish(publish) => match publish.delivery {
+                    Delivery::AtMostOnce => {}
+                    Delivery::AtLeastOnce(_) => line.pubacks.push_back(owed),
+                    Delivery::ExactlyOnce(_) => line.pubrecs.push_back(owed),
+                },
+                ClientPacket::Subscribe(_) => line.subacks.push_back(owed),
+                ClientPacket::Unsubscribe(_) => line.unsubacks.push_back(owed),
+                ClientPacket::PubRel(_) => line.pubcomps.push_back(owed),
+                ClientPacket::PubRec(_) => line.pubrels.push_back(owed),
+                _ => {}
+            }
+        }
+        self.acknowledged(link.id, packet);
+    }
+
+    fn books_of(&mut self, id: ConnectionId) -> Option<&mut Books> {
+        let session = self.lines.get(&id)?.session?;
+        self.books.get_mut(&session)
+    }
+
+    fn publication_owed(&mut self, link: &Link, publish: &Publish) -> Option<(u16, Ask)> {
+        let number = number_of(&publish.payload);
+        let mut candidates = BTreeSet::new();
+        if let Some(number) = number
+            && let Some(session) = link.session
+        {
+            let topic = publish.topic.as_str();
+            for (receiver, books) in &self.books {
+                let is_own = books.key == link.key;
+                let wants = books.stable.iter().any(|(filter, (qos, no_local))| {
+                    *qos > QoS::AtMostOnce && matches(filter, topic) && !(*no_local && is_own)
+                });
+                if wants && !books.ended {
+                    candidates.insert(*receiver);
+                }
+            }
+            if let Some(made) = self.made.get_mut(&number) {
+                if made.publisher.is_none() {
+                    self.orders += 1;
+                    made.order = Some(self.orders);
+                    made.publisher = Some((session, link.key.clone()));
+                } else {
+                    // Its first delivery to a session may be from either time.
+                    made.order = None;
+                }
+                if let Some(before) = &made.candidates {
+                    candidates = before.intersection(&candidates).copied().collect();
+                }
+                made.candidates = Some(candidates.clone());
+            }
+        }
+        let id = match publish.delivery {
+            Delivery::AtMostOnce => return None,
+            Delivery::AtLeastOnce(id) | Delivery::ExactlyOnce(id) => id.0.value(),
+        };
+        Some((id, number.map_or(Ask::Other, |number| Ask::Publication(number, candidates))))
+    }
+
+    /// An acknowledgement of a delivery frees what it took.
+    fn acknowledged(&mut self, id: ConnectionId, packet: &ClientPacket) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        if line.present.is_none() {
+            return;
+        }
+        let session = line.session;
+        let (packet_id, ends, is_error) = match packet {
+            ClientPacket::PubAck(ack) => (ack.packet_id.0.value(), true, false),
+            ClientPacket::PubComp(ack) => (ack.packet_id.0.value(), true, false),
+            ClientPacket::PubRec(ack) => {
+                let is_error = ack.reason.is_error();
+                (ack.packet_id.0.value(), is_error, is_error)
+            }
+            _ => return,
+        };
+        let _ = is_error;
+        if ends {
+            line.unacknowledged.remove(&packet_id);
+        }
+        let Some(books) = session.and_then(|session| self.books.get_mut(&session)) else { return };
+        if ends {
+            books.exchanges.remove(&packet_id);
+        } else if let Some(exchange) = books.exchanges.get_mut(&packet_id) {
+            exchange.released = true;
+        }
+    }
+
+    /// The broker has dealt with it.
+    pub(crate) fn sent(&mut self) {
+        self.current = None;
+    }
+
+    pub(crate) fn action(&mut self, action: &Action) {
+        match action {
+            Action::Send { connection, packet } => self.send(*connection, packet),
+            Action::Close { connection } => {
+                let known = self.lines.get(connection).is_some_and(|line| !line.closed);
+                if !known {
+                    self.problem(format!("{connection} is closed twice or never was open"));
+                }
+                self.closed(*connection);
+            }
+            Action::Persist { at, record } => self.persist(at.0, record),
+            Action::Ask { .. } => {}
+            Action::Notice(notice) => self.notice(notice),
+        }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Dropped { receiver, topic, cause } if *cause != DropCause::Offline => {
+                let key = (receiver.to_string(), topic.to_string());
+                *self.queue_drops.entry(key).or_default() += 1;
+            }
+            Notice::Disconnected { connection, cause, .. } => {
+                let is_fault = matches!(
+                    cause,
+                    Cause::Protocol { .. } | Cause::Malformed { .. } | Cause::Limit { .. }
+                );
+                let honest = self.lines.get(connection).is_none_or(|line| line.honest);
+                if is_fault && honest {
+                    self.problem(format!("{connection} did nothing wrong and is closed: {cause}"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Which record a request has to wait for.
+    fn persist(&mut self, at: u64, record: &Record) {
+        let current = self.current.clone();
+        match record {
+            Record::Bound { session, packet_id, .. } => {
+                self.bound.insert((session.0, packet_id.0.value()), at);
+            }
+            Record::Received { session, packet_id } => {
+                self.received.insert((session.0, packet_id.0.value()), at);
+            }
+            Record::Published { message, entries, origin, .. } => {
+                for entry in entries {
+                    if let Receiver::Session(session) = entry.receiver {
+                        self.entered.entry((session.0, message.id.0)).or_insert(at);
+                    }
+                }
+                if let signalhouse_core::record::Origin::Inbound { session, packet_id } = origin {
+                    self.inbound.insert((session.0, packet_id.0.value()), at);
+                }
+                if let Some((id, ClientPacket::Publish(publish))) = &current
+                    && publish.payload == message.payload
+                    && publish.topic == message.topic
+                    && let Some(line) = self.lines.get_mut(id)
+                {
+                    let owed = match publish.delivery {
+                        Delivery::AtMostOnce => None,
+                        Delivery::AtLeastOnce(_) => line.pubacks.back_mut(),
+                        Delivery::ExactlyOnce(_) => line.pubrecs.back_mut(),
+                    };
+                    if let Some(owed) = owed {
+                        owed.after = at;
+                    }
+                }
+            }
+            Record::Replayed { session, message, .. } => {
+                self.entered.entry((session.0, message.0)).or_insert(at);
+            }
+            Record::SessionEnded { session } => {
+                if let Some(books) = self.books.get_mut(&Session::Recorded(session.0)) {
+                    books.ended = true;
+                }
+            }
+            _ => {}
+        }
+        let Some((id, packet)) = current else { return };
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let owed = match (record, packet) {
+            (Record::Connected { .. } | Record::SessionEnded { .. }, ClientPacket::Connect(_)) => {
+                line.connack_after = at;
+                None
+            }
+            (Record::Subscribed { .. }, ClientPacket::Subscribe(_)) => line.subacks.back_mut(),
+            (Record::Unsubscribed { .. }, ClientPacket::Unsubscribe(_)) => {
+                line.unsubacks.back_mut()
+            }
+            (Record::InboundReleased { .. }, ClientPacket::PubRel(_)) => line.pubcomps.back_mut(),
+            (Record::Received { .. }, ClientPacket::PubRec(_)) => line.pubrels.back_mut(),
+            _ => None,
+        };
+        if let Some(owed) = owed {
+            owed.after = at;
+        }
+    }
+
+    fn send(&mut self, id: ConnectionId, packet: &ServerPacket) {
+        let Some(line) = self.lines.get_mut(&id) else {
+            self.problem(format!("{id} was never open and is sent {packet:?}"));
+            return;
+        };
+        if line.closed {
+            self.problem(format!("{id} is closed and is sent {packet:?}"));
+            return;
+        }
+        let is_first = matches!(packet, ServerPacket::ConnAck(_) | ServerPacket::Auth(_));
+        if line.present.is_none() && !is_first {
+            self.problem(format!("{id} has no CONNACK and is sent {packet:?}"));
+            return;
+        }
+        match packet {
+            ServerPacket::ConnAck(connack) => {
+                if line.present.is_some() {
+                    self.problem(format!("{id} has a second CONNACK"));
+                    return;
+                }
+                line.present = Some(connack.session_present);
+                let after = line.connack_after;
+                if !connack.reason.is_error() && after > self.durable {
+                    self.problem(format!("{id} has CONNACK before record {after} is durable"));
+                }
+            }
+            ServerPacket::Publish(publish) => self.send_publish(id, publish),
+            ServerPacket::PubAck(ack) => {
+                let owed = line.pubacks.pop_front();
+                self.send_answer(id, "PUBACK", owed, ack.packet_id.0.value(), ack.reason);
+            }
+            ServerPacket::PubRec(ack) => {
+                let owed = line.pubrecs.pop_front();
+                let packet_id = ack.packet_id.0.value();
+                self.send_answer(id, "PUBREC", owed, packet_id, ack.reason);
+                self.check_inbound(id, packet_id, ack.reason);
+            }
+            ServerPacket::PubComp(ack) => {
+                let owed = line.pubcomps.pop_front();
+                self.send_answer(id, "PUBCOMP", owed, ack.packet_id.0.value(), ack.reason);
+            }
+            ServerPacket::PubRel(ack) => self.send_pubrel(id, ack.packet_id.0.value(), ack.reason),
+            ServerPacket::SubAck(suback) => {
+                let owed = line.subacks.pop_front();
+                let asked = owed.as_ref().map(|owed| owed.ask.clone());
+                let packet_id = suback.packet_id.0.value();
+                self.send_answer(id, "SUBACK", owed, packet_id, ReasonCode::Success);
+                if let Some(Ask::Subscription(asked)) = asked {
+                    self.subscribed(id, &asked, &suback.reasons);
+                }
+            }
+            ServerPacket::UnsubAck(unsuback) => {
+                let owed = line.unsubacks.pop_front();
+                let packet_id = unsuback.packet_id.0.value();
+                self.send_answer(id, "UNSUBACK", owed, packet_id, ReasonCode::Success);
+            }
+            ServerPacket::PingResp => {
+                if line.pings == 0 {
+                    self.problem(format!("{id} is sent a PINGRESP too many"));
+                    return;
+                }
+                line.pings -= 1;
+            }
+            ServerPacket::Disconnect(_) | ServerPacket::Auth(_) => {}
+        }
+    }
+
+    /// A repeated publication's answer waits for the record of the first.
+    fn check_inbound(&mut self, id: ConnectionId, packet_id: u16, reason: ReasonCode) {
+        let session = self.lines.get(&id).and_then(|line| line.session);
+        if let Some(Session::Recorded(session)) = session
+            && !reason.is_error()
+            && let Some(at) = self.inbound.get(&(session, packet_id)).copied()
+            && at > self.durable
+        {
+            self.problem(format!("{id} has PUBREC {packet_id} before record {at} is durable"));
+        }
+    }
+
+    fn send_answer(
+        &mut self,
+        id: ConnectionId,
+        name: &str,
+        owed: Option<Owed>,
+        packet_id: u16,
+        reason: ReasonCode,
+    ) {
+        let Some(owed) = owed else {
+            self.problem(format!("{id} asked for no {name} and is sent {packet_id}"));
+            return;
+        };
+        if owed.id != packet_id {
+            let expected = owed.id;
+            self.problem(format!("{id} is sent {name} {packet_id} where {expected} is next"));
+        }
+        if owed.after > self.durable {
+            let after = owed.after;
+            self.problem(format!("{id} has {name} {packet_id} before record {after} is durable"));
+        }
+        if let Ask::Publication(number, candidates) = owed.ask {
+            if reason == ReasonCode::NoMatchingSubscribers
+                && candidates.iter().any(|session| self.is_alive(*session))
+            {
+                self.problem(format!("{id} is told that nobody wants message {number}"));
+            }
+            if !reason.is_error() {
+                self.obliged += candidates.len() as u64;
+                self.obligations.extend(candidates.iter().map(|session| (*session, number)));
+            }
+        }
+    }
+
+    fn is_alive(&self, session: Session) -> bool {
+        self.books.get(&session).is_some_and(|books| !books.ended)
+    }
+
+    fn subscribed(
+        &mut self,
+        id: ConnectionId,
+        asked: &[(String, QoS, bool)],
+        reasons: &[ReasonCode],
+    ) {
+        if asked.len() != reasons.len() {
+            self.problem(format!("{id} is sent a SUBACK with {} codes", reasons.len()));
+        }
+        let pending: BTreeSet<String> = self
+            .lines
+            .get(&id)
+            .into_iter()
+            .flat_map(|line| &line.subacks)
+            .filter_map(|owed| match &owed.ask {
+                Ask::Subscription(asked) => Some(asked.iter().map(|(filter, _, _)| filter.clone())),
+                Ask::Publication(..) | Ask::Other => None,
+            })
+            .flatten()
+            .collect();
+        let unsubscribing = self.lines.get(&id).is_some_and(|line| !line.unsubacks.is_empty());
+        let Some(books) = self.books_of(id) else { return };
+        for ((filter, qos, no_local), reason) in asked.iter().zip(reasons) {
+            let is_shared = filter.starts_with("$share/");
+            books.stable.remove(filter);
+            if !reason.is_error() && !is_shared && !pending.contains(filter) && !unsubscribing {
+                books.stable.insert(filter.clone(), (*qos, *no_local));
+            }
+        }
+    }
+
+    fn send_pubrel(&mut self, id: ConnectionId, packet_id: u16, reason: ReasonCode) {
+        let durable = self.durable;
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let session = line.session;
+        if line.pubrels.front().is_some_and(|owed| owed.id == packet_id) {
+            let owed = line.pubrels.pop_front();
+            self.send_answer(id, "PUBREL", owed, packet_id, reason);
+        } else if line.present == Some(true) && line.released_again.insert(packet_id) {
+            // Sent again because the session was resumed.
+        } else {
+            let next = line.pubrels.front().map(|owed| owed.id);
+            self.problem(format!("{id} is sent PUBREL {packet_id} where {next:?} is next"));
+        }
+        if let Some(Session::Recorded(session)) = session
+            && reason == ReasonCode::Success
+            && let Some(at) = self.received.get(&(session, packet_id)).copied()
+            && at > durable
+        {
+            self.problem(format!("{id} has PUBREL {packet_id} before record {at} is durable"));
+        }
+    }
+
+    fn send_publish(&mut self, id: ConnectionId, publish: &OutboundPublish) {
+        self.deliveries += 1;
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let bytes = outbound_publish_len(publish, line.version);
+        if bytes > line.maximum_bytes {
+            let maximum = line.maximum_bytes;
+            self.problem(format!("{id} takes {maximum} bytes and is sent {bytes}"));
+        }
+        let Some(line) = self.lines.get(&id) else { return };
+        let Some(session) = line.session else {
+            self.problem(format!("{id} has no session and is sent a PUBLISH"));
+            return;
+        };
+        let packet_id = match publish.delivery {
+            Delivery::AtMostOnce => None,
+            Delivery::AtLeastOnce(id) | Delivery::ExactlyOnce(id) => Some(id.0.value()),
+        };
+        if packet_id.is_none() && publish.dup {
+            self.problem(format!("{id} is sent DUP at QoS 0"));
+        }
+        self.check_made(id, session, publish);
+        if let Some(packet_id) = packet_id {
+            self.check_exchange(id, session, packet_id, publish);
+            self.check_records(id, session, packet_id, publish);
+        }
+    }
+
+    /// The message is one that was published, for someone who asked for it, and in its turn.
+    fn check_made(&mut self, id: ConnectionId, session: Session, publish: &OutboundPublish) {
+        let Some(number) = number_of(&publish.message.payload) else { return };
+        let topic = publish.message.topic.to_string();
+        let qos = publish.delivery.qos();
+        let Some(made) = self.made.get(&number).cloned() else {
+            self.problem(format!("{id} is sent message {number}, which nobody published"));
+            return;
+        };
+        if made.topic != topic || made.payload != publish.message.payload || qos > made.qos {
+            self.problem(format!("{id} is sent message {number} changed: {publish:?}"));
+        }
+        let Some(books) = self.books.get_mut(&session) else { return };
+        if !books.ever.iter().any(|filter| matches(filter, &topic)) {
+            self.problem(format!("{id} never asked for {topic} and is sent {number}"));
+            return;
+        }
+        let is_first = books.sent.insert(number);
+        let is_shared = books
+            .ever
+            .iter()
+            .any(|filter| filter.starts_with("$share/") && matches(filter, &topic));
+        if let (true, false, false, Some(order), Some((publisher, _))) =
+            (is_first, is_shared, made.retain, made.order, made.publisher)
+        {
+            let last = books.last.entry((publisher, topic.clone(), qos)).or_insert(0);
+            if order < *last {
+                let last = *last;
+                self.problem(format!(
+                    "{id} is sent message {number} ({topic}, QoS {qos}, the {order}th) behind the \
+                     {last}th of the same publisher"
+                ));
+            } else {
+                *last = order;
+            }
+        }
+    }
+
+    fn check_exchange(
+        &mut self,
+        id: ConnectionId,
+        session: Session,
+        packet_id: u16,
+        publish: &OutboundPublish,
+    ) {
+        let (Some(line), Some(books)) = (self.lines.get_mut(&id), self.books.get_mut(&session))
+        else {
+            return;
+        };
+        let message = format!("{:?}", publish.message.payload);
+        let qos = publish.delivery.qos();
+        let is_new = line.unacknowledged.insert(packet_id);
+        let (count, window, present) = (line.unacknowledged.len(), line.window, line.present);
+        let before = books.exchanges.get(&packet_id).cloned();
+        let exchange =
+            Exchange { message: message.clone(), qos, released: false, is_certain: true };
+        books.exchanges.insert(packet_id, exchange);
+        let mut problem = |what: &str| {
+            self.problems.push(format!("{id} is sent PUBLISH {packet_id} {message} {what}"));
+        };
+        if !is_new {
+            problem("twice on one connection, or under an identifier in use");
+        }
+        if count > window {
+            problem(&format!("as number {count} unacknowledged; it takes {window}"));
+        }
+        if publish.dup && present != Some(true) {
+            problem("with DUP in a new session");
+        }
+        match before {
+            Some(before) if before.released => problem("after its PUBREC"),
+            Some(before) if before.message != message => {
+                problem(&format!("under the identifier of {} in flight", before.message));
+            }
+            Some(before) if before.is_certain && !publish.dup => problem("again without DUP"),
+            None if publish.dup && self.crashes == 0 => problem("with DUP for the first time"),
+            Some(_) | None => {}
+        }
+    }
+
+    /// What the packet says is durable.
+    fn check_records(
+        &mut self,
+        id: ConnectionId,
+        session: Session,
+        packet_id: u16,
+        publish: &OutboundPublish,
+    ) {
+        let Session::Recorded(number) = session else { return };
+        let mut waits: Vec<&u64> = Vec::new();
+        if let Delivery::ExactlyOnce(_) = publish.delivery {
+            waits.extend(self.bound.get(&(number, packet_id)));
+        }
+        waits.extend(self.entered.get(&(number, publish.message.id.0)));
+        for at in waits {
+            if *at > self.durable {
+                let what = format!("{id} has PUBLISH {packet_id} before record {at} is durable");
+                self.problems.push(what);
+            }
+        }
+    }
+
+    /// The client has read its CONNACK.
+    pub(crate) fn connack_read(&mut self, _id: ConnectionId, _session: Session, _resumed: bool) {}
+
+    /// A connection belongs to a session from here on.
+    /// `at` is the record that says so, if there is one.
+    pub(crate) fn entered_session(&mut self, id: ConnectionId, session: Session, at: u64) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        line.session = Some(session);
+        let key = line.key.clone();
+        self.books.entry(session).or_insert_with(|| Books {
+            key,
+            began_at: at,
+            ..Books::default()
+        });
+    }
+
+    /// The broker hears that the client is welcome.
+    pub(crate) fn accepting(&mut self, id: ConnectionId) {
+        let connect = Connect::clone(&self.connects[&id]);
+        self.current = Some((id, ClientPacket::Connect(Box::new(connect))));
+    }
+
+    /// The client's program has got a message.
+    pub(crate) fn taken(&mut self, session: Session, publish: &OutboundPublish) {
+        let Some(number) = number_of(&publish.message.payload) else { return };
+        let topic = publish.message.topic.to_string();
+        let Some(made) = self.made.get(&number) else { return };
+        let (retain, made_qos, tracked) = (made.retain, made.qos, made.publisher.is_some());
+        let Some(books) = self.books.get_mut(&session) else { return };
+        let count = books.taken.entry(number).or_default();
+        *count += 1;
+        let is_shared = books
+            .ever
+            .iter()
+            .any(|filter| filter.starts_with("$share/") && matches(filter, &topic));
+        let exactly_once = publish.delivery.qos() == QoS::ExactlyOnce
+            && made_qos == QoS::ExactlyOnce
+            && tracked
+            && !retain
+            && !is_shared;
+        if exactly_once && *count > 1 {
+            let (count, key) = (*count, books.key.clone());
+            self.problem(format!("{key} {session:?} gets message {number} {count} times"));
+        }
+    }
+
+    /// At the end, when everything has drained: what is still owed.
+    pub(crate) fn finish(&mut self, open: &[ConnectionId]) {
+        let mut missing: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
+        for (session, number) in &self.obligations {
+            let Some(books) = self.books.get(session) else { continue };
+            let is_here = open
+                .iter()
+                .any(|id| self.lines.get(id).is_some_and(|line| line.session == Some(*session)));
+            if books.ended
+                || !is_here
+                || books.key.starts_with("auto:")
+                || books.taken.contains_key(number)
+            {
+                continue;
+            }
+            let topic = self.made.get(number).map(|made| made.topic.clone()).unwrap_or_default();
+            missing.entry((books.key.clone(), topic)).or_default().push(*number);
+        }
+        for ((key, topic), numbers) in missing {
+            let drops = self.queue_drops.get(&(key.clone(), topic.clone())).copied().unwrap_or(0);
+            if numbers.len() > drops as usize {
+                self.problem(format!(
+                    "{key} never got {numbers:?} on {topic}; {drops} were dropped with notice"
+                ));
+            }
+        }
+        for id in open {
+            let Some(line) = self.lines.get(id) else { continue };
+            let owed = [
+                ("PUBACK", &line.pubacks),
+                ("PUBREC", &line.pubrecs),
+                ("PUBCOMP", &line.pubcomps),
+                ("PUBREL", &line.pubrels),
+                ("SUBACK", &line.subacks),
+                ("UNSUBACK", &line.unsubacks),
+            ];
+            for (name, owed) in owed {
+                if let Some(owed) = owed.front() {
+                    self.problems.push(format!("{id} never got {name} {}", owed.id));
+                }
+            }
+            if line.pings > 0 {
+                self.problems.push(format!("{id} lacks {} PINGRESPs", line.pings));
+            }
+            if !line.unacknowledged.is_empty() {
+                let left = &line.unacknowledged;
+                self.problems.push(format!("{id} has unacknowledged deliveries {left:?}"));
+            }
+        }
+    }
+}

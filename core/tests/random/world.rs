@@ -1,0 +1,740 @@
+//! A broker with its journal, its clock and its clients, all driven from one seed. What clients do
+//! depends on what the broker sends them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use signalhouse_core::input::{AuthOutcome, Command, Gone, PublishCommand};
+use signalhouse_core::wire::packet::{Ack, ClientPacket, Disconnect};
+use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::wire::types::{PacketId, QoS, Version};
+use signalhouse_core::{
+    Action, Broker, Config, ConnectionId, Input, Limits, LogPosition, Outbox, Record, RecoverError,
+    Seed, Time,
+};
+
+use crate::check::Check;
+use crate::client::{self, Asked, Habits, Link, Memory, Request, Session, text};
+use crate::rng::Rng;
+
+const START: Time = Time::from_ms(1_700_000_000_000);
+
+/// What kind of world a seed stands for.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) seed: u64,
+    pub(crate) clients: usize,
+    /// Inputs before it comes to its end.
+    pub(crate) inputs: u64,
+    /// Whether everything is checked.
+    pub(crate) checked: bool,
+    /// Whether all that happens is written down.
+    pub(crate) traced: bool,
+}
+
+/// How soon records become durable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Disk {
+    Immediate,
+    Random,
+    Withheld,
+}
+
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) config: Config,
+    pub(crate) broker: Broker,
+    pub(crate) now: Time,
+    /// The state at `base_through`, as records.
+    base: Vec<Record>,
+    base_through: u64,
+    /// The records after `base_through`.
+    journal: Vec<Record>,
+    durable: u64,
+    disk: Disk,
+    /// Each client's connection, if it has one.
+    pub(crate) links: Vec<Option<Link>>,
+    generations: Vec<u32>,
+    pub(crate) memories: BTreeMap<String, Memory>,
+    questions: Vec<ConnectionId>,
+    /// The connection that the broker is accepting, if it is.
+    connecting: Option<ConnectionId>,
+    pub(crate) check: Option<Check>,
+    trace: Option<String>,
+    outbox: Outbox,
+    pub(crate) inputs: u64,
+    pub(crate) crashes: u64,
+    number: u64,
+    order: u64,
+    is_ending: bool,
+}
+
+impl World {
+    pub(crate) fn new(shape: &Shape) -> Self {
+        let mut rng = Rng::new(shape.seed);
+        let config = config(&mut rng);
+        let broker = Broker::new(config.clone(), Seed(shape.seed), START);
+        let disk = rng.pick(&[Disk::Immediate, Disk::Random, Disk::Withheld]);
+        World {
+            check: shape.checked.then(|| Check::new(&config)),
+            rng,
+            config,
+            broker,
+            now: START,
+            base: Vec::new(),
+            base_through: 0,
+            journal: Vec::new(),
+            durable: 0,
+            disk,
+            links: vec![None; shape.clients],
+            generations: vec![0; shape.clients],
+            memories: BTreeMap::new(),
+            questions: Vec::new(),
+            connecting: None,
+            trace: shape.traced.then(String::new),
+            outbox: Outbox::new(),
+            inputs: 0,
+            crashes: 0,
+            number: 0,
+            order: 0,
+            is_ending: false,
+        }
+    }
+
+    /// What was written down since the last call.
+    pub(crate) fn take_trace(&mut self) -> String {
+        self.trace.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(crate) fn is_sound(&self) -> bool {
+        self.check.as_ref().is_none_or(|check| check.problems.is_empty())
+    }
+
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.check.as_ref().map(|check| check.problems.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn appended(&self) -> u64 {
+        self.base_through + self.journal.len() as u64
+    }
+
+    /// One thing that happens.
+    pub(crate) fn step(&mut self) {
+        match self.rng.below(1000) {
+            0..=719 => self.client_step(),
+            720..=839 => self.disk_step(),
+            840..=899 => self.resume_step(),
+            900..=969 => self.time_step(),
+            970..=979 => self.answer_question(),
+            980..=984 => {
+                self.disk = self.rng.pick(&[Disk::Immediate, Disk::Random, Disk::Withheld])
+            }
+            985..=995 => self.command_step(),
+            _ => {
+                if self.rng.chance(60) {
+                    self.crash();
+                }
+            }
+        }
+        if self.disk == Disk::Immediate {
+            self.make_durable(self.appended());
+        }
+        if !self.questions.is_empty() && self.rng.chance(50) {
+            self.answer_question();
+        }
+    }
+
+    fn note(&mut self, what: &dyn std::fmt::Display) {
+        let now = self.now;
+        if let Some(trace) = &mut self.trace {
+            let _ = writeln!(trace, "> {now} {what}");
+        }
+    }
+
+    /// Hands one input to the broker and takes in what comes of it.
+    pub(crate) fn handle(&mut self, input: Input) {
+        self.inputs += 1;
+        self.note(&format_args!("{input:?}"));
+        let mut outbox = std::mem::take(&mut self.outbox);
+        self.broker.handle(self.now, input, &mut outbox);
+        self.absorb(&mut outbox);
+        self.outbox = outbox;
+    }
+
+    pub(crate) fn resume(&mut self, budget: u32) {
+        self.note(&format_args!("resume {budget}"));
+        let mut outbox = std::mem::take(&mut self.outbox);
+        self.broker.resume(self.now, budget, &mut outbox);
+        self.absorb(&mut outbox);
+        self.outbox = outbox;
+    }
+
+    fn absorb(&mut self, outbox: &mut Outbox) {
+        for action in outbox.drain() {
+            if let Some(trace) = &mut self.trace {
+                let _ = writeln!(trace, "{action:?}");
+            }
+            if let Some(check) = &mut self.check {
+                check.action(&action);
+            }
+            match action {
+                Action::Send { connection, packet } => {
+                    if let Some(link) = self.link_mut(connection)
+                        && !link.severed
+                    {
+                        link.inbox.push_back(packet);
+                    }
+                }
+                Action::Close { connection } => self.lose(connection),
+                Action::Persist { at, record } => {
+                    assert_eq!(at.0, self.appended() + 1, "positions rise by one");
+                    self.learn_session(&record);
+                    self.journal.push(record);
+                }
+                Action::Ask { connection, .. } => self.questions.push(connection),
+                Action::Notice(_) => {}
+            }
+        }
+    }
+
+    /// Which session a connection has is known from the record of its CONNECT, if it has one.
+    fn learn_session(&mut self, record: &Record) {
+        if let Record::Connected { session, .. } = record
+            && let Some(connection) = self.connecting
+        {
+            self.enter(connection, Session::Recorded(session.0));
+        }
+    }
+
+    fn enter(&mut self, connection: ConnectionId, session: Session) {
+        let at = self.appended() + 1;
+        if let Some(link) = self.link_mut(connection) {
+            link.session = Some(session);
+        }
+        if let Some(check) = &mut self.check {
+            check.entered_session(connection, session, at);
+        }
+    }
+
+    pub(crate) fn link(&self, id: ConnectionId) -> Option<&Link> {
+        self.links.get(id.index as usize)?.as_ref().filter(|link| link.id == id)
+    }
+
+    fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
+        self.links.get_mut(id.index as usize)?.as_mut().filter(|link| link.id == id)
+    }
+
+    /// The connection is gone. The client may still have read what was sent before.
+    fn lose(&mut self, id: ConnectionId) {
+        let reads_on = self.rng.chance(50);
+        if let Some(link) = self.link_mut(id) {
+            link.severed = true;
+        }
+        while reads_on
+            && let Some(link) = self.link_mut(id)
+            && let Some(packet) = link.inbox.pop_front()
+        {
+            self.read(id, packet);
+        }
+        if let Some(slot) = self.links.get_mut(id.index as usize)
+            && slot.as_ref().is_some_and(|link| link.id == id)
+        {
+            *slot = None;
+        }
+    }
+
+    fn disk_step(&mut self) {
+        let chance = match self.disk {
+            Disk::Immediate => return,
+            Disk::Random => 60,
+            Disk::Withheld => 3,
+        };
+        if self.rng.chance(chance) {
+            let waiting = self.appended() - self.durable;
+            let through = self.durable + self.rng.below(waiting + 1);
+            self.make_durable(through);
+        }
+    }
+
+    pub(crate) fn make_durable(&mut self, through: u64) {
+        if through > self.durable {
+            self.durable = through;
+            if let Some(check) = &mut self.check {
+                check.durable(through);
+            }
+            self.handle(Input::Durable { through: LogPosition(through) });
+        }
+    }
+
+    fn resume_step(&mut self) {
+        if self.broker.has_more_work() {
+            let budget = self.rng.pick(&[1, 1, 2, 5, 1000]);
+            self.resume(u32::try_from(budget).unwrap_or(1));
+        }
+    }
+
+    /// Time passes in a step of its own, so that what falls due is not taken for the consequence
+    /// of something else.
+    fn time_step(&mut self) {
+        let by_ms = match self.rng.below(1000) {
+            0..=699 => self.rng.below(500),
+            700..=899 => self.rng.below(5_000),
+            900..=979 => self.rng.below(60_000),
+            980..=996 => self.rng.below(4_000_000),
+            _ => 90_000_000,
+        };
+        self.now = self.now.plus_ms(by_ms);
+        self.handle(Input::Deadline);
+    }
+
+    pub(crate) fn answer_all_questions(&mut self) {
+        while !self.questions.is_empty() {
+            self.answer_question();
+        }
+    }
+
+    pub(crate) fn begin_end(&mut self) {
+        self.is_ending = true;
+    }
+
+    pub(crate) fn all_durable(&self) -> bool {
+        self.durable == self.appended()
+    }
+
+    fn answer_question(&mut self) {
+        if self.questions.is_empty() {
+            return;
+        }
+        let place = self.rng.place(self.questions.len());
+        let connection = self.questions.remove(place);
+        let Some(key) = self.link(connection).map(|link| link.key.clone()) else { return };
+        let outcome = match if self.is_ending { 99 } else { self.rng.below(100) } {
+            0..=3 => AuthOutcome::Refused { reason: ReasonCode::NotAuthorized },
+            4..=5 => AuthOutcome::Accepted { identity: Some(text("stranger")), data: None },
+            _ => AuthOutcome::Accepted {
+                identity: Some(text(&format!("owner of {key}"))),
+                data: None,
+            },
+        };
+        if let AuthOutcome::Accepted { .. } = outcome {
+            self.enter(connection, Session::Transient(connection));
+        }
+        self.connecting = Some(connection);
+        if let Some(check) = &mut self.check {
+            check.accepting(connection);
+        }
+        self.handle(Input::Authenticated { connection, outcome });
+        if let Some(check) = &mut self.check {
+            check.sent();
+        }
+        self.connecting = None;
+    }
+
+    fn command_step(&mut self) {
+        let client = self.rng.place(self.links.len());
+        let client_id = text(&key_of(client));
+        let command = match self.rng.below(100) {
+            0..=39 => Command::Disconnect { client_id, reason: ReasonCode::AdministrativeAction },
+            40..=49 => Command::EndSession { client_id },
+            50..=59 => Command::ConfirmTime,
+            60..=61 => {
+                let reason = ReasonCode::ServerShuttingDown;
+                Command::Stop { reason, server_reference: None }
+            }
+            _ => {
+                let number = self.fresh_number();
+                let qos = client::any_qos(&mut self.rng);
+                let publish = client::publish(&mut self.rng, Version::V5, qos, number, 1);
+                Command::Publish(Box::new(PublishCommand {
+                    topic: publish.topic,
+                    payload: publish.payload,
+                    qos,
+                    retain: publish.retain,
+                    message_expiry_interval_s: publish.message_expiry_interval_s,
+                    properties: publish.properties,
+                }))
+            }
+        };
+        let stops = matches!(command, Command::Stop { .. });
+        if let Some(check) = &mut self.check {
+            check.command(&command);
+        }
+        self.handle(Input::Command(command));
+        if stops {
+            // What follows a stop is a restart.
+            self.make_durable(self.appended());
+            self.crash();
+        }
+    }
+
+    /// A power cut: the broker comes back from what was durable and perhaps more.
+    pub(crate) fn crash(&mut self) {
+        self.crashes += 1;
+        let kept = self.durable + self.rng.below(self.appended() - self.durable + 1);
+        for index in 0..self.links.len() {
+            if let Some(id) = self.links[index].as_ref().map(|link| link.id) {
+                self.lose(id);
+            }
+        }
+        self.questions.clear();
+        let length = usize::try_from(kept - self.base_through).expect("the journal is in memory");
+        self.journal.truncate(length);
+        self.durable = kept;
+        self.now = self.now.plus_ms(self.rng.pick(&[0, 0, 100, 5_000, 100_000]));
+        self.note(&format_args!("crash, {kept} records kept"));
+        if let Some(check) = &mut self.check {
+            check.crashed(kept);
+        }
+        self.broker = self.recovered(length);
+        if self.rng.chance(30) {
+            self.base = self.broker.snapshot();
+            self.base_through = kept;
+            self.journal.clear();
+        }
+    }
+
+    /// A broker recovered from the base and so many records.
+    pub(crate) fn recovered(&self, length: usize) -> Broker {
+        let records = self.base.iter().chain(&self.journal[..length]).cloned();
+        let through = LogPosition(self.base_through + length as u64);
+        Broker::recover(self.config.clone(), Seed(7), self.now, through, records).unwrap_or_else(
+            |error| {
+                let RecoverError::Dangling { index, .. } = error;
+                let record = self.base.iter().chain(&self.journal).nth(index as usize);
+                panic!("recovery from {length} records: {error}: {record:?}")
+            },
+        )
+    }
+
+    /// A broker recovered from a snapshot.
+    pub(crate) fn recovered_from(&self, snapshot: Vec<Record>) -> Broker {
+        let through = LogPosition(self.appended());
+        Broker::recover(self.config.clone(), Seed(7), self.now, through, snapshot)
+            .unwrap_or_else(|error| panic!("recovery from a snapshot: {error}"))
+    }
+
+    pub(crate) fn journal_len(&self) -> usize {
+        self.journal.len()
+    }
+
+    fn fresh_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    fn fresh_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+}
+
+/// Some clients share an identifier with their neighbour.
+pub(crate) fn key_of(client: usize) -> String {
+    let named = if client % 5 == 4 { client - 1 } else { client };
+    format!("k{named}")
+}
+
+fn config(rng: &mut Rng) -> Config {
+    let limits = Limits {
+        receive_maximum: rng.pick(&[2, 4, 10]),
+        inflight_messages: rng.pick(&[3, 1024, 1024]),
+        queue_messages: rng.pick(&[6, 40, 100_000, 100_000]),
+        queue_bytes: rng.pick(&[300, 64 << 20, 64 << 20]),
+        retained_messages: rng.pick(&[3, 1_000_000]),
+        session_expiry_interval_maximum_s: rng.pick(&[50_000, u32::MAX]),
+        subscriptions_per_session: rng.pick(&[4, 10_000]),
+        ..Limits::default()
+    };
+    Config {
+        limits,
+        ask_credentials: rng.chance(20),
+        queue_qos0_offline: rng.chance(30),
+        sys_interval_ms: 0,
+        ..Config::default()
+    }
+}
+
+/// What clients do.
+impl World {
+    fn client_step(&mut self) {
+        let client = self.rng.place(self.links.len());
+        let Some(link) = &self.links[client] else {
+            if self.rng.chance(40) {
+                self.connect(client);
+            }
+            return;
+        };
+        let (id, is_severed, is_live) = (link.id, link.severed, link.live);
+        if is_severed {
+            if self.rng.chance(25) {
+                self.close(id);
+            } else {
+                self.speak(id);
+            }
+            return;
+        }
+        let pipelines = !self.config.ask_credentials;
+        match self.rng.below(1000) {
+            0..=499 => self.read_some(id),
+            500..=939 if is_live || (pipelines && self.rng.chance(15)) => self.speak(id),
+            500..=939 => self.read_some(id),
+            940..=949 => {
+                if let Some(link) = self.link_mut(id) {
+                    link.severed = true;
+                }
+            }
+            950..=959 => self.close(id),
+            960..=965 => self.disconnect(id),
+            966..=968 => self.misbehave(id),
+            _ => self.change_room(id),
+        }
+    }
+
+    /// Says one thing, an answer if one is owed.
+    fn speak(&mut self, id: ConnectionId) {
+        let Some(link) = self.link(id) else { return };
+        let (owed, diligence) = (link.replies.len(), link.diligence);
+        if owed > 0 && self.rng.chance(diligence) {
+            self.reply(id);
+            return;
+        }
+        match self.rng.below(100) {
+            0..=49 => self.publish(id),
+            50..=71 => self.subscribe(id),
+            72..=79 => self.unsubscribe(id),
+            80..=86 => self.send(id, ClientPacket::PingReq),
+            87..=88 => self.unknown_ack(id),
+            _ => self.reply(id),
+        }
+    }
+
+    fn connect(&mut self, client: usize) {
+        let number = self.fresh_number();
+        let client_id = if self.rng.chance(3) { String::new() } else { key_of(client) };
+        let connect = client::connect(&mut self.rng, &client_id, number);
+        self.connect_with(client, connect);
+    }
+
+    pub(crate) fn connect_with(
+        &mut self,
+        client: usize,
+        connect: signalhouse_core::wire::packet::Connect,
+    ) {
+        self.generations[client] += 1;
+        let index = u32::try_from(client).expect("few clients");
+        let id = ConnectionId { index, generation: self.generations[client] };
+        let key = if connect.client_id.is_empty() {
+            format!("auto:{id}")
+        } else {
+            connect.client_id.to_string()
+        };
+        let narrow = !self.is_ending && self.rng.chance(15);
+        let room_bytes = if narrow { self.rng.pick(&[0, 1, 50, 400]) } else { u32::MAX };
+        let asks = self.config.ask_credentials;
+        self.memories.entry(key.clone()).or_default();
+        self.links[client] = Some(Link {
+            id,
+            key: key.clone(),
+            version: connect.version,
+            window: connect.receive_maximum,
+            session: (!asks).then_some(Session::Transient(id)),
+            live: false,
+            severed: false,
+            honest: true,
+            diligence: self.rng.pick(&[5, 60, 90, 100]),
+            narrow,
+            inbox: std::collections::VecDeque::new(),
+            replies: Vec::new(),
+        });
+        if let Some(check) = &mut self.check {
+            check.opened(id, &key, &connect);
+        }
+        if !asks {
+            self.enter(id, Session::Transient(id));
+        }
+        self.handle(Input::Opened { connection: id, peer: text("peer"), room_bytes });
+        self.connecting = Some(id);
+        self.send(id, ClientPacket::Connect(Box::new(connect)));
+        self.connecting = None;
+    }
+
+    /// Sends a packet, unless it is lost on the way.
+    pub(crate) fn send(&mut self, id: ConnectionId, packet: ClientPacket) {
+        if self.link(id).is_none_or(|link| link.severed) {
+            return;
+        }
+        if let (Some(check), Some(Some(link))) =
+            (&mut self.check, self.links.get(id.index as usize))
+        {
+            check.sending(link, &packet);
+        }
+        self.handle(Input::Packet { connection: id, packet });
+        if let Some(check) = &mut self.check {
+            check.sent();
+        }
+    }
+
+    fn read_some(&mut self, id: ConnectionId) {
+        for _ in 0..self.rng.pick(&[1, 1, 3, 10]) {
+            let Some(packet) = self.link_mut(id).and_then(|link| link.inbox.pop_front()) else {
+                return;
+            };
+            self.read(id, packet);
+        }
+    }
+
+    pub(crate) fn reply(&mut self, id: ConnectionId) {
+        let Some(owed) = self.link(id).map(|link| link.replies.len()) else { return };
+        if owed == 0 {
+            return;
+        }
+        let place = if self.rng.chance(70) { 0 } else { self.rng.place(owed) };
+        if let Some(packet) = self.link_mut(id).map(|link| link.replies.remove(place)) {
+            self.send(id, packet);
+        }
+    }
+
+    fn publish(&mut self, id: ConnectionId) {
+        let qos = client::any_qos(&mut self.rng);
+        self.publish_at(id, qos);
+    }
+
+    /// Publishes, if the broker's receive maximum lets it.
+    pub(crate) fn publish_at(&mut self, id: ConnectionId, qos: QoS) {
+        let maximum = usize::from(self.config.limits.receive_maximum);
+        let number = self.fresh_number();
+        let order = self.fresh_order();
+        let Some(link) = self.link(id) else { return };
+        let (key, version) = (link.key.clone(), link.version);
+        let Some(memory) = self.memories.get_mut(&key) else { return };
+        if qos > QoS::AtMostOnce && memory.unacknowledged() >= maximum {
+            return;
+        }
+        let packet_id = memory.fresh_id();
+        let publish = client::publish(&mut self.rng, version, qos, number, packet_id);
+        if qos > QoS::AtMostOnce {
+            let what = Asked::Publish(Box::new(publish.clone()));
+            memory.requests.insert(packet_id, Request { what, order, sent_on: id });
+        }
+        if let Some(check) = &mut self.check {
+            check.published(number, &publish);
+        }
+        self.send(id, ClientPacket::Publish(publish));
+    }
+
+    /// A packet identifier for a request that is not a publication.
+    fn request(&mut self, id: ConnectionId) -> Option<(u16, Version, Habits)> {
+        let order = self.fresh_order();
+        let link = self.link(id)?;
+        let (key, version) = (link.key.clone(), link.version);
+        let shares = id.index % 3 == 0;
+        let memory = self.memories.get_mut(&key)?;
+        let packet_id = memory.fresh_id();
+        memory.requests.insert(packet_id, Request { what: Asked::Other, order, sent_on: id });
+        Some((packet_id, version, Habits { shares }))
+    }
+
+    fn subscribe(&mut self, id: ConnectionId) {
+        let Some((packet_id, version, habits)) = self.request(id) else { return };
+        let subscribe = client::subscribe(&mut self.rng, version, habits, packet_id);
+        self.send(id, ClientPacket::Subscribe(Box::new(subscribe)));
+    }
+
+    fn unsubscribe(&mut self, id: ConnectionId) {
+        let Some((packet_id, _, habits)) = self.request(id) else { return };
+        let unsubscribe = client::unsubscribe(&mut self.rng, habits, packet_id);
+        self.send(id, ClientPacket::Unsubscribe(Box::new(unsubscribe)));
+    }
+
+    /// Acknowledges what never was.
+    fn unknown_ack(&mut self, id: ConnectionId) {
+        let number = u16::try_from(60_000 + self.rng.below(10)).unwrap_or(60_000);
+        let packet_id = PacketId::new(number).expect("not 0");
+        let of_broker = signalhouse_core::wire::types::OutboundPacketId(packet_id);
+        let packet = match self.rng.below(4) {
+            0 => ClientPacket::PubAck(Ack::new(of_broker, ReasonCode::Success)),
+            1 => ClientPacket::PubRec(Ack::new(of_broker, ReasonCode::Success)),
+            2 => ClientPacket::PubComp(Ack::new(of_broker, ReasonCode::Success)),
+            _ => ClientPacket::PubRel(Ack::new(client::inbound(number), ReasonCode::Success)),
+        };
+        self.send(id, packet);
+    }
+
+    pub(crate) fn close(&mut self, id: ConnectionId) {
+        let cause = self.rng.pick(&[Gone::PeerClosed, Gone::Failed]);
+        if let Some(check) = &mut self.check {
+            check.closed(id);
+        }
+        self.lose(id);
+        self.handle(Input::Closed { connection: id, cause });
+    }
+
+    fn disconnect(&mut self, id: ConnectionId) {
+        let Some(link) = self.link(id) else { return };
+        let is_v5 = link.version == Version::V5;
+        let expires = link.session.is_some_and(|session| matches!(session, Session::Recorded(_)));
+        let mut disconnect = Disconnect::default();
+        if is_v5 {
+            disconnect.reason = self.rng.pick(&[
+                ReasonCode::Success,
+                ReasonCode::Success,
+                ReasonCode::DisconnectWithWillMessage,
+                ReasonCode::UnspecifiedError,
+            ]);
+            if expires && self.rng.chance(20) {
+                disconnect.session_expiry_interval_s = Some(self.rng.pick(&[0, 0, 5, 1000]));
+            }
+        }
+        if disconnect.session_expiry_interval_s.is_some_and(|seconds| seconds > 0)
+            && let Some(link) = self.link_mut(id)
+        {
+            // The session may have been transient, which makes this an error.
+            link.honest = false;
+        }
+        self.send(id, ClientPacket::Disconnect(Box::new(disconnect)));
+        self.close(id);
+    }
+
+    /// Breaks the protocol.
+    fn misbehave(&mut self, id: ConnectionId) {
+        let Some(link) = self.link_mut(id) else { return };
+        if !link.live {
+            return;
+        }
+        link.honest = false;
+        let key = link.key.clone();
+        match self.rng.below(3) {
+            0 => {
+                let connect = client::connect(&mut self.rng, &key, 0);
+                self.send(id, ClientPacket::Connect(Box::new(connect)));
+            }
+            1 => {
+                let error = signalhouse_core::wire::DecodeError::PacketTypeZero;
+                if let Some(check) = &mut self.check {
+                    check.malformed(id);
+                }
+                self.handle(Input::Malformed { connection: id, error, version: None });
+            }
+            _ => {
+                // One more than the broker takes, all unacknowledged.
+                for packet_id in 50_000..=50_000 + self.config.limits.receive_maximum {
+                    let number = self.fresh_number();
+                    let version = self.link(id).map_or(Version::V5, |link| link.version);
+                    let qos = QoS::ExactlyOnce;
+                    let publish = client::publish(&mut self.rng, version, qos, number, packet_id);
+                    if let Some(check) = &mut self.check {
+                        check.published(number, &publish);
+                    }
+                    self.send(id, ClientPacket::Publish(publish));
+                }
+            }
+        }
+    }
+
+    fn change_room(&mut self, id: ConnectionId) {
+        if self.link(id).is_some_and(|link| link.narrow) {
+            let room_bytes = self.rng.pick(&[0, 1, 30, 100, 1000, 100_000]);
+            self.handle(Input::Writable { connection: id, room_bytes });
+        }
+    }
+}

@@ -277,8 +277,6 @@ impl Broker {
             };
             self.gate.persist(record, out);
         }
-        self.change_durability(key);
-        let Some(link) = self.links.get(connection) else { return };
         let due_at = if link.silence_ms == 0 { Time::NEVER } else { now.plus_ms(link.silence_ms) };
         self.set_connection_timer(connection, due_at);
         self.set_shares_durable(key);

@@ -35,7 +35,7 @@ impl Broker {
                 return;
             }
             session.expiry_interval_s = expiry_interval_s.min(maximum_s);
-            self.change_durability(key);
+            self.set_shares_durable(key);
         }
         let cause = Cause::ClientDisconnected(disconnect.reason);
         self.close_silently(connection, &cause, out);

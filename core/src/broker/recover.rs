@@ -175,6 +175,26 @@ impl Broker {
         Ok(())
     }
 
+    fn apply_disconnected(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        let Record::Disconnected { session, session_expiry_interval_s, keeps_will, at } = record
+        else {
+            return Ok(());
+        };
+        index.connected.insert(session, false);
+        index.latest = index.latest.max(at);
+        let key = index.sessions.get(&session).copied();
+        let session = self.known_session(session, index)?;
+        session.expiry_interval_s = session_expiry_interval_s;
+        session.left_at = at;
+        if !keeps_will {
+            session.will = None;
+        }
+        if let Some(key) = key {
+            self.set_shares_durable(key);
+        }
+        Ok(())
+    }
+
     fn apply_session_ended(&mut self, id: SessionId, index: &mut Index) -> Result<(), Unknown> {
         let key = index.sessions.remove(&id).ok_or(Unknown("a session"))?;
         index.connected.remove(&id);
@@ -198,7 +218,7 @@ impl Broker {
             return Ok(());
         };
         let key = *index.sessions.get(&session).ok_or(Unknown("a session"))?;
-        let mut subscription = Subscription { options, subscription_id, group: None };
+        let subscription = Subscription { options, subscription_id, group: None };
         if let Some(id) = group {
             self.next_group = self.next_group.max(id.0 + 1);
             if let Entry::Vacant(place) = index.groups.entry(id) {
@@ -207,8 +227,7 @@ impl Broker {
                 place.insert(group);
             }
         }
-        subscription = self.store_subscription(key, &filter, subscription);
-        let _ = subscription;
+        self.store_subscription(key, &filter, subscription);
         let session = self.known_session(session, index)?;
         session.replays.retain(|replay| replay.filter != filter);
         if let Some(ReplayState { before, after_topic }) = replay {
@@ -307,7 +326,7 @@ impl Broker {
     ) -> Result<(), Unknown> {
         self.next_seq = self.next_seq.max(enqueued.seq.0 + 1);
         let group = enqueued.group.map(|id| (index.group_key(id), id));
-        let entry = Entry {
+        let entry = QueueEntry {
             seq: enqueued.seq,
             message: message.clone(),
             qos: enqueued.qos,
@@ -418,7 +437,7 @@ impl Broker {
                 self.unrecorded_ends.push_back(*key);
             }
             // A share may have ended, and begun again, since the journal had the entry.
-            let regroup = |entry: &mut Entry| {
+            let regroup = |entry: &mut QueueEntry| {
                 entry.group = entry.group.map(|(_, id)| (index.group_key(id), id));
             };
             session.queue.regroup(regroup);

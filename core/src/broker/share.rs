@@ -10,7 +10,7 @@ use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
 use crate::permission::{Action as Permitted, Subject};
-use crate::record::{Receiver, Record};
+use crate::record::{GroupId, Receiver, Record};
 use crate::routing::shared::Group;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Stage;
@@ -35,7 +35,6 @@ impl Broker {
             return Err((Text::default(), DropCause::ShareEnded));
         };
         let (id, receiver) = (group.id, group.filter.as_text().clone());
-        let generation = group.generation;
         let is_durable = group.is_durable() && is_recorded;
         let era = group.journal_era();
         if message.is_expired(now) {
@@ -264,7 +263,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         // Where the share has ended, what the session had begun stays with it.
         let groups = &self.groups;
-        let is_shared = |entry: &Entry| entry.group.is_some_and(|group| groups.is_there(group));
+        let is_shared = |entry: &Entry| entry.group.is_some_and(|group| groups.is_same(group));
         let mut entries: Vec<Entry> = Vec::new();
         for (id, _) in session.flight.in_order() {
             let is_movable = session.flight.get(id).is_some_and(|exchange| match &exchange.stage {

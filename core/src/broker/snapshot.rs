@@ -10,10 +10,9 @@ use crate::record::{
     Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
 };
 use crate::routing::retained::Retained;
-use crate::routing::shared::{Group, Groups};
+use crate::session::Session;
 use crate::session::flight::Stage;
 use crate::session::queue::{Entry, Journaled};
-use crate::session::{GroupKey, Session};
 use crate::wire::property::SubscriptionIds;
 
 /// A message with the queues that have it.

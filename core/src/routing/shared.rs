@@ -139,11 +139,6 @@ impl Groups {
         self.get_mut(key).filter(|group| group.id == id)
     }
 
-    /// Whether the group still is the one with this number.
-    pub(crate) fn is_there(&self, (key, id): (GroupKey, GroupId)) -> bool {
-        self.get(key).is_some_and(|group| group.id == id)
-    }
-
     /// The group, if it still is the one with this number and the journal has its queue.
     pub(crate) fn get_durable(&self, (key, id): (GroupKey, GroupId)) -> Option<&Group> {
         self.get(key).filter(|group| group.id == id && group.is_durable())

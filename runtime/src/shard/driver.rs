@@ -43,6 +43,8 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     batch: VecDeque<Entry>,
     outbox: Outbox,
     dirty: Vec<Rc<Connection<S>>>,
+    /// Done with in this round; their slots stay until its end, for what is yet to be said of them.
+    forgotten: Vec<Rc<Connection<S>>>,
     /// The earliest moment that something is waited for, and the wait.
     timer: Option<(Time, Pin<Box<C::Sleep>>)>,
     /// Told by the journal, not yet to the broker.
@@ -78,6 +80,7 @@ where
             batch: VecDeque::new(),
             outbox: Outbox::new(),
             dirty: Vec::new(),
+            forgotten: Vec::new(),
             timer: None,
             durable: None,
             appended: LogPosition::START,
@@ -217,6 +220,9 @@ where
                 self.shared.inbox.push(connection.id, Arrival::Room);
             }
         }
+        for connection in self.forgotten.drain(..) {
+            self.shared.remove_if_done(&connection);
+        }
         for connection in self.shared.waiting.borrow_mut().drain(..) {
             connection.waits_for_round.set(false);
             connection.wake();
@@ -255,7 +261,7 @@ where
             Arrival::Answer(outcome) => Input::Authenticated { connection: id, outcome },
             Arrival::Closed(cause) => {
                 self.handle(now, Input::Closed { connection: id, cause });
-                self.forget(&connection);
+                self.forget(connection);
                 return;
             }
         };
@@ -280,8 +286,8 @@ where
                     let known = self.shared.table.borrow().get(id).map(Rc::clone);
                     if let Some(connection) = known {
                         connection.phase.set(Phase::Closing);
-                        self.forget(&connection);
                         connection.wake();
+                        self.forget(connection);
                     }
                 }
                 Action::Persist { at, record } => {
@@ -301,10 +307,10 @@ where
     }
 
     /// The broker will say nothing more of it.
-    fn forget(&self, connection: &Rc<Connection<S>>) {
+    fn forget(&mut self, connection: Rc<Connection<S>>) {
         self.authenticate.forget(connection.id);
         connection.broker_is_done.set(true);
-        self.shared.remove_if_done(connection);
+        self.forgotten.push(connection);
     }
 
     fn ask(&self, id: ConnectionId, question: Question) {

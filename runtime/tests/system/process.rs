@@ -151,8 +151,12 @@ fn settings_are_read_again_all_or_nothing() {
 #[test]
 fn the_log_can_be_json() {
     let broker = Broker::with(&[], &["--log-format", "json"]);
-    let _client = Raw::connect(&broker, "machine \"quoted\"");
+    let (mut client, _) = Raw::connect(&broker, "machine \"quoted\"");
     let line = broker.wait_for_line(&["\"message\":\"connected\""]);
     assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
     assert!(line.contains(r#""client":"machine \"quoted\"""#), "{line}");
+    // A good-bye and the end at once must not cost the line its peer.
+    client.send(&[0xe0, 0]);
+    drop(client);
+    broker.wait_for_line(&["\"message\":\"disconnected\"", "\"peer\":\"127.0.0.1:"]);
 }

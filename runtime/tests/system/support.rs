@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
@@ -97,6 +97,16 @@ impl Broker {
             lines = guard;
             assert!(!waited.timed_out(), "no line with {parts:?} in\n{}", lines.join("\n"));
         }
+    }
+
+    /// Waits for the log to have `count` lines with all of `parts`; more are a failure.
+    pub(crate) fn wait_for_lines(&self, parts: &[&str], count: usize) {
+        let started = Instant::now();
+        while self.count_lines(parts) < count {
+            assert!(started.elapsed() < DEADLINE, "{} lines", self.count_lines(parts));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(self.count_lines(parts), count);
     }
 
     /// Lines of the log that have all of `parts`, so far.

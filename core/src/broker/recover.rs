@@ -169,28 +169,36 @@ impl Broker {
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
         session.will = will.map(|will| ArmedWill { will, due_at: Time::NEVER });
-        if let Some(key) = index.sessions.get(&id) {
-            self.set_shares_durable(*key);
-        }
-        Ok(())
+        self.tell_groups(id, index)
     }
 
     fn apply_disconnected(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
-        let Record::Disconnected { session, session_expiry_interval_s, keeps_will, at } = record
+        let Record::Disconnected { session: id, session_expiry_interval_s, keeps_will, at } =
+            record
         else {
             return Ok(());
         };
-        index.connected.insert(session, false);
+        index.connected.insert(id, false);
         index.latest = index.latest.max(at);
-        let key = index.sessions.get(&session).copied();
-        let session = self.known_session(session, index)?;
+        let session = self.known_session(id, index)?;
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
         if !keeps_will {
             session.will = None;
         }
-        if let Some(key) = key {
-            self.set_shares_durable(key);
+        self.tell_groups(id, index)
+    }
+
+    /// Tells a session's groups whether it outlives its connection, as the broker did when it wrote
+    /// the record.
+    fn tell_groups(&mut self, id: SessionId, index: &Index) -> Result<(), Unknown> {
+        let key = *index.sessions.get(&id).ok_or(Unknown("a session"))?;
+        let session = self.known_session(id, index)?;
+        let (is_durable, groups) = (session.is_durable(), session.groups.clone());
+        for group in groups {
+            if let Some(group) = self.groups.get_mut(group) {
+                group.set_durable(key, is_durable);
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::link::{Handshake, Phase};
 use crate::notice::{Cause, Notice, SessionEnd};
 use crate::outbox::{Action, ExchangeStep, Outbox, Question};
 use crate::permission::{Action as Permitted, Subject};
-use crate::record::{LogPosition, Record};
+use crate::record::Record;
 use crate::session::{ArmedWill, Session, SessionKey};
 use crate::time::Time;
 use crate::timers::Timer;
@@ -142,7 +142,12 @@ impl Broker {
         let connack = self.connack(&handshake, key, session_present, data);
         // What this CONNECT made, changed or deleted must be durable before it is said.
         let appended = self.gate.appended();
-        let after = if appended > before { appended } else { LogPosition::START };
+        let after = if appended > before {
+            appended
+        } else {
+            // Else a power cut would bring back the session that the client is told it has not.
+            self.recent_ends.of(&handshake.connect.client_id)
+        };
         let packet = ServerPacket::ConnAck(Box::new(connack));
         self.send_after(after, connection, packet, false, out);
         for packet in pipelined {
@@ -162,9 +167,11 @@ impl Broker {
             will.due_at = Time::NEVER;
             self.publish_will(key, out);
         }
-        if let Some(session) = self.sessions.get_mut(key)
-            && session.ends_at <= now
-        {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if !session.is_durable() && session.connection.is_none() {
+            // It ended with its connection, at a crash too, whatever the clock shows since.
+            self.end_session(key, SessionEnd::WithConnection, out);
+        } else if session.ends_at <= now {
             self.durable_timers.remove(session.ends_at, Timer::SessionExpiry(key));
             session.ends_at = Time::NEVER;
             self.counters.sessions_expired += 1;

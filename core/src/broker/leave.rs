@@ -196,7 +196,8 @@ impl Broker {
         let discarded = u32::try_from(session.backlog()).unwrap_or(u32::MAX);
         if session.recorded {
             let record = Record::SessionEnded { session: session.id };
-            self.gate.persist(record, out);
+            let at = self.gate.persist(record, out);
+            self.recent_ends.add(client_id.clone(), at);
         }
         out.notice(Notice::SessionEnded { client_id, cause, discarded });
         self.sessions.forget_client(key);

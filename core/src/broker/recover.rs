@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use super::Broker;
 use crate::limits::Config;
 use crate::message::Message;
+use crate::notice::SessionEnd;
 use crate::outbox::Outbox;
 use crate::record::{
     Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, ReplayState,
@@ -449,6 +450,10 @@ impl Broker {
             *budget -= 1;
             let Some(session) = self.live_session(key) else { continue };
             if session.connection.is_some() {
+                continue;
+            }
+            if !session.is_durable() {
+                self.end_session(key, SessionEnd::WithConnection, out);
                 continue;
             }
             let record = Record::Disconnected {

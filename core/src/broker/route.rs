@@ -287,7 +287,7 @@ impl Broker {
             outlives_batch = true;
             let seq = self.fresh_seq();
             seqs.push(seq);
-            entries.extend(self.enqueued(target, seq));
+            entries.extend(self.enqueued(target, seq, message.qos, retain));
         }
         let retained = match (retain, message.payload.is_empty()) {
             (false, _) => RetainedChange::None,    // [MQTT-3.3.1-8]
@@ -320,7 +320,13 @@ impl Broker {
         if message.qos == QoS::AtMostOnce { LogPosition::START } else { after }
     }
 
-    fn enqueued(&self, target: &Target, seq: QueueSeq) -> Option<Enqueued> {
+    fn enqueued(
+        &self,
+        target: &Target,
+        seq: QueueSeq,
+        published_qos: QoS,
+        published_retain: bool,
+    ) -> Option<Enqueued> {
         let session_receiver =
             |key| self.sessions.get(key).map(|session| Receiver::Session(session.id));
         let receiver = match (target.journaled, target.place) {
@@ -331,17 +337,24 @@ impl Broker {
                 self.groups.get(key).map(|group| Receiver::Group(group.id))
             }
         }?;
-        let group = match receiver {
-            Receiver::Session(_) => target.group.map(|(_, id)| id),
-            Receiver::Group(_) => None,
-        };
-        Some(Enqueued {
-            receiver,
-            seq,
-            qos: target.qos,
-            retain: target.retain,
-            group,
-            subscription_ids: target.subscription_ids.clone(),
+        Some(match receiver {
+            Receiver::Session(_) => Enqueued {
+                receiver,
+                seq,
+                qos: target.qos,
+                retain: target.retain,
+                group: target.group.map(|(_, id)| id),
+                subscription_ids: target.subscription_ids.clone(),
+            },
+            // What is one member's own counts for no other.
+            Receiver::Group(_) => Enqueued {
+                receiver,
+                seq,
+                qos: published_qos,
+                retain: published_retain,
+                group: None,
+                subscription_ids: SubscriptionIds::None,
+            },
         })
     }
 

@@ -3,6 +3,8 @@
 // Not every module uses everything here; `random.rs` does.
 #![allow(dead_code)]
 
+#[path = "random/acting.rs"]
+mod acting;
 #[path = "random/check.rs"]
 mod check;
 #[path = "random/client.rs"]
@@ -11,6 +13,8 @@ mod client;
 mod reading;
 #[path = "random/rng.rs"]
 mod rng;
+#[path = "random/sent.rs"]
+mod sent;
 #[path = "random/world.rs"]
 mod world;
 

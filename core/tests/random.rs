@@ -3,6 +3,8 @@
 //! Each world comes from a seed alone. `SIGNALHOUSE_RANDOM_SEEDS=A..B` plays those seeds instead of
 //! the usual ones; a failure names its seed and the command that repeats it.
 
+#[path = "random/acting.rs"]
+mod acting;
 #[path = "random/check.rs"]
 mod check;
 #[path = "random/client.rs"]
@@ -15,6 +17,8 @@ mod open;
 mod reading;
 #[path = "random/rng.rs"]
 mod rng;
+#[path = "random/sent.rs"]
+mod sent;
 #[path = "random/world.rs"]
 mod world;
 

@@ -17,15 +17,15 @@ use crate::client::{Link, Session};
 
 /// An answer that a connection is owed.
 #[derive(Clone, Debug)]
-struct Owed {
-    id: u16,
+pub(crate) struct Owed {
+    pub(crate) id: u16,
     /// Not before this record is durable.
-    after: u64,
-    ask: Ask,
+    pub(crate) after: u64,
+    pub(crate) ask: Ask,
 }
 
 #[derive(Clone, Debug)]
-enum Ask {
+pub(crate) enum Ask {
     /// A publication, by its number, and the sessions that must get it if it is accepted.
     Publication(u64, BTreeSet<Session>),
     /// Filters with the highest QoS asked for and No Local.
@@ -35,103 +35,105 @@ enum Ask {
 
 /// The broker's end of a connection, as seen from outside.
 #[derive(Debug)]
-struct Line {
-    key: String,
-    version: Version,
-    window: usize,
-    maximum_bytes: usize,
-    session: Option<Session>,
+pub(crate) struct Line {
+    pub(crate) key: String,
+    pub(crate) version: Version,
+    pub(crate) window: usize,
+    pub(crate) maximum_bytes: usize,
+    pub(crate) session: Option<Session>,
     /// Whether CONNACK came, and with what.
-    present: Option<bool>,
-    closed: bool,
-    honest: bool,
+    pub(crate) present: Option<bool>,
+    pub(crate) closed: bool,
+    pub(crate) honest: bool,
     pubacks: VecDeque<Owed>,
     pubrecs: VecDeque<Owed>,
     pubcomps: VecDeque<Owed>,
     pubrels: VecDeque<Owed>,
-    subacks: VecDeque<Owed>,
-    unsubacks: VecDeque<Owed>,
-    pings: u32,
-    connack_after: u64,
+    pub(crate) subacks: VecDeque<Owed>,
+    pub(crate) unsubacks: VecDeque<Owed>,
+    pub(crate) pings: u32,
+    pub(crate) connack_after: u64,
     /// Deliveries sent here and not acknowledged here, by packet identifier.
-    unacknowledged: BTreeSet<u16>,
+    pub(crate) unacknowledged: BTreeSet<u16>,
     /// Identifiers of PUBRELs sent again on this connection.
-    released_again: BTreeSet<u16>,
+    pub(crate) released_again: BTreeSet<u16>,
 }
 
 /// A delivery in progress, as seen from outside.
 #[derive(Clone, Debug)]
-struct Exchange {
-    message: String,
-    qos: QoS,
-    released: bool,
+pub(crate) struct Exchange {
+    pub(crate) message: String,
+    pub(crate) qos: QoS,
+    pub(crate) released: bool,
+    /// Whether it may have come from a share at QoS 1.
+    pub(crate) is_shared: bool,
     /// After a power cut the broker may no longer know of it.
-    is_certain: bool,
+    pub(crate) is_certain: bool,
 }
 
 #[derive(Debug, Default)]
-struct Books {
-    key: String,
+pub(crate) struct Books {
+    pub(crate) key: String,
     /// Filters that are surely in force: with QoS and No Local.
-    stable: BTreeMap<String, (QoS, bool)>,
+    pub(crate) stable: BTreeMap<String, (QoS, bool)>,
     /// Every filter ever asked for.
-    ever: BTreeSet<String>,
-    exchanges: BTreeMap<u16, Exchange>,
+    pub(crate) ever: BTreeSet<String>,
+    pub(crate) exchanges: BTreeMap<u16, Exchange>,
     /// Messages sent to it, by number.
-    sent: BTreeSet<u64>,
+    pub(crate) sent: BTreeSet<u64>,
     /// The last first delivery from a publisher on a topic at a QoS.
-    last: BTreeMap<(Session, String, QoS), u64>,
+    pub(crate) last: BTreeMap<(Session, String, QoS), u64>,
     /// How often the client's program got a message, and how often at QoS 2.
-    taken: BTreeMap<u64, u32>,
-    ended: bool,
+    pub(crate) taken: BTreeMap<u64, u32>,
+    pub(crate) ended: bool,
     /// The record that made it.
-    began_at: u64,
+    pub(crate) began_at: u64,
 }
 
 /// A publication as its client made it.
 #[derive(Clone, Debug)]
-struct Made {
-    topic: String,
-    payload: Vec<u8>,
-    qos: QoS,
-    retain: bool,
+pub(crate) struct Made {
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
     publisher: Option<(Session, String)>,
-    order: Option<u64>,
-    candidates: Option<BTreeSet<Session>>,
+    pub(crate) order: Option<u64>,
+    pub(crate) candidates: Option<BTreeSet<Session>>,
 }
 
 #[derive(Default)]
 pub(crate) struct Check {
-    durable: u64,
-    crashes: u32,
-    lines: BTreeMap<ConnectionId, Line>,
-    connects: BTreeMap<ConnectionId, Connect>,
-    books: BTreeMap<Session, Books>,
-    made: BTreeMap<u64, Made>,
-    orders: u64,
+    pub(crate) durable: u64,
+    pub(crate) crashes: u32,
+    pub(crate) lines: BTreeMap<ConnectionId, Line>,
+    pub(crate) connects: BTreeMap<ConnectionId, Connect>,
+    pub(crate) books: BTreeMap<Session, Books>,
+    pub(crate) made: BTreeMap<u64, Made>,
+    pub(crate) orders: u64,
     /// Whose request the broker is dealing with.
-    current: Option<(ConnectionId, ClientPacket)>,
-    queue_drops: BTreeMap<(String, String), u32>,
+    pub(crate) current: Option<(ConnectionId, ClientPacket)>,
+    pub(crate) queue_drops: BTreeMap<(String, String), u32>,
     /// What was accepted for a session.
-    obligations: BTreeSet<(Session, u64)>,
+    pub(crate) obligations: BTreeSet<(Session, u64)>,
     /// Where records stand: bindings, PUBRECs, publications, inbound identifiers.
-    bound: BTreeMap<(u64, u16), u64>,
-    received: BTreeMap<(u64, u16), u64>,
-    entered: BTreeMap<(u64, u64), u64>,
-    inbound: BTreeMap<(u64, u16), u64>,
+    pub(crate) bound: BTreeMap<(u64, u16), u64>,
+    pub(crate) received: BTreeMap<(u64, u16), u64>,
+    pub(crate) entered: BTreeMap<(u64, u64), u64>,
+    pub(crate) inbound: BTreeMap<(u64, u16), u64>,
     pub(crate) problems: Vec<String>,
     pub(crate) deliveries: u64,
     pub(crate) obliged: u64,
 }
 
 /// The number in a message's payload, unless it is a will or has none.
-fn number_of(payload: &[u8]) -> Option<u64> {
+pub(crate) fn number_of(payload: &[u8]) -> Option<u64> {
     let digits = payload.split(|byte| *byte == b'.').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Whether a filter, a shared one too, matches a topic.
-fn matches(filter: &str, topic: &str) -> bool {
+pub(crate) fn matches(filter: &str, topic: &str) -> bool {
     let mut filter = filter;
     if let Some(rest) = filter.strip_prefix("$share/") {
         filter = rest.split_once('/').map_or("", |(_, filter)| filter);
@@ -153,7 +155,7 @@ impl Check {
         Check::default()
     }
 
-    fn problem(&mut self, what: String) {
+    pub(crate) fn problem(&mut self, what: String) {
         self.problems.push(what);
     }
 
@@ -238,6 +240,12 @@ impl Check {
     pub(crate) fn closed(&mut self, id: ConnectionId) {
         if let Some(line) = self.lines.get_mut(&id) {
             line.closed = true;
+            // What came from a share at QoS 1 may go to another member now.
+            if let Some(books) = line.session.and_then(|session| self.books.get_mut(&session)) {
+                for exchange in books.exchanges.values_mut().filter(|exchange| exchange.is_shared) {
+                    exchange.is_certain = false;
+                }
+            }
             if let Some(session @ Session::Transient(_)) = line.session
                 && let Some(books) = self.books.get_mut(&session)
             {
@@ -324,7 +332,7 @@ impl Check {
         self.acknowledged(link.id, packet);
     }
 
-    fn books_of(&mut self, id: ConnectionId) -> Option<&mut Books> {
+    pub(crate) fn books_of(&mut self, id: ConnectionId) -> Option<&mut Books> {
         let session = self.lines.get(&id)?.session?;
         self.books.get_mut(&session)
     }
@@ -497,304 +505,6 @@ impl Check {
         };
         if let Some(owed) = owed {
             owed.after = at;
-        }
-    }
-
-    fn send(&mut self, id: ConnectionId, packet: &ServerPacket) {
-        let Some(line) = self.lines.get_mut(&id) else {
-            self.problem(format!("{id} was never open and is sent {packet:?}"));
-            return;
-        };
-        if line.closed {
-            self.problem(format!("{id} is closed and is sent {packet:?}"));
-            return;
-        }
-        let is_first = matches!(packet, ServerPacket::ConnAck(_) | ServerPacket::Auth(_));
-        if line.present.is_none() && !is_first {
-            self.problem(format!("{id} has no CONNACK and is sent {packet:?}"));
-            return;
-        }
-        match packet {
-            ServerPacket::ConnAck(connack) => {
-                if line.present.is_some() {
-                    self.problem(format!("{id} has a second CONNACK"));
-                    return;
-                }
-                line.present = Some(connack.session_present);
-                let after = line.connack_after;
-                if !connack.reason.is_error() && after > self.durable {
-                    self.problem(format!("{id} has CONNACK before record {after} is durable"));
-                }
-            }
-            ServerPacket::Publish(publish) => self.send_publish(id, publish),
-            ServerPacket::PubAck(ack) => {
-                let owed = line.pubacks.pop_front();
-                self.send_answer(id, "PUBACK", owed, ack.packet_id.0.value(), ack.reason);
-            }
-            ServerPacket::PubRec(ack) => {
-                let owed = line.pubrecs.pop_front();
-                let packet_id = ack.packet_id.0.value();
-                self.send_answer(id, "PUBREC", owed, packet_id, ack.reason);
-                self.check_inbound(id, packet_id, ack.reason);
-            }
-            ServerPacket::PubComp(ack) => {
-                let owed = line.pubcomps.pop_front();
-                self.send_answer(id, "PUBCOMP", owed, ack.packet_id.0.value(), ack.reason);
-            }
-            ServerPacket::PubRel(ack) => self.send_pubrel(id, ack.packet_id.0.value(), ack.reason),
-            ServerPacket::SubAck(suback) => {
-                let owed = line.subacks.pop_front();
-                let asked = owed.as_ref().map(|owed| owed.ask.clone());
-                let packet_id = suback.packet_id.0.value();
-                self.send_answer(id, "SUBACK", owed, packet_id, ReasonCode::Success);
-                if let Some(Ask::Subscription(asked)) = asked {
-                    self.subscribed(id, &asked, &suback.reasons);
-                }
-            }
-            ServerPacket::UnsubAck(unsuback) => {
-                let owed = line.unsubacks.pop_front();
-                let packet_id = unsuback.packet_id.0.value();
-                self.send_answer(id, "UNSUBACK", owed, packet_id, ReasonCode::Success);
-            }
-            ServerPacket::PingResp => {
-                if line.pings == 0 {
-                    self.problem(format!("{id} is sent a PINGRESP too many"));
-                    return;
-                }
-                line.pings -= 1;
-            }
-            ServerPacket::Disconnect(_) | ServerPacket::Auth(_) => {}
-        }
-    }
-
-    /// A repeated publication's answer waits for the record of the first.
-    fn check_inbound(&mut self, id: ConnectionId, packet_id: u16, reason: ReasonCode) {
-        let session = self.lines.get(&id).and_then(|line| line.session);
-        if let Some(Session::Recorded(session)) = session
-            && !reason.is_error()
-            && let Some(at) = self.inbound.get(&(session, packet_id)).copied()
-            && at > self.durable
-        {
-            self.problem(format!("{id} has PUBREC {packet_id} before record {at} is durable"));
-        }
-    }
-
-    fn send_answer(
-        &mut self,
-        id: ConnectionId,
-        name: &str,
-        owed: Option<Owed>,
-        packet_id: u16,
-        reason: ReasonCode,
-    ) {
-        let Some(owed) = owed else {
-            self.problem(format!("{id} asked for no {name} and is sent {packet_id}"));
-            return;
-        };
-        if owed.id != packet_id {
-            let expected = owed.id;
-            self.problem(format!("{id} is sent {name} {packet_id} where {expected} is next"));
-        }
-        if owed.after > self.durable {
-            let after = owed.after;
-            self.problem(format!("{id} has {name} {packet_id} before record {after} is durable"));
-        }
-        if let Ask::Publication(number, candidates) = owed.ask {
-            if reason == ReasonCode::NoMatchingSubscribers
-                && candidates.iter().any(|session| self.is_alive(*session))
-            {
-                self.problem(format!("{id} is told that nobody wants message {number}"));
-            }
-            if !reason.is_error() {
-                self.obliged += candidates.len() as u64;
-                self.obligations.extend(candidates.iter().map(|session| (*session, number)));
-            }
-        }
-    }
-
-    fn is_alive(&self, session: Session) -> bool {
-        self.books.get(&session).is_some_and(|books| !books.ended)
-    }
-
-    fn subscribed(
-        &mut self,
-        id: ConnectionId,
-        asked: &[(String, QoS, bool)],
-        reasons: &[ReasonCode],
-    ) {
-        if asked.len() != reasons.len() {
-            self.problem(format!("{id} is sent a SUBACK with {} codes", reasons.len()));
-        }
-        let pending: BTreeSet<String> = self
-            .lines
-            .get(&id)
-            .into_iter()
-            .flat_map(|line| &line.subacks)
-            .filter_map(|owed| match &owed.ask {
-                Ask::Subscription(asked) => Some(asked.iter().map(|(filter, _, _)| filter.clone())),
-                Ask::Publication(..) | Ask::Other => None,
-            })
-            .flatten()
-            .collect();
-        let unsubscribing = self.lines.get(&id).is_some_and(|line| !line.unsubacks.is_empty());
-        let Some(books) = self.books_of(id) else { return };
-        for ((filter, qos, no_local), reason) in asked.iter().zip(reasons) {
-            let is_shared = filter.starts_with("$share/");
-            books.stable.remove(filter);
-            if !reason.is_error() && !is_shared && !pending.contains(filter) && !unsubscribing {
-                books.stable.insert(filter.clone(), (*qos, *no_local));
-            }
-        }
-    }
-
-    fn send_pubrel(&mut self, id: ConnectionId, packet_id: u16, reason: ReasonCode) {
-        let durable = self.durable;
-        let Some(line) = self.lines.get_mut(&id) else { return };
-        let session = line.session;
-        if line.pubrels.front().is_some_and(|owed| owed.id == packet_id) {
-            let owed = line.pubrels.pop_front();
-            self.send_answer(id, "PUBREL", owed, packet_id, reason);
-        } else if line.present == Some(true) && line.released_again.insert(packet_id) {
-            // Sent again because the session was resumed.
-        } else {
-            let next = line.pubrels.front().map(|owed| owed.id);
-            self.problem(format!("{id} is sent PUBREL {packet_id} where {next:?} is next"));
-        }
-        if let Some(Session::Recorded(session)) = session
-            && reason == ReasonCode::Success
-            && let Some(at) = self.received.get(&(session, packet_id)).copied()
-            && at > durable
-        {
-            self.problem(format!("{id} has PUBREL {packet_id} before record {at} is durable"));
-        }
-    }
-
-    fn send_publish(&mut self, id: ConnectionId, publish: &OutboundPublish) {
-        self.deliveries += 1;
-        let Some(line) = self.lines.get_mut(&id) else { return };
-        let bytes = outbound_publish_len(publish, line.version);
-        if bytes > line.maximum_bytes {
-            let maximum = line.maximum_bytes;
-            self.problem(format!("{id} takes {maximum} bytes and is sent {bytes}"));
-        }
-        let Some(line) = self.lines.get(&id) else { return };
-        let Some(session) = line.session else {
-            self.problem(format!("{id} has no session and is sent a PUBLISH"));
-            return;
-        };
-        let packet_id = match publish.delivery {
-            Delivery::AtMostOnce => None,
-            Delivery::AtLeastOnce(id) | Delivery::ExactlyOnce(id) => Some(id.0.value()),
-        };
-        if packet_id.is_none() && publish.dup {
-            self.problem(format!("{id} is sent DUP at QoS 0"));
-        }
-        self.check_made(id, session, publish);
-        if let Some(packet_id) = packet_id {
-            self.check_exchange(id, session, packet_id, publish);
-            self.check_records(id, session, packet_id, publish);
-        }
-    }
-
-    /// The message is one that was published, for someone who asked for it, and in its turn.
-    fn check_made(&mut self, id: ConnectionId, session: Session, publish: &OutboundPublish) {
-        let Some(number) = number_of(&publish.message.payload) else { return };
-        let topic = publish.message.topic.to_string();
-        let qos = publish.delivery.qos();
-        let Some(made) = self.made.get(&number).cloned() else {
-            self.problem(format!("{id} is sent message {number}, which nobody published"));
-            return;
-        };
-        if made.topic != topic || made.payload != publish.message.payload || qos > made.qos {
-            self.problem(format!("{id} is sent message {number} changed: {publish:?}"));
-        }
-        let Some(books) = self.books.get_mut(&session) else { return };
-        if !books.ever.iter().any(|filter| matches(filter, &topic)) {
-            self.problem(format!("{id} never asked for {topic} and is sent {number}"));
-            return;
-        }
-        let is_first = books.sent.insert(number);
-        let is_shared = books
-            .ever
-            .iter()
-            .any(|filter| filter.starts_with("$share/") && matches(filter, &topic));
-        if let (true, false, false, Some(order), Some((publisher, _))) =
-            (is_first, is_shared, made.retain, made.order, made.publisher)
-        {
-            let last = books.last.entry((publisher, topic.clone(), qos)).or_insert(0);
-            if order < *last {
-                let last = *last;
-                self.problem(format!(
-                    "{id} is sent message {number} ({topic}, QoS {qos}, the {order}th) behind the \
-                     {last}th of the same publisher"
-                ));
-            } else {
-                *last = order;
-            }
-        }
-    }
-
-    fn check_exchange(
-        &mut self,
-        id: ConnectionId,
-        session: Session,
-        packet_id: u16,
-        publish: &OutboundPublish,
-    ) {
-        let (Some(line), Some(books)) = (self.lines.get_mut(&id), self.books.get_mut(&session))
-        else {
-            return;
-        };
-        let message = format!("{:?}", publish.message.payload);
-        let qos = publish.delivery.qos();
-        let is_new = line.unacknowledged.insert(packet_id);
-        let (count, window, present) = (line.unacknowledged.len(), line.window, line.present);
-        let before = books.exchanges.get(&packet_id).cloned();
-        let exchange =
-            Exchange { message: message.clone(), qos, released: false, is_certain: true };
-        books.exchanges.insert(packet_id, exchange);
-        let mut problem = |what: &str| {
-            self.problems.push(format!("{id} is sent PUBLISH {packet_id} {message} {what}"));
-        };
-        if !is_new {
-            problem("twice on one connection, or under an identifier in use");
-        }
-        if count > window {
-            problem(&format!("as number {count} unacknowledged; it takes {window}"));
-        }
-        if publish.dup && present != Some(true) {
-            problem("with DUP in a new session");
-        }
-        match before {
-            Some(before) if before.released => problem("after its PUBREC"),
-            Some(before) if before.message != message => {
-                problem(&format!("under the identifier of {} in flight", before.message));
-            }
-            Some(before) if before.is_certain && !publish.dup => problem("again without DUP"),
-            None if publish.dup && self.crashes == 0 => problem("with DUP for the first time"),
-            Some(_) | None => {}
-        }
-    }
-
-    /// What the packet says is durable.
-    fn check_records(
-        &mut self,
-        id: ConnectionId,
-        session: Session,
-        packet_id: u16,
-        publish: &OutboundPublish,
-    ) {
-        let Session::Recorded(number) = session else { return };
-        let mut waits: Vec<&u64> = Vec::new();
-        if let Delivery::ExactlyOnce(_) = publish.delivery {
-            waits.extend(self.bound.get(&(number, packet_id)));
-        }
-        waits.extend(self.entered.get(&(number, publish.message.id.0)));
-        for at in waits {
-            if *at > self.durable {
-                let what = format!("{id} has PUBLISH {packet_id} before record {at} is durable");
-                self.problems.push(what);
-            }
         }
     }
 

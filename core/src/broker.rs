@@ -156,7 +156,7 @@ impl Broker {
             }
             Input::Durable { through } => {
                 self.gate.advance(through);
-                self.sessions.forget_ends(|at| self.gate.is_durable(at));
+                self.recent_ends.forget(through);
                 self.open_gate(out);
             }
             Input::Command(command) => self.command(command, out),

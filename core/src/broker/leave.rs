@@ -208,7 +208,7 @@ impl Broker {
         if session.recorded {
             let record = Record::SessionEnded { session: session.id };
             let at = self.gate.persist(record, out);
-            self.sessions.ended_at(client_id.clone(), at);
+            self.recent_ends.add(client_id.clone(), at);
         }
         out.notice(Notice::SessionEnded { client_id, cause, discarded });
         self.sessions.forget_client(key);
@@ -255,7 +255,7 @@ impl Broker {
         }
     }
 
-    fn version_of(&self, connection: ConnectionId) -> Option<Version> {
+    pub(super) fn version_of(&self, connection: ConnectionId) -> Option<Version> {
         let link = self.links.get(connection)?;
         let session = link.session().and_then(|key| self.sessions.get(key));
         session.map(|session| session.version).or_else(|| link.handshake_version())

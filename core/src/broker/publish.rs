@@ -117,7 +117,11 @@ impl Broker {
 
     /// Counts a publication against our receive maximum.
     fn take_quota(&mut self, connection: ConnectionId, out: &mut Outbox) -> bool {
-        let maximum = self.config.limits.receive_maximum;
+        let maximum = match self.version_of(connection) {
+            Some(Version::V5) => self.config.limits.receive_maximum,
+            // Older clients are not told: what bounds them is the number of packet identifiers.
+            Some(Version::V31 | Version::V311) | None => u16::MAX,
+        };
         let Some(link) = self.links.get_mut(connection) else { return false };
         if link.inbound_unacked >= maximum {
             // [MQTT-3.3.4-7]

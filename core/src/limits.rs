@@ -7,7 +7,7 @@ use crate::wire::types::{QoS, Text};
 /// The bounds of one broker. Every queue, table and buffer has one here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Network connections at once, accepted or not. Over it: CONNACK 0x89.
+    /// Network connections at once, accepted or not. Over it: closed at once, without CONNACK.
     pub connections: u32,
     /// Sessions, connected or not. Over it: CONNACK 0x97.
     pub sessions: u32,

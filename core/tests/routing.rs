@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use signalhouse_core::hash::KeyedState;
 use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::routing::retained::{RetainedStore, Scan};
@@ -13,9 +14,9 @@ use signalhouse_core::routing::tree::SubscriptionTree;
 use signalhouse_core::wire::types::{QoS, Text};
 use signalhouse_core::{Seed, Time};
 
-/// Levels that are empty, begin with `$`, begin alike, or stand beside `/` and the wildcards in the
-/// order of bytes; the last one is too long to be kept in a tree's node.
-const LEVELS: [&str; 8] = ["", "a", "b", "ab", "$a", "!", "a!", "abcdefghijklmnopqrstuvwxyz"];
+/// Levels that are empty, begin alike, or stand beside `$`, `/` and the wildcards in the order of
+/// bytes; the last one is too long to be kept in a tree's node.
+const LEVELS: [&str; 9] = ["", "a", "b", "ab", "$a", "%", "!", "a!", "abcdefghijklmnopqrstuvwxyz"];
 
 fn level() -> impl Strategy<Value = &'static str> {
     prop::sample::select(&LEVELS[..])
@@ -38,6 +39,51 @@ fn filter() -> impl Strategy<Value = TopicFilter> {
             format!("{share}{}", levels.join("/"))
         })
         .prop_filter_map("an empty filter", |text| TopicFilter::try_from(text.as_str()).ok())
+}
+
+/// All topics of up to five levels out of a few, one of which (`z`) no short filter has.
+fn short_topics() -> Vec<Topic> {
+    let mut names = vec![String::new()];
+    let mut last = names.clone();
+    for depth in 0..5 {
+        last = last
+            .iter()
+            .flat_map(|name| {
+                ["", "a", "b", "$", "z"].map(|level| match depth {
+                    0 => level.to_owned(),
+                    _ => format!("{name}/{level}"),
+                })
+            })
+            .collect();
+        names.extend_from_slice(&last);
+    }
+    names.iter().filter_map(|name| Topic::try_from(name.as_str()).ok()).collect()
+}
+
+fn short_filter() -> impl Strategy<Value = TopicFilter> {
+    let level = prop::sample::select(&["", "a", "b", "$", "+", "+"][..]);
+    (prop::collection::vec(level, 0..4), any::<bool>())
+        .prop_map(|(mut levels, hash)| {
+            if hash {
+                levels.push("#");
+            }
+            levels.join("/")
+        })
+        .prop_filter_map("an empty filter", |text| TopicFilter::try_from(text.as_str()).ok())
+}
+
+#[test]
+fn a_filter_covers_those_that_match_no_topic_it_does_not() {
+    let topics = short_topics();
+    let mut runner = TestRunner::new(config());
+    runner
+        .run(&(short_filter(), short_filter()), |(wide, narrow)| {
+            let covers = topics.iter().all(|topic| wide.matches(topic) || !narrow.matches(topic));
+            prop_assert_eq!(wide.covers(&narrow), covers);
+            prop_assert!(wide.covers(&wide));
+            Ok(())
+        })
+        .expect("covers agrees with the enumeration");
 }
 
 #[derive(Clone, Debug)]
@@ -167,82 +213,135 @@ fn store_order(topic: &Topic) -> Vec<Vec<u8>> {
     topic.levels().map(<[u8]>::to_vec).collect()
 }
 
+/// A store, its model, and a scan that goes on while both change.
+struct Checked {
+    store: RetainedStore,
+    model: BTreeMap<Vec<Vec<u8>>, Arc<Message>>,
+    filter: TopicFilter,
+    after: Option<Topic>,
+    /// Topics that were there when the scan began and have not gone since; `None` before it begins.
+    lasting: Option<Vec<Topic>>,
+    found: Vec<Topic>,
+}
+
+impl Checked {
+    fn new(filter: TopicFilter) -> Self {
+        Checked {
+            store: RetainedStore::new(),
+            model: BTreeMap::new(),
+            filter,
+            after: None,
+            lasting: None,
+            found: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, id: u64, step: StoreStep) -> Result<(), TestCaseError> {
+        match step {
+            StoreStep::Set(topic, size, expiry) => {
+                let new = message(id, &topic, size, expiry);
+                let publisher = Text::try_from(size.to_string()).ok();
+                let old = self.store.set(Arc::clone(&new), publisher.clone());
+                let expected = self.model.insert(store_order(&topic), Arc::clone(&new));
+                prop_assert_eq!(old.map(|old| old.message), expected);
+                let entry = self.store.get(&topic).expect("it was just set");
+                prop_assert_eq!((&entry.message, &entry.publisher), (&new, &publisher));
+            }
+            StoreStep::Clear(topic) => {
+                let old = self.store.clear(&topic);
+                prop_assert_eq!(old.map(|old| old.message), self.forget(&topic));
+            }
+            StoreStep::Expire(now_ms, budget) => self.expire(Time::from_ms(now_ms), budget)?,
+            StoreStep::Scan(budget) => self.scan(budget)?,
+        }
+        self.compare()
+    }
+
+    fn expire(&mut self, now: Time, budget: usize) -> Result<(), TestCaseError> {
+        let due = self.model.values().filter(|message| message.is_expired(now));
+        let mut due: Vec<_> = due.filter_map(|message| message.expires_at).collect();
+        due.sort_unstable();
+        due.truncate(budget);
+        let taken = self.store.take_expired(now, budget);
+        let taken: Vec<_> = taken
+            .iter()
+            .map(|topic| self.forget(topic).and_then(|message| message.expires_at))
+            .collect();
+        prop_assert_eq!(taken, due.into_iter().map(Some).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    fn scan(&mut self, budget: usize) -> Result<(), TestCaseError> {
+        if self.lasting.is_none() {
+            let topics = self.model.values().map(|message| message.topic.clone());
+            self.lasting = Some(topics.collect());
+        }
+        let mut visits = budget;
+        match self.store.next_match(&self.filter, self.after.as_ref(), &mut visits) {
+            Scan::Found(entry) => {
+                prop_assert!(visits < budget);
+                prop_assert!(self.filter.matches(entry.topic()));
+                self.found.push(entry.topic().clone());
+                self.after = Some(entry.topic().clone());
+            }
+            Scan::Paused(topic) => {
+                prop_assert_eq!(visits, 0);
+                let headway =
+                    topic.as_ref().map(store_order) > self.after.as_ref().map(store_order);
+                prop_assert_eq!(headway, budget > 0);
+                self.after = topic;
+            }
+            Scan::End => self.end_scan()?,
+        }
+        Ok(())
+    }
+
+    fn end_scan(&mut self) -> Result<(), TestCaseError> {
+        let mut sorted = self.found.clone();
+        sorted.sort_by_key(store_order);
+        sorted.dedup();
+        prop_assert_eq!(&sorted, &self.found, "in order, each once");
+        for topic in self.lasting.take().unwrap_or_default() {
+            let found = self.found.contains(&topic);
+            prop_assert_eq!(self.filter.matches(&topic), found, "{}", topic);
+        }
+        self.found.clear();
+        self.after = None;
+        Ok(())
+    }
+
+    fn forget(&mut self, gone: &Topic) -> Option<Arc<Message>> {
+        if let Some(lasting) = &mut self.lasting {
+            lasting.retain(|topic| topic != gone);
+        }
+        self.model.remove(&store_order(gone))
+    }
+
+    fn compare(&self) -> Result<(), TestCaseError> {
+        let model = self.model.values();
+        prop_assert!(self.store.iter().map(|entry| &entry.message).eq(model.clone()));
+        prop_assert_eq!(self.store.len(), self.model.len());
+        let bytes: usize = model.clone().map(|message| message.content_bytes()).sum();
+        prop_assert_eq!(self.store.content_bytes(), bytes as u64);
+        let next = model.filter_map(|message| message.expires_at).min();
+        prop_assert_eq!(self.store.next_expiry(), next);
+        Ok(())
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 
     #[test]
     fn the_store_agrees_with_a_map_and_scans_survive_changes(
-        before in prop::collection::vec((topic(), any::<u8>(), prop::option::of(0..50_u64)), 0..40),
         filter in filter(),
-        steps in prop::collection::vec(store_step(), 0..80),
+        before in prop::collection::vec(topic(), 0..40),
+        steps in prop::collection::vec(store_step(), 0..120),
     ) {
-        let mut store = RetainedStore::new();
-        let mut model: BTreeMap<Vec<Vec<u8>>, Arc<Message>> = BTreeMap::new();
-        let first = before.into_iter().map(|(topic, size, expiry)| StoreStep::Set(topic, size, expiry));
-        let mut after: Option<Topic> = None;
-        // Topics that were there at the beginning of the scan and have not gone since.
-        let mut lasting: Option<Vec<Topic>> = None;
-        let mut found: Vec<Topic> = Vec::new();
-        for (step, id) in first.chain(steps).zip(0..) {
-            match step {
-                StoreStep::Set(topic, size, expiry) => {
-                    let new = message(id, &topic, size, expiry);
-                    let publisher = Text::try_from(size.to_string()).ok();
-                    let old = store.set(Arc::clone(&new), publisher.clone());
-                    prop_assert_eq!(
-                        old.map(|old| old.message),
-                        model.insert(store_order(&topic), Arc::clone(&new))
-                    );
-                    let entry = store.get(&topic).expect("it was just set");
-                    prop_assert_eq!((&entry.message, &entry.publisher), (&new, &publisher));
-                }
-                StoreStep::Clear(topic) => {
-                    let old = model.remove(&store_order(&topic));
-                    prop_assert_eq!(store.clear(&topic).map(|old| old.message), old);
-                    forget(&mut lasting, &topic);
-                }
-                StoreStep::Expire(now_ms, budget) => {
-                    let now = Time::from_ms(now_ms);
-                    let mut due: Vec<_> =
-                        model.values().filter(|message| message.is_expired(now)).cloned().collect();
-                    let taken = store.take_expired(now, budget);
-                    prop_assert_eq!(taken.len(), due.len().min(budget));
-                    due.sort_by_key(|message| message.expires_at);
-                    for (topic, due) in taken.iter().zip(&due) {
-                        let message = model.remove(&store_order(topic)).expect("it was there");
-                        prop_assert_eq!(message.expires_at, due.expires_at);
-                        forget(&mut lasting, topic);
-                    }
-                }
-                StoreStep::Scan(budget) => {
-                    if lasting.is_none() {
-                        lasting = Some(model.values().map(|message| message.topic.clone()).collect());
-                    }
-                    let mut visits = budget;
-                    match store.next_match(&filter, after.as_ref(), &mut visits) {
-                        Scan::Found(entry) => {
-                            prop_assert!(visits < budget);
-                            prop_assert!(filter.matches(entry.topic()));
-                            prop_assert!(model.contains_key(&store_order(entry.topic())));
-                            found.push(entry.topic().clone());
-                            after = Some(entry.topic().clone());
-                        }
-                        Scan::Paused(topic) => {
-                            prop_assert_eq!(visits, 0);
-                            // Each visit makes headway.
-                            prop_assert!(budget == 0 || topic.as_ref().map(store_order) > after.as_ref().map(store_order));
-                            after = topic;
-                        }
-                        Scan::End => check_scan(&filter, &mut lasting, &mut found, &mut after)?,
-                    }
-                }
-            }
-            prop_assert!(store.iter().map(|entry| &entry.message).eq(model.values()));
-            prop_assert_eq!(store.len(), model.len());
-            let bytes: usize = model.values().map(|message| message.content_bytes()).sum();
-            prop_assert_eq!(store.content_bytes(), bytes as u64);
-            let next = model.values().filter_map(|message| message.expires_at).min();
-            prop_assert_eq!(store.next_expiry(), next);
+        let mut checked = Checked::new(filter);
+        let before = before.into_iter().map(|topic| StoreStep::Set(topic, 1, None));
+        for (step, id) in before.chain(steps).zip(0..) {
+            checked.step(id, step)?;
         }
     }
 
@@ -277,28 +376,4 @@ proptest! {
         prop_assert_eq!(found, expected);
         prop_assert!(spent <= store.len() + 1, "visited {} of {}", spent, store.len());
     }
-}
-
-fn forget(lasting: &mut Option<Vec<Topic>>, gone: &Topic) {
-    if let Some(lasting) = lasting {
-        lasting.retain(|topic| topic != gone);
-    }
-}
-
-fn check_scan(
-    filter: &TopicFilter,
-    lasting: &mut Option<Vec<Topic>>,
-    found: &mut Vec<Topic>,
-    after: &mut Option<Topic>,
-) -> Result<(), TestCaseError> {
-    let mut sorted = found.clone();
-    sorted.sort_by_key(store_order);
-    sorted.dedup();
-    prop_assert_eq!(&sorted, &*found, "in order, each once");
-    for topic in lasting.take().unwrap_or_default() {
-        prop_assert_eq!(filter.matches(&topic), found.contains(&topic), "{}", topic);
-    }
-    found.clear();
-    *after = None;
-    Ok(())
 }

@@ -41,7 +41,8 @@ impl Broker {
     fn publish_command(&mut self, publish: PublishCommand, out: &mut Outbox) {
         let now = self.now;
         let is_recorded = publish.topic.levels().next() != Some(b"$SYS".as_slice());
-        let source = Source { client_id: None, origin: Origin::Untracked, is_recorded };
+        let source =
+            Source { client_id: None, origin: Origin::Untracked, is_recorded, is_refusable: false };
         let message = Message {
             id: self.fresh_message_id(),
             topic: publish.topic,
@@ -87,6 +88,13 @@ impl Broker {
                 continue;
             };
             session.connection = None;
+            session.left_at = self.now;
+            session.flight.leave_window();
+            session.inbound.values_mut().for_each(|counted| *counted = false);
+            if !session.is_durable() {
+                // Ends when somebody looks; no timer, for the will is the restarted broker's.
+                session.ends_at = self.now;
+            }
             if link.is_live() {
                 self.counters.clients_gone += 1;
             }

@@ -142,12 +142,8 @@ impl Broker {
         let connack = self.connack(&handshake, key, session_present, data);
         // What this CONNECT made, changed or deleted must be durable before it is said.
         let appended = self.gate.appended();
-        let after = if appended > before {
-            appended
-        } else {
-            // Else a power cut would bring back the session that the client is told it has not.
-            self.recent_ends.of(&handshake.connect.client_id)
-        };
+        let ended_at = self.sessions.recent_end(&handshake.connect.client_id);
+        let after = if appended > before { appended } else { ended_at };
         let packet = ServerPacket::ConnAck(Box::new(connack));
         self.send_after(after, connection, packet, false, out);
         for packet in pipelined {
@@ -167,11 +163,9 @@ impl Broker {
             will.due_at = Time::NEVER;
             self.publish_will(key, out);
         }
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        if !session.is_durable() && session.connection.is_none() {
-            // It ended with its connection, at a crash too, whatever the clock shows since.
-            self.end_session(key, SessionEnd::WithConnection, out);
-        } else if session.ends_at <= now {
+        if let Some(session) = self.sessions.get_mut(key)
+            && session.ends_at <= now
+        {
             self.durable_timers.remove(session.ends_at, Timer::SessionExpiry(key));
             session.ends_at = Time::NEVER;
             self.counters.sessions_expired += 1;
@@ -260,6 +254,7 @@ impl Broker {
             connect.session_expiry_interval_s.min(limits.session_expiry_interval_maximum_s);
         self.durable_timers.remove(session.ends_at, Timer::SessionExpiry(key));
         session.ends_at = Time::NEVER;
+        session.left_at = now;
         // A new connection within the delay cancels the will of the last one [MQTT-3.1.3-9].
         if let Some(will) = session.will.take() {
             self.durable_timers.remove(will.due_at, Timer::WillDelay(key));
@@ -270,6 +265,7 @@ impl Broker {
             .map(|will| ArmedWill { will: Arc::new(will.compact()), due_at: Time::NEVER });
         if session.is_durable() || session.will.is_some() || session.recorded {
             session.recorded = true;
+            session.open_in_journal = true;
             let record = Record::Connected {
                 session: session.id,
                 client_id: session.client_id.clone(),

@@ -1,6 +1,7 @@
 //! The end of connections and of sessions.
 
 use alloc::boxed::Box;
+use alloc::string::ToString;
 
 use super::Broker;
 use crate::input::ConnectionId;
@@ -34,6 +35,7 @@ impl Broker {
                 return;
             }
             session.expiry_interval_s = expiry_interval_s.min(maximum_s);
+            self.set_shares_durable(key);
         }
         let cause = Cause::ClientDisconnected(disconnect.reason);
         self.close_silently(connection, &cause, out);
@@ -63,7 +65,8 @@ impl Broker {
                     && let Some(reason) = refusal_reason(&cause)
                 {
                     // [MQTT-3.2.2-6]
-                    let connack = ConnAck { reason, ..ConnAck::default() };
+                    let reason_string = reason_string(&cause);
+                    let connack = ConnAck { reason, reason_string, ..ConnAck::default() };
                     self.send(connection, ServerPacket::ConnAck(Box::new(connack)), out);
                 }
             }
@@ -71,7 +74,8 @@ impl Broker {
                 let version = self.sessions.get(key).map(|session| session.version);
                 if version == Some(Version::V5) {
                     let reason = disconnect_reason(&cause);
-                    let disconnect = Disconnect { reason, ..Disconnect::default() };
+                    let reason_string = reason_string(&cause);
+                    let disconnect = Disconnect { reason, reason_string, ..Disconnect::default() };
                     self.send(connection, ServerPacket::Disconnect(Box::new(disconnect)), out);
                 }
             }
@@ -109,7 +113,8 @@ impl Broker {
             out.notice(Notice::Refused { connection, peer, client_id, cause });
             return;
         };
-        if link.is_live() {
+        let was_accepted = link.is_live();
+        if was_accepted {
             self.counters.clients_gone += 1;
         }
         self.client_went(key, out);
@@ -121,7 +126,12 @@ impl Broker {
         }
         let client_id = session.client_id.clone();
         let queued = u32::try_from(session.backlog()).unwrap_or(u32::MAX);
-        out.notice(Notice::Disconnected { connection, client_id, cause: cause.clone(), queued });
+        out.notice(if was_accepted {
+            Notice::Disconnected { connection, client_id, cause: cause.clone(), queued }
+        } else {
+            let client_id = Some(client_id);
+            Notice::Refused { connection, peer: link.peer, client_id, cause: cause.clone() }
+        });
         self.drop_qos0(key, out);
         // [MQTT-3.14.4-3]
         let keeps_will = *cause != Cause::ClientDisconnected(ReasonCode::Success);
@@ -142,6 +152,7 @@ impl Broker {
         if !keeps_will {
             session.will = None; // [MQTT-3.1.2-10]
         }
+        session.open_in_journal = false;
         let record = Record::Disconnected {
             session: session.id,
             session_expiry_interval_s: session.expiry_interval_s,
@@ -197,7 +208,7 @@ impl Broker {
         if session.recorded {
             let record = Record::SessionEnded { session: session.id };
             let at = self.gate.persist(record, out);
-            self.recent_ends.add(client_id.clone(), at);
+            self.sessions.ended_at(client_id.clone(), at);
         }
         out.notice(Notice::SessionEnded { client_id, cause, discarded });
         self.sessions.forget_client(key);
@@ -254,6 +265,24 @@ impl Broker {
 /// The notice that `entry` does not reach `receiver`.
 pub(super) fn dropped(receiver: Text, entry: &Entry, cause: DropCause) -> Notice {
     Notice::Dropped { receiver, topic: entry.message.topic.compact(), cause }
+}
+
+/// The cause in words, where the code alone leaves the client guessing. The writer leaves it out
+/// where the client does not want it or it does not fit.
+fn reason_string(cause: &Cause) -> Option<Text> {
+    match cause {
+        Cause::ClientDisconnected(_)
+        | Cause::PeerClosed
+        | Cause::NetworkFailed
+        | Cause::KeepAliveTimeout
+        | Cause::ConnectTimeout
+        | Cause::TakenOver
+        | Cause::Ordered(_) => None,
+        Cause::Malformed { detail, .. } => Text::try_from(detail.to_string()).ok(),
+        Cause::Protocol { detail, .. }
+        | Cause::NotAllowed { detail, .. }
+        | Cause::Limit { detail, .. } => Text::try_from(*detail).ok(),
+    }
 }
 
 /// What a client that was accepted is told `[MQTT-3.14.2-1]`.

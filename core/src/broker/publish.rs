@@ -1,5 +1,7 @@
 //! PUBLISH from a client: what is checked before the broker takes ownership, and the answer.
 
+use alloc::boxed::Box;
+
 use super::Broker;
 use super::route::Source;
 use crate::input::ConnectionId;
@@ -10,9 +12,9 @@ use crate::permission::{Action as Permitted, Subject};
 use crate::record::{LogPosition, Origin};
 use crate::routing::topic::Topic;
 use crate::session::SessionKey;
-use crate::wire::packet::{Ack, Publish, ServerPacket};
+use crate::wire::packet::{Ack, Publish, ReasonDetails, ServerPacket};
 use crate::wire::reason::ReasonCode;
-use crate::wire::types::{Delivery, InboundPacketId, QoS, Version};
+use crate::wire::types::{Delivery, InboundPacketId, QoS, Text, Version};
 
 /// First levels that clients may not publish to.
 const RESERVED: [&[u8]; 3] = [b"$SYS", b"$share", b"$signalhouse"];
@@ -78,8 +80,12 @@ impl Broker {
                 Origin::Untracked
             }
         };
-        let source =
-            Source { client_id: Some(session.client_id.clone()), origin, is_recorded: true };
+        let source = Source {
+            client_id: Some(session.client_id.clone()),
+            origin,
+            is_recorded: true,
+            is_refusable: true,
+        };
         let now = self.now;
         let message = Message {
             id: self.fresh_message_id(),
@@ -212,7 +218,12 @@ impl Broker {
         if publish.delivery.qos() > QoS::AtMostOnce && version != Version::V5 {
             // These versions cannot say no, and it must not look like yes.
             let detail = "a publication refused to a client that cannot be told";
-            self.close(connection, Cause::NotAllowed { reason, detail }, out);
+            let cause = if reason == ReasonCode::QuotaExceeded {
+                Cause::Limit { reason, detail }
+            } else {
+                Cause::NotAllowed { reason, detail }
+            };
+            self.close(connection, cause, out);
         } else {
             self.answer(connection, key, publish, reason, LogPosition::START, out);
         }
@@ -237,16 +248,33 @@ impl Broker {
         match publish.delivery {
             Delivery::AtMostOnce => {}
             Delivery::AtLeastOnce(id) => {
-                let packet = ServerPacket::PubAck(Ack::new(id, reason)); // [MQTT-4.3.2-4]
+                let packet = ServerPacket::PubAck(explained(id, reason)); // [MQTT-4.3.2-4]
                 self.send_after(after, connection, packet, true, out);
             }
             Delivery::ExactlyOnce(id) => {
                 // An error ends the exchange and gives the quota back.
-                let packet = ServerPacket::PubRec(Ack::new(id, reason)); // [MQTT-4.3.3-8]
+                let packet = ServerPacket::PubRec(explained(id, reason)); // [MQTT-4.3.3-8]
                 self.send_after(after, connection, packet, reason.is_error(), out);
             }
         }
     }
+}
+
+/// An acknowledgement that says in words what a refusal is about.
+fn explained(packet_id: InboundPacketId, reason: ReasonCode) -> Ack<InboundPacketId> {
+    let text = if reason == ReasonCode::NotAuthorized {
+        "the client may not publish to this topic"
+    } else if reason == ReasonCode::TopicNameInvalid {
+        "the topic is reserved or has too many levels"
+    } else if reason == ReasonCode::QuotaExceeded {
+        "a queue or the store of retained messages is full"
+    } else if reason == ReasonCode::PacketIdentifierInUse {
+        "the packet identifier is held by a QoS 2 publication"
+    } else {
+        return Ack::new(packet_id, reason);
+    };
+    let details = ReasonDetails { reason_string: Text::try_from(text).ok(), ..Default::default() };
+    Ack { packet_id, reason, details: Some(Box::new(details)) }
 }
 
 fn publish_is_qos0(publish: &Publish) -> bool {

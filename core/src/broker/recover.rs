@@ -1,12 +1,12 @@
 //! From records to a broker. One code path for the journal and for a snapshot.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 
 use super::Broker;
 use crate::limits::Config;
 use crate::message::Message;
-use crate::notice::SessionEnd;
 use crate::outbox::Outbox;
 use crate::record::{
     Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, ReplayState,
@@ -15,7 +15,7 @@ use crate::record::{
 use crate::rng::Seed;
 use crate::routing::topic::TopicFilter;
 use crate::session::flight::Stage;
-use crate::session::queue::{Entry, Journaled};
+use crate::session::queue::{Entry as QueueEntry, Journaled};
 use crate::session::{ArmedWill, GroupKey, Replay, Session, SessionKey, Subscription};
 use crate::time::Time;
 use crate::wire::types::OutboundPacketId;
@@ -80,17 +80,7 @@ impl Broker {
     fn apply(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
         match record {
             record @ Record::Connected { .. } => self.apply_connected(record, index),
-            Record::Disconnected { session, session_expiry_interval_s, keeps_will, at } => {
-                index.connected.insert(session, false);
-                index.latest = index.latest.max(at);
-                let session = self.known_session(session, index)?;
-                session.expiry_interval_s = session_expiry_interval_s;
-                session.left_at = at;
-                if !keeps_will {
-                    session.will = None;
-                }
-                Ok(())
-            }
+            record @ Record::Disconnected { .. } => self.apply_disconnected(record, index),
             Record::SessionEnded { session } => self.apply_session_ended(session, index),
             Record::WillDropped { session } => {
                 self.known_session(session, index)?.will = None;
@@ -103,25 +93,10 @@ impl Broker {
             Record::Published { message, origin, retained, entries } => {
                 self.apply_published(&message, &origin, retained, entries, index)
             }
-            Record::Replayed { session, filter, topic, message, entry } => {
-                let stored = self.retained.get(&topic).ok_or(Unknown("a retained message"))?;
-                if stored.message.id != message {
-                    return Err(Unknown("a retained message"));
-                }
-                let message = stored.message.clone();
-                self.apply_entry(&message, entry, true, index)?;
-                let session = self.known_session(session, index)?;
-                if let Some(replay) =
-                    session.replays.iter_mut().find(|replay| replay.filter == filter)
-                {
-                    replay.after_topic = Some(topic);
-                }
-                Ok(())
-            }
+            record @ Record::Replayed { .. } => self.apply_replayed(record, index),
             Record::ReplayEnded { session, filter } => {
-                self.known_session(session, index)?
-                    .replays
-                    .retain(|replay| replay.filter != filter);
+                let session = self.known_session(session, index)?;
+                session.replays.retain(|replay| replay.filter != filter);
                 Ok(())
             }
             Record::Bound { session, seq, packet_id } => {
@@ -181,21 +156,49 @@ impl Broker {
         index.latest = index.latest.max(at);
         index.connected.insert(id, true);
         self.next_session = self.next_session.max(id.0 + 1);
-        if !index.sessions.contains_key(&id) {
+        if let Entry::Vacant(place) = index.sessions.entry(id) {
             if self.sessions.find(&client_id).is_some() {
                 return Err(Unknown("a client's second session"));
             }
             let mut session = Session::new(id, client_id, identity, version);
             session.recorded = true;
-            index.sessions.insert(id, self.sessions.insert(session));
+            place.insert(self.sessions.insert(session));
         }
         let session = self.known_session(id, index)?;
         session.version = version;
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
         session.will = will.map(|will| ArmedWill { will, due_at: Time::NEVER });
-        if let Some(key) = index.sessions.get(&id) {
-            self.set_shares_durable(*key);
+        self.tell_groups(id, index)
+    }
+
+    fn apply_disconnected(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        let Record::Disconnected { session: id, session_expiry_interval_s, keeps_will, at } =
+            record
+        else {
+            return Ok(());
+        };
+        index.connected.insert(id, false);
+        index.latest = index.latest.max(at);
+        let session = self.known_session(id, index)?;
+        session.expiry_interval_s = session_expiry_interval_s;
+        session.left_at = at;
+        if !keeps_will {
+            session.will = None;
+        }
+        self.tell_groups(id, index)
+    }
+
+    /// Tells a session's groups whether it outlives its connection, as the broker did when it wrote
+    /// the record.
+    fn tell_groups(&mut self, id: SessionId, index: &Index) -> Result<(), Unknown> {
+        let key = *index.sessions.get(&id).ok_or(Unknown("a session"))?;
+        let session = self.known_session(id, index)?;
+        let (is_durable, groups) = (session.is_durable(), session.groups.clone());
+        for group in groups {
+            if let Some(group) = self.groups.get_mut(group) {
+                group.set_durable(key, is_durable);
+            }
         }
         Ok(())
     }
@@ -223,17 +226,16 @@ impl Broker {
             return Ok(());
         };
         let key = *index.sessions.get(&session).ok_or(Unknown("a session"))?;
-        let mut subscription = Subscription { options, subscription_id, group: None };
+        let subscription = Subscription { options, subscription_id, group: None };
         if let Some(id) = group {
             self.next_group = self.next_group.max(id.0 + 1);
-            if !index.groups.contains_key(&id) {
+            if let Entry::Vacant(place) = index.groups.entry(id) {
                 let group = self.groups.insert(id, filter.clone());
                 self.shares.insert(&filter, group, ());
-                index.groups.insert(id, group);
+                place.insert(group);
             }
         }
-        subscription = self.store_subscription(key, &filter, subscription);
-        let _ = subscription;
+        self.store_subscription(key, &filter, subscription);
         let session = self.known_session(session, index)?;
         session.replays.retain(|replay| replay.filter != filter);
         if let Some(ReplayState { before, after_topic }) = replay {
@@ -308,6 +310,21 @@ impl Broker {
         Ok(())
     }
 
+    fn apply_replayed(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
+        let Record::Replayed { session, filter, topic, message, entry } = record else {
+            return Ok(());
+        };
+        let stored = self.retained.get(&topic).filter(|stored| stored.message.id == message);
+        let message = stored.ok_or(Unknown("a retained message"))?.message.clone();
+        self.apply_entry(&message, entry, true, index)?;
+        let session = self.known_session(session, index)?;
+        let mut replays = session.replays.iter_mut();
+        if let Some(replay) = replays.find(|replay| replay.filter == filter) {
+            replay.after_topic = Some(topic);
+        }
+        Ok(())
+    }
+
     fn apply_entry(
         &mut self,
         message: &Arc<Message>,
@@ -317,7 +334,7 @@ impl Broker {
     ) -> Result<(), Unknown> {
         self.next_seq = self.next_seq.max(enqueued.seq.0 + 1);
         let group = enqueued.group.map(|id| (index.group_key(id), id));
-        let entry = Entry {
+        let entry = QueueEntry {
             seq: enqueued.seq,
             message: message.clone(),
             qos: enqueued.qos,
@@ -382,7 +399,7 @@ impl Broker {
         receiver: Receiver,
         seq: QueueSeq,
         index: &Index,
-    ) -> Result<Entry, Unknown> {
+    ) -> Result<QueueEntry, Unknown> {
         let entry = match receiver {
             Receiver::Group(id) => index
                 .groups
@@ -424,10 +441,11 @@ impl Broker {
             if is_open {
                 session.queue.mark_maybe_sent();
                 session.left_at = now;
+                session.open_in_journal = true;
                 self.unrecorded_ends.push_back(*key);
             }
             // A share may have ended, and begun again, since the journal had the entry.
-            let regroup = |entry: &mut Entry| {
+            let regroup = |entry: &mut QueueEntry| {
                 entry.group = entry.group.map(|(_, id)| (index.group_key(id), id));
             };
             session.queue.regroup(regroup);
@@ -448,14 +466,11 @@ impl Broker {
             && let Some(key) = self.unrecorded_ends.pop_front()
         {
             *budget -= 1;
-            let Some(session) = self.live_session(key) else { continue };
-            if session.connection.is_some() {
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            if session.ended || session.connection.is_some() {
                 continue;
             }
-            if !session.is_durable() {
-                self.end_session(key, SessionEnd::WithConnection, out);
-                continue;
-            }
+            session.open_in_journal = false;
             let record = Record::Disconnected {
                 session: session.id,
                 session_expiry_interval_s: session.expiry_interval_s,
@@ -480,7 +495,7 @@ impl crate::session::flight::Flight {
     }
 
     /// Takes a PUBLISH in flight back out.
-    fn take_publish(&mut self, seq: QueueSeq) -> Option<Entry> {
+    fn take_publish(&mut self, seq: QueueSeq) -> Option<QueueEntry> {
         let (id, _) = self.in_order().into_iter().find(|(id, _)| {
             self.get(*id).is_some_and(|exchange| match &exchange.stage {
                 Stage::Publish { entry, .. } => entry.seq == seq,

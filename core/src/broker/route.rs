@@ -39,6 +39,9 @@ pub(super) struct Source {
     pub(super) origin: Origin,
     /// Whether the journal may know of it; `$SYS` is made anew at every start.
     pub(super) is_recorded: bool,
+    /// Whether there is a publisher to be told that nobody could take it. If not, it takes effect
+    /// all the same: a will is published `[MQTT-3.1.2-8]`, and kept if it is to be.
+    pub(super) is_refusable: bool,
 }
 
 /// What came of a message.
@@ -111,7 +114,8 @@ impl Broker {
             out.notice(Notice::Dropped { receiver, topic, cause });
         }
         let mut routed = Routed { matched, refused, after: LogPosition::START };
-        if message.qos == QoS::AtMostOnce || !routed.is_refused() {
+        let is_taken = message.qos == QoS::AtMostOnce || !source.is_refusable;
+        if is_taken || !routed.is_refused() {
             routed.after = self.commit(message, retain, source, &mut scratch.targets, out);
         }
         scratch.matches.clear();
@@ -126,7 +130,7 @@ impl Broker {
         let limits = &self.config.limits;
         let old_bytes = self.retained.get(topic).map(|entry| entry.message.content_bytes());
         let messages = self.retained.len() + usize::from(old_bytes.is_none());
-        let bytes = self.retained.content_bytes() as u64 + bytes as u64;
+        let bytes = self.retained.content_bytes() + bytes as u64;
         messages <= limits.retained_messages as usize
             && bytes.saturating_sub(old_bytes.unwrap_or(0) as u64) <= limits.retained_bytes
     }
@@ -287,7 +291,7 @@ impl Broker {
             outlives_batch = true;
             let seq = self.fresh_seq();
             seqs.push(seq);
-            entries.extend(self.enqueued(target, seq, message.qos, retain));
+            entries.extend(self.enqueued(target, seq, &message, retain));
         }
         let retained = match (retain, message.payload.is_empty()) {
             (false, _) => RetainedChange::None,    // [MQTT-3.3.1-8]
@@ -324,7 +328,7 @@ impl Broker {
         &self,
         target: &Target,
         seq: QueueSeq,
-        published_qos: QoS,
+        message: &Message,
         published_retain: bool,
     ) -> Option<Enqueued> {
         let session_receiver =
@@ -346,11 +350,10 @@ impl Broker {
                 group: target.group.map(|(_, id)| id),
                 subscription_ids: target.subscription_ids.clone(),
             },
-            // What is one member's own counts for no other.
             Receiver::Group(_) => Enqueued {
                 receiver,
                 seq,
-                qos: published_qos,
+                qos: message.qos,
                 retain: published_retain,
                 group: None,
                 subscription_ids: SubscriptionIds::None,

@@ -10,7 +10,7 @@ use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
 use crate::permission::{Action as Permitted, Subject};
-use crate::record::{Receiver, Record};
+use crate::record::{GroupId, Receiver, Record};
 use crate::routing::shared::Group;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Stage;
@@ -40,8 +40,10 @@ impl Broker {
         if message.is_expired(now) {
             return Err((receiver, DropCause::Expired));
         }
-        // While anything waits, no member was free; a newer message must not overtake it.
-        let candidates = if group.queue.len() == 0 { group.online_len() } else { 0 };
+        // While anything waits, no member was free; a newer message must not overtake it. QoS 0
+        // needs no window and never waits.
+        let takes_turns = group.queue.len() == 0 || message.qos == QoS::AtMostOnce;
+        let candidates = if takes_turns { group.online_len() } else { 0 };
         for _ in 0..candidates {
             let Some(member) = self.groups.get_mut(key).and_then(|group| group.next_online())
             else {
@@ -60,27 +62,16 @@ impl Broker {
                 return Ok(target);
             }
         }
+        // What no member may have must not stand in the way of what some may.
+        if !self.any_may_receive(key, &message.topic) {
+            return Err((receiver, DropCause::NotAuthorized));
+        }
         if message.qos == QoS::AtMostOnce {
-            return Err((receiver, DropCause::Offline));
+            let nobody_is_here = candidates == 0;
+            let cause = if nobody_is_here { DropCause::Offline } else { DropCause::QueueFull };
+            return Err((receiver, cause));
         }
-        let limits = &self.config.limits;
-        let bytes = message.content_bytes();
-        let Some(group) = self.groups.get_mut(key) else {
-            return Err((receiver, DropCause::ShareEnded));
-        };
-        if !group.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes)
-            && group.queue.may_have_expired(now)
-        {
-            for entry in group.queue.take_if(|entry| entry.message.is_expired(now)) {
-                if entry.journaled == Journaled::Here {
-                    let receiver = Receiver::Group(id);
-                    self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
-                }
-                self.counters.dropped += 1;
-                out.notice(dropped(receiver.clone(), &entry, DropCause::Expired));
-            }
-        }
-        if !group.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes) {
+        if !self.group_has_space(key, message.content_bytes(), out) {
             return Err((receiver, DropCause::QueueFull));
         }
         Ok(Target {
@@ -121,8 +112,8 @@ impl Broker {
                 }
             }
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                if free_window(link.window, link.in_window, session.queue.lane_len(Lane::Main)) == 0
-                {
+                let waiting = session.queue.lane_len(Lane::Main);
+                if !link.has_room() || free_window(link.window, link.in_window, waiting) == 0 {
                     return None;
                 }
                 Place::Session(member)
@@ -166,19 +157,23 @@ impl Broker {
         else {
             return false;
         };
-        if !is_free || !self.may_receive(key, &front.message.topic) {
+        if !is_free {
             return false;
         }
+        let obstacle = if front.message.is_expired(now) {
+            Some(DropCause::Expired)
+        } else if self.may_receive(key, &front.message.topic) {
+            None
+        } else if self.any_may_receive(group_key, &front.message.topic) {
+            return false;
+        } else {
+            Some(DropCause::NotAuthorized)
+        };
         let Some(group) = self.groups.get_mut(group_key) else { return false };
         let (group_id, receiver) = (group.id, group.filter.as_text().clone());
         let Some(mut entry) = group.queue.pop(Lane::Main) else { return false };
-        if entry.message.is_expired(now) {
-            if entry.journaled == Journaled::Here {
-                let receiver = Receiver::Group(group_id);
-                self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
-            }
-            self.counters.dropped += 1;
-            out.notice(dropped(receiver, &entry, DropCause::Expired));
+        if let Some(cause) = obstacle {
+            self.drop_at_group(group_id, receiver, &entry, cause, out);
             return true;
         }
         entry.group = Some((group_key, group_id));
@@ -254,11 +249,9 @@ impl Broker {
     /// A client's connection is gone: its groups take back what it did not acknowledge.
     pub(super) fn client_went(&mut self, key: SessionKey, out: &mut Outbox) {
         let Some(session) = self.sessions.get(key) else { return };
-        let is_durable = session.is_durable();
         for group in session.groups.clone() {
             if let Some(group) = self.groups.get_mut(group) {
                 group.set_online(key, false);
-                group.set_durable(key, is_durable);
             }
         }
         self.give_back_shared(key, out);
@@ -270,7 +263,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         // Where the share has ended, what the session had begun stays with it.
         let groups = &self.groups;
-        let is_shared = |entry: &Entry| entry.group.is_some_and(|group| groups.is_there(group));
+        let is_shared = |entry: &Entry| entry.group.is_some_and(|group| groups.is_same(group));
         let mut entries: Vec<Entry> = Vec::new();
         for (id, _) in session.flight.in_order() {
             let is_movable = session.flight.get(id).is_some_and(|exchange| match &exchange.stage {
@@ -412,6 +405,51 @@ impl Broker {
         for group in session.groups.clone() {
             self.leave_group(key, group, out);
         }
+    }
+
+    /// Whether a group's queue can take so many bytes more; what has expired there makes room.
+    fn group_has_space(&mut self, key: GroupKey, bytes: usize, out: &mut Outbox) -> bool {
+        let now = self.durable_now();
+        let limits = &self.config.limits;
+        let (messages_max, bytes_max) = (limits.queue_messages, limits.queue_bytes);
+        let has_space = |group: &Group| group.queue.has_space(bytes, messages_max, bytes_max);
+        let Some(group) = self.groups.get_mut(key) else { return false };
+        if has_space(group) {
+            return true;
+        }
+        if group.queue.may_have_expired(now) {
+            let (id, receiver) = (group.id, group.filter.as_text().clone());
+            for entry in group.queue.take_if(|entry| entry.message.is_expired(now)) {
+                self.drop_at_group(id, receiver.clone(), &entry, DropCause::Expired, out);
+            }
+        }
+        self.groups.get(key).is_some_and(has_space)
+    }
+
+    /// Whether some member of a group, connected or not, may receive on this topic.
+    fn any_may_receive(&self, key: GroupKey, topic: &Topic) -> bool {
+        self.permissions.is_allow_all()
+            || self
+                .groups
+                .get(key)
+                .is_some_and(|group| group.members().any(|member| self.may_receive(member, topic)))
+    }
+
+    /// A message that has left a group's queue will not be delivered.
+    fn drop_at_group(
+        &mut self,
+        id: GroupId,
+        receiver: Text,
+        entry: &Entry,
+        cause: DropCause,
+        out: &mut Outbox,
+    ) {
+        if entry.journaled == Journaled::Here {
+            let receiver = Receiver::Group(id);
+            self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
+        }
+        self.counters.dropped += 1;
+        out.notice(dropped(receiver, entry, cause));
     }
 
     pub(super) fn may_receive(&self, key: SessionKey, topic: &Topic) -> bool {

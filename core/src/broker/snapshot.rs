@@ -44,7 +44,7 @@ impl Broker {
             snapshot_flight(session, &mut records);
         }
         for session in &sessions {
-            if session.connection.is_none() {
+            if !session.open_in_journal {
                 records.push(Record::Disconnected {
                     session: session.id,
                     session_expiry_interval_s: session.expiry_interval_s,

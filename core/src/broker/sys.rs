@@ -75,7 +75,12 @@ impl Broker {
                 expires_at: None,
                 properties: None,
             };
-            let source = Source { client_id: None, origin: Origin::Untracked, is_recorded: false };
+            let source = Source {
+                client_id: None,
+                origin: Origin::Untracked,
+                is_recorded: false,
+                is_refusable: false,
+            };
             let _routed = self.route(message, true, source, out);
             if let Some(shown) = self.sys.shown.get_mut(index) {
                 *shown = value;

@@ -3,7 +3,7 @@
 use super::Broker;
 use super::route::Source;
 use crate::message::Message;
-use crate::notice::{DropCause, Notice};
+use crate::notice::Notice;
 use crate::outbox::Outbox;
 use crate::permission::{Action as Permitted, Subject};
 use crate::record::{Origin, Record};
@@ -27,7 +27,10 @@ impl Broker {
         let subject = Subject { user_name: session.identity.as_ref(), client_id: &client_id };
         let allowed = self.permissions.allows(&subject, Permitted::Publish, &will.topic).allowed;
         let stores = will.retain && !will.payload.is_empty();
-        let bytes = will.topic.as_text().len() + will.payload.len();
+        let properties = will.properties.as_ref();
+        let bytes = will.topic.as_text().len()
+            + will.payload.len()
+            + properties.map_or(0, |properties| properties.content_bytes());
         let refusal = if !allowed {
             Some(ReasonCode::NotAuthorized)
         } else if stores && !self.retained_has_space(&will.topic, bytes) {
@@ -44,7 +47,12 @@ impl Broker {
         }
         let origin =
             if recorded { Origin::Will { session: session_id } } else { Origin::Untracked };
-        let source = Source { client_id: Some(client_id.clone()), origin, is_recorded: true };
+        let source = Source {
+            client_id: Some(client_id.clone()),
+            origin,
+            is_recorded: true,
+            is_refusable: false,
+        };
         let message = Message {
             id: self.fresh_message_id(),
             topic: will.topic.clone(),
@@ -54,14 +62,7 @@ impl Broker {
             properties: will.properties.clone(), // [MQTT-3.1.3-10]
         };
         // [MQTT-3.1.2-14] [MQTT-3.1.2-15]
-        let routed = self.route(message, will.retain, source, out);
-        if routed.is_refused() {
-            if recorded {
-                self.gate.persist(Record::WillDropped { session: session_id }, out);
-            }
-            self.notice_dropped(client_id, will.topic.clone(), DropCause::QueueFull, out);
-        } else {
-            out.notice(Notice::WillPublished { client_id, topic: will.topic.clone() });
-        }
+        let _routed = self.route(message, will.retain, source, out);
+        out.notice(Notice::WillPublished { client_id, topic: will.topic.clone() });
     }
 }

@@ -31,6 +31,10 @@ impl Group {
         self.members.get(&session)
     }
 
+    pub(crate) fn members(&self) -> impl Iterator<Item = SessionKey> {
+        self.members.keys().copied()
+    }
+
     pub(crate) fn has_members(&self) -> bool {
         !self.members.is_empty()
     }
@@ -125,14 +129,14 @@ impl Groups {
         self.slab.get_mut(key as usize)
     }
 
+    /// Whether the group is still there, the one with this number.
+    pub(crate) fn is_same(&self, (key, id): (GroupKey, GroupId)) -> bool {
+        self.get(key).is_some_and(|group| group.id == id)
+    }
+
     /// The group, if it still is the one with this number.
     pub(crate) fn get_same(&mut self, (key, id): (GroupKey, GroupId)) -> Option<&mut Group> {
         self.get_mut(key).filter(|group| group.id == id)
-    }
-
-    /// Whether the group still is the one with this number.
-    pub(crate) fn is_there(&self, (key, id): (GroupKey, GroupId)) -> bool {
-        self.get(key).is_some_and(|group| group.id == id)
     }
 
     /// The group, if it still is the one with this number and the journal has its queue.

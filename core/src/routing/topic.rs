@@ -193,6 +193,48 @@ impl TopicFilter {
             }
         }
     }
+
+    /// Whether `self` matches every topic that `other` matches; share names do not count.
+    ///
+    /// Exact but for one thing: that topics are bounded in length is left out of account.
+    #[must_use]
+    pub fn covers(&self, other: &TopicFilter) -> bool {
+        // [MQTT-4.7.2-1]
+        let other_system = other.match_bytes().first() == Some(&b'$');
+        if other_system && matches!(self.match_bytes().first(), Some(b'+' | b'#')) {
+            return false;
+        }
+        let narrow = other.covered_bytes().split(|byte| *byte == b'/');
+        covers_levels(self.levels(), narrow)
+    }
+
+    /// The part that topics are matched against, written so that what it needs shows: no topic is
+    /// empty, so `#` is the same as `+/#`, and `/#` as `/+/#`.
+    pub(crate) fn covered_bytes(&self) -> &[u8] {
+        match self.match_bytes() {
+            b"#" => b"+/#",
+            b"/#" => b"/+/#",
+            bytes => bytes,
+        }
+    }
+}
+
+/// Whether a filter of the levels `wide` matches everything that one of the levels `narrow` does;
+/// topics beginning with `$` apart.
+fn covers_levels<'a>(
+    mut wide: impl Iterator<Item = &'a [u8]>,
+    mut narrow: impl Iterator<Item = &'a [u8]>,
+) -> bool {
+    loop {
+        match (wide.next(), narrow.next()) {
+            (Some(b"#"), _) | (None, None) => return true,
+            // `#` stands for no level as well as for many, which nothing else does.
+            (_, Some(b"#")) => return false,
+            (Some(b"+"), Some(_)) => {}
+            (Some(wide), Some(narrow)) if wide == narrow => {}
+            (Some(_), Some(_) | None) | (None, Some(_)) => return false,
+        }
+    }
 }
 
 impl TryFrom<&str> for TopicFilter {
@@ -236,4 +278,82 @@ pub enum TopicError {
     /// The share name is missing, empty or has a wildcard.
     #[error("the share name is missing, empty or has a wildcard")]
     ShareName,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> TopicFilter {
+        TopicFilter::try_from(text).expect("a filter")
+    }
+
+    fn matches(text: &str, topic: &str) -> bool {
+        filter(text).matches(&Topic::try_from(topic).expect("a topic"))
+    }
+
+    #[test]
+    fn wildcards_stand_alone_on_their_level() {
+        for text in ["#", "+", "sport/tennis/#", "+/tennis/#", "sport/+/player1", "/", "+/+", "//#"]
+        {
+            assert_eq!(TopicFilter::try_from(text).err(), None, "{text}");
+        }
+        for text in ["sport/tennis#", "sport/tennis/#/ranking", "##", "#/", "#+"] {
+            assert_eq!(TopicFilter::try_from(text).err(), Some(TopicError::HashPlace), "{text}");
+        }
+        for text in ["sport+", "+sport/a", "a/++", "a/+b/c"] {
+            assert_eq!(TopicFilter::try_from(text).err(), Some(TopicError::PlusPlace), "{text}");
+        }
+        assert_eq!(TopicFilter::try_from("").err(), Some(TopicError::Empty));
+    }
+
+    #[test]
+    fn topics_have_no_wildcards_and_at_least_one_character() {
+        for text in ["/", "a b", "$SYS/x", "a//b", "\u{feff}"] {
+            assert_eq!(Topic::try_from(text).err(), None, "{text}");
+        }
+        assert_eq!(Topic::try_from("").err(), Some(TopicError::Empty));
+        assert_eq!(Topic::try_from("a/+").err(), Some(TopicError::Wildcard));
+        assert_eq!(Topic::try_from("a#").err(), Some(TopicError::Wildcard));
+        assert_eq!(Topic::try_from("a\0").err(), Some(TopicError::Text(TextError::Null)));
+    }
+
+    #[test]
+    fn share_names_are_taken_off() {
+        let shared = filter("$share/consumer1//finance");
+        assert_eq!(shared.share_name(), Some(&b"consumer1"[..]));
+        assert_eq!(shared.match_bytes(), b"/finance");
+        assert!(matches("$share/consumer1//finance", "/finance"));
+        assert!(!filter("$shares/a/b").is_shared());
+        for text in ["$share/", "$share/a", "$share//b", "$share/a+/b", "$share/#/b"] {
+            assert_eq!(TopicFilter::try_from(text).err(), Some(TopicError::ShareName), "{text}");
+        }
+        assert_eq!(TopicFilter::try_from("$share/a/").err(), Some(TopicError::Empty));
+    }
+
+    #[test]
+    fn matching_is_by_level_and_character() {
+        assert!(matches("sport/tennis/player1/#", "sport/tennis/player1"));
+        assert!(matches("sport/#", "sport"));
+        assert!(matches("sport/+", "sport/"));
+        assert!(!matches("sport/+", "sport"));
+        assert!(!matches("sport/tennis/+", "sport/tennis/player1/ranking"));
+        assert!(matches("+/+", "/finance") && matches("/+", "/finance"));
+        assert!(!matches("+", "/finance"));
+        assert!(!matches("ACCOUNTS", "Accounts"));
+        assert!(!matches("#", "$SYS/x") && !matches("+/x", "$SYS/x"));
+        assert!(matches("$SYS/#", "$SYS/x") && matches("a/#", "a/$SYS"));
+    }
+
+    #[test]
+    fn coverage_knows_what_wildcards_stand_for() {
+        let covers = |wide, narrow| filter(wide).covers(&filter(narrow));
+        assert!(covers("a/#", "a/+/c") && covers("a/#", "a") && covers("a/#", "a/#"));
+        assert!(covers("+/b", "a/b") && covers("+", "+"));
+        assert!(!covers("a/+", "a/#") && !covers("a/b", "a/+") && !covers("a/+/#", "a/#"));
+        assert!(!covers("#", "$SYS/#") && !covers("+/x", "$SYS/x") && covers("$SYS/#", "$SYS/x"));
+        // No topic is empty.
+        assert!(covers("+/#", "#") && covers("/+/#", "/#") && covers("+/+/#", "/#"));
+        assert!(covers("$share/g/a/#", "$share/h/a/b"));
+    }
 }

@@ -5,11 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use signalhouse_core::input::Command;
 use signalhouse_core::notice::{Cause, DropCause, Notice};
 use signalhouse_core::record::{Receiver, Record};
-use signalhouse_core::wire::outbound_publish_len;
-use signalhouse_core::wire::packet::{
-    ClientPacket, Connect, OutboundPublish, Publish, ServerPacket,
-};
-use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::wire::packet::{ClientPacket, Connect, OutboundPublish, Publish};
 use signalhouse_core::wire::types::{Delivery, QoS, Version};
 use signalhouse_core::{Action, Config, ConnectionId};
 
@@ -45,10 +41,10 @@ pub(crate) struct Line {
     pub(crate) present: Option<bool>,
     pub(crate) closed: bool,
     pub(crate) honest: bool,
-    pubacks: VecDeque<Owed>,
-    pubrecs: VecDeque<Owed>,
-    pubcomps: VecDeque<Owed>,
-    pubrels: VecDeque<Owed>,
+    pub(crate) pubacks: VecDeque<Owed>,
+    pub(crate) pubrecs: VecDeque<Owed>,
+    pub(crate) pubcomps: VecDeque<Owed>,
+    pub(crate) pubrels: VecDeque<Owed>,
     pub(crate) subacks: VecDeque<Owed>,
     pub(crate) unsubacks: VecDeque<Owed>,
     pub(crate) pings: u32,
@@ -97,7 +93,7 @@ pub(crate) struct Made {
     pub(crate) payload: Vec<u8>,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    publisher: Option<(Session, String)>,
+    pub(crate) publisher: Option<(Session, String)>,
     pub(crate) order: Option<u64>,
     pub(crate) candidates: Option<BTreeSet<Session>>,
 }

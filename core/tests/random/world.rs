@@ -4,17 +4,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use signalhouse_core::input::{AuthOutcome, Command, Gone, PublishCommand};
-use signalhouse_core::wire::packet::{Ack, ClientPacket, Disconnect};
+use signalhouse_core::input::{AuthOutcome, Command, PublishCommand};
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::wire::types::{PacketId, QoS, Version};
+use signalhouse_core::wire::types::Version;
 use signalhouse_core::{
     Action, Broker, Config, ConnectionId, Input, Limits, LogPosition, Outbox, Record, RecoverError,
     Seed, Time,
 };
 
 use crate::check::Check;
-use crate::client::{self, Asked, Habits, Link, Memory, Request, Session, text};
+use crate::client::{self, Link, Memory, Session, text};
 use crate::rng::Rng;
 
 const START: Time = Time::from_ms(1_700_000_000_000);

@@ -51,6 +51,15 @@ impl Broker {
             expires_at: publish.message_expiry_interval_s.map(|seconds| now.plus_seconds(seconds)),
             properties: publish.properties,
         };
+        let stores = publish.retain && !message.payload.is_empty() && is_recorded;
+        let is_storable = self.config.limits.retain_available
+            && self.retained_has_space(&message.topic, message.content_bytes());
+        if stores && !is_storable {
+            let reason = ReasonCode::QuotaExceeded;
+            let topic = message.topic.clone();
+            self.notice_publish_refused(Text::default(), topic, reason, out);
+            return;
+        }
         let _routed = self.route(message, publish.retain, source, out);
     }
 

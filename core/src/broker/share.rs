@@ -45,20 +45,12 @@ impl Broker {
         let takes_turns = group.queue.len() == 0 || message.qos == QoS::AtMostOnce;
         let candidates = if takes_turns { group.online_len() } else { 0 };
         for _ in 0..candidates {
-            let Some(member) = self.groups.get_mut(key).and_then(|group| group.next_online())
-            else {
-                break;
-            };
-            if let Some(mut target) = self.offer_to(key, member, message, retain) {
+            let member = self.groups.get_mut(key).and_then(|group| group.next_online());
+            if let Some(member) = member
+                && let Some(mut target) = self.offer_to(key, member, message, retain)
+            {
                 target.group = Some((key, id));
-                let outlives =
-                    self.sessions.get(member).is_some_and(|session| session.is_durable());
-                target.journaled = match (is_durable, outlives, target.qos) {
-                    (false, _, _) | (true, _, QoS::AtMostOnce) => Journaled::No,
-                    (true, true, _) => Journaled::Here,
-                    (true, false, QoS::AtLeastOnce) => Journaled::AtGroup(era),
-                    (true, false, QoS::ExactlyOnce) => Journaled::No,
-                };
+                target.journaled = self.journaled_for(member, target.qos, is_durable, era);
                 return Ok(target);
             }
         }
@@ -82,6 +74,23 @@ impl Broker {
             group: None,
             journaled: if is_durable { Journaled::Here } else { Journaled::No },
         })
+    }
+
+    /// Where the journal has a message that a member takes at once.
+    fn journaled_for(
+        &self,
+        member: SessionKey,
+        qos: QoS,
+        group_is_durable: bool,
+        era: u32,
+    ) -> Journaled {
+        let outlives = self.sessions.get(member).is_some_and(|session| session.is_durable());
+        match (group_is_durable, outlives, qos) {
+            (false, _, _) | (true, _, QoS::AtMostOnce) => Journaled::No,
+            (true, true, _) => Journaled::Here,
+            (true, false, QoS::AtLeastOnce) => Journaled::AtGroup(era),
+            (true, false, QoS::ExactlyOnce) => Journaled::No,
+        }
     }
 
     /// Whether a member can take a message now, and as what.

@@ -47,7 +47,14 @@ pub(super) struct DisconnectBody<'a> {
 
 impl Part for DisconnectBody<'_> {
     fn put<S: Sink>(&self, sink: &mut S) {
-        Outcome { reason: self.packet.reason, properties: DisconnectProperties(self) }.put(sink);
+        let properties = DisconnectProperties(self);
+        if self.packet.reason == ReasonCode::Success {
+            Outcome { reason: self.packet.reason, properties }.put(sink);
+        } else {
+            // Clients are about that fail to read a code without the length behind it.
+            sink.byte(self.packet.reason.value());
+            sink.prefixed(&properties);
+        }
     }
 }
 

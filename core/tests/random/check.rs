@@ -1,11 +1,15 @@
 //! What must always hold, by books of its own: nothing here asks the broker.
 
+// The books are about some packets and records, and say so by naming those.
+#![allow(clippy::wildcard_enum_match_arm)]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use signalhouse_core::input::Command;
 use signalhouse_core::notice::{Cause, DropCause, Notice};
 use signalhouse_core::record::{Receiver, Record};
 use signalhouse_core::wire::packet::{ClientPacket, Connect, OutboundPublish, Publish};
+use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, QoS, Version};
 use signalhouse_core::{Action, Config, ConnectionId};
 
@@ -431,6 +435,10 @@ impl Check {
                     cause,
                     Cause::Protocol { .. } | Cause::Malformed { .. } | Cause::Limit { .. }
                 );
+                // 3.1 and 3.1.1 have no other way to say that nobody could take a message.
+                let is_refusal =
+                    matches!(cause, Cause::Limit { reason: ReasonCode::QuotaExceeded, .. });
+                let is_fault = is_fault && !is_refusal;
                 let honest = self.lines.get(connection).is_none_or(|line| line.honest);
                 if is_fault && honest {
                     self.problem(format!("{connection} did nothing wrong and is closed: {cause}"));

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
-use crate::gate::{Gate, Item, RecentEnds};
+use crate::gate::{Gate, Item};
 use crate::hash::KeyedState;
 use crate::input::{ConnectionId, Gone, Input};
 use crate::limits::Config;
@@ -22,7 +22,6 @@ use crate::time::Time;
 use crate::timers::{Timer, Timers};
 use crate::wire::packet::{ClientPacket, ServerPacket};
 use crate::wire::reason::ReasonCode;
-use crate::wire::types::Text;
 
 mod acks;
 mod auth;
@@ -71,8 +70,6 @@ pub struct Broker {
     work: VecDeque<SessionKey>,
     /// Sessions that had a connection before recovery and whose end is not recorded yet.
     unrecorded_ends: VecDeque<SessionKey>,
-    /// Clients whose session has ended, with its record, while that is not durable.
-    recent_ends: RecentEnds,
     next_session: u64,
     next_group: u64,
     next_message: u64,
@@ -98,7 +95,7 @@ impl Broker {
             sessions: Sessions::new(state.clone()),
             groups: Groups::new(state.clone()),
             subscriptions: SubscriptionTree::new(state.clone()),
-            shares: SubscriptionTree::new(state.clone()),
+            shares: SubscriptionTree::new(state),
             retained: RetainedStore::new(),
             gate: Gate::starting_after(through),
             timers: Timers::default(),
@@ -107,7 +104,6 @@ impl Broker {
             counters: Counters::default(),
             work: VecDeque::new(),
             unrecorded_ends: VecDeque::new(),
-            recent_ends: RecentEnds::new(state),
             next_session: 1,
             next_group: 1,
             next_message: 1,
@@ -196,7 +192,13 @@ impl Broker {
         &self.config
     }
 
-    fn opened(&mut self, connection: ConnectionId, peer: Text, room_bytes: u32, out: &mut Outbox) {
+    fn opened(
+        &mut self,
+        connection: ConnectionId,
+        peer: crate::wire::types::Text,
+        room_bytes: u32,
+        out: &mut Outbox,
+    ) {
         self.counters.connections_opened += 1;
         let full = self.links.len() >= self.config.limits.connections as usize;
         self.links.insert(Link::new(connection, peer, room_bytes, self.now));
@@ -392,7 +394,7 @@ impl Broker {
 
     fn notice_publish_refused(
         &mut self,
-        client_id: Text,
+        client_id: crate::wire::types::Text,
         topic: crate::routing::topic::Topic,
         reason: ReasonCode,
         out: &mut Outbox,

@@ -5,13 +5,11 @@
 
 use alloc::collections::VecDeque;
 
-use crate::hash::{KeyedMap, KeyedState};
 use crate::input::ConnectionId;
 use crate::outbox::{Action, Outbox};
 use crate::record::{LogPosition, Record, SessionId};
 use crate::session::SessionKey;
 use crate::wire::packet::ServerPacket;
-use crate::wire::types::Text;
 
 /// What waits for a record.
 #[derive(Clone, Debug)]
@@ -32,41 +30,6 @@ pub(crate) struct Gate {
     items: VecDeque<(LogPosition, Item)>,
     appended: LogPosition,
     durable: LogPosition,
-}
-
-/// Clients whose session has ended, with the record of it, while that is not durable.
-#[derive(Clone, Debug)]
-pub(crate) struct RecentEnds {
-    by_client: KeyedMap<Text, LogPosition>,
-    in_order: VecDeque<(LogPosition, Text)>,
-}
-
-impl RecentEnds {
-    pub(crate) fn new(state: KeyedState) -> Self {
-        RecentEnds { by_client: KeyedMap::with_hasher(state), in_order: VecDeque::new() }
-    }
-
-    pub(crate) fn add(&mut self, client_id: Text, at: LogPosition) {
-        self.by_client.insert(client_id.clone(), at);
-        self.in_order.push_back((at, client_id));
-    }
-
-    /// The record with which the client's last session ended, unless that is durable.
-    pub(crate) fn of(&self, client_id: &Text) -> LogPosition {
-        self.by_client.get(client_id).copied().unwrap_or_default()
-    }
-
-    /// The records up to `through` are durable.
-    pub(crate) fn forget(&mut self, through: LogPosition) {
-        while let Some((at, client_id)) = self.in_order.front()
-            && *at <= through
-        {
-            if self.by_client.get(client_id) == Some(at) {
-                self.by_client.remove(client_id);
-            }
-            self.in_order.pop_front();
-        }
-    }
 }
 
 impl Gate {

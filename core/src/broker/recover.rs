@@ -7,7 +7,6 @@ use alloc::sync::Arc;
 use super::Broker;
 use crate::limits::Config;
 use crate::message::Message;
-use crate::notice::SessionEnd;
 use crate::outbox::Outbox;
 use crate::record::{
     Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, ReplayState,

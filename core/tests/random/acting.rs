@@ -177,7 +177,7 @@ impl World {
         let order = self.fresh_order();
         let link = self.link(id)?;
         let (key, version) = (link.key.clone(), link.version);
-        let shares = id.index % 3 == 0;
+        let shares = id.index.is_multiple_of(3);
         let memory = self.memories.get_mut(&key)?;
         let packet_id = memory.fresh_id();
         memory.requests.insert(packet_id, Request { what: Asked::Other, order, sent_on: id });

@@ -1,5 +1,8 @@
 //! What must always hold, by books of its own: nothing here asks the broker.
 
+// The books are about some packets and records, and say so by naming those.
+#![allow(clippy::wildcard_enum_match_arm)]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use signalhouse_core::input::Command;
@@ -431,6 +434,10 @@ impl Check {
                     cause,
                     Cause::Protocol { .. } | Cause::Malformed { .. } | Cause::Limit { .. }
                 );
+                // 3.1 and 3.1.1 have no other way to say that nobody could take a message.
+                let is_refusal =
+                    matches!(cause, Cause::Limit { reason: ReasonCode::QuotaExceeded, .. });
+                let is_fault = is_fault && !is_refusal;
                 let honest = self.lines.get(connection).is_none_or(|line| line.honest);
                 if is_fault && honest {
                     self.problem(format!("{connection} did nothing wrong and is closed: {cause}"));

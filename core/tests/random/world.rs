@@ -33,7 +33,7 @@ pub(crate) struct Shape {
 
 /// How soon records become durable.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Disk {
+pub(crate) enum Disk {
     Immediate,
     Random,
     Withheld,
@@ -126,7 +126,7 @@ impl World {
             900..=969 => self.time_step(),
             970..=979 => self.answer_question(),
             980..=984 => {
-                self.disk = self.rng.pick(&[Disk::Immediate, Disk::Random, Disk::Withheld])
+                self.disk = self.rng.pick(&[Disk::Immediate, Disk::Random, Disk::Withheld]);
             }
             985..=995 => self.command_step(),
             _ => {

@@ -152,7 +152,7 @@ impl Broker {
             }
             Input::Durable { through } => {
                 self.gate.advance(through);
-                self.recent_ends.forget(through);
+                self.sessions.forget_ends(|at| self.gate.is_durable(at));
                 self.open_gate(out);
             }
             Input::Command(command) => self.command(command, out),

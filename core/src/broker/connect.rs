@@ -142,12 +142,8 @@ impl Broker {
         let connack = self.connack(&handshake, key, session_present, data);
         // What this CONNECT made, changed or deleted must be durable before it is said.
         let appended = self.gate.appended();
-        let after = if appended > before {
-            appended
-        } else {
-            // Else a power cut would bring back the session that the client is told it has not.
-            self.recent_ends.of(&handshake.connect.client_id)
-        };
+        let ended_at = self.sessions.recent_end(&handshake.connect.client_id);
+        let after = if appended > before { appended } else { ended_at };
         let packet = ServerPacket::ConnAck(Box::new(connack));
         self.send_after(after, connection, packet, false, out);
         for packet in pipelined {

@@ -208,7 +208,7 @@ impl Broker {
         if session.recorded {
             let record = Record::SessionEnded { session: session.id };
             let at = self.gate.persist(record, out);
-            self.recent_ends.add(client_id.clone(), at);
+            self.sessions.ended_at(client_id.clone(), at);
         }
         out.notice(Notice::SessionEnded { client_id, cause, discarded });
         self.sessions.forget_client(key);

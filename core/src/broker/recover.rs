@@ -470,10 +470,6 @@ impl Broker {
             if session.ended || session.connection.is_some() {
                 continue;
             }
-            if !session.is_durable() {
-                self.end_session(key, SessionEnd::WithConnection, out);
-                continue;
-            }
             session.open_in_journal = false;
             let record = Record::Disconnected {
                 session: session.id,

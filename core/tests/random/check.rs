@@ -9,6 +9,7 @@ use signalhouse_core::input::Command;
 use signalhouse_core::notice::{Cause, DropCause, Notice};
 use signalhouse_core::record::{Receiver, Record};
 use signalhouse_core::wire::packet::{ClientPacket, Connect, OutboundPublish, Publish};
+use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, QoS, Version};
 use signalhouse_core::{Action, Config, ConnectionId};
 

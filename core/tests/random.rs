@@ -154,7 +154,7 @@ proptest! {
     ) {
         let shape = Shape { seed, clients, inputs, checked: true, traced: false };
         let played = play(&shape, &mut Totals::default());
-        prop_assert!(played.is_ok(), "{shape:?}: {}", played.unwrap_err());
+        prop_assert!(played.is_ok(), "{:?}: {:?}", shape, played);
     }
 
     /// From each prefix of the records recovery succeeds, and a snapshot of what comes of it

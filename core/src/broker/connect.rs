@@ -163,9 +163,11 @@ impl Broker {
             will.due_at = Time::NEVER;
             self.publish_will(key, out);
         }
-        if let Some(session) = self.sessions.get_mut(key)
-            && session.ends_at <= now
-        {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if !session.is_durable() && session.connection.is_none() {
+            // It ended with its connection, at a crash too, whatever the clock shows since.
+            self.end_session(key, SessionEnd::WithConnection, out);
+        } else if session.ends_at <= now {
             self.durable_timers.remove(session.ends_at, Timer::SessionExpiry(key));
             session.ends_at = Time::NEVER;
             self.counters.sessions_expired += 1;

@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use super::Broker;
 use crate::limits::Config;
 use crate::message::Message;
+use crate::notice::SessionEnd;
 use crate::outbox::Outbox;
 use crate::record::{
     Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, ReplayState,
@@ -468,6 +469,10 @@ impl Broker {
             *budget -= 1;
             let Some(session) = self.sessions.get_mut(key) else { continue };
             if session.ended || session.connection.is_some() {
+                continue;
+            }
+            if !session.is_durable() {
+                self.end_session(key, SessionEnd::WithConnection, out);
                 continue;
             }
             session.open_in_journal = false;

@@ -139,7 +139,15 @@ fn take(outbox: &mut Outbox, came: &mut Came) -> u64 {
                         QoS::ExactlyOnce => "QoS 2",
                     },
                     ServerPacket::PingResp => "PINGRESP",
-                    _ => "answers",
+                    ServerPacket::ConnAck(_)
+                    | ServerPacket::PubAck(_)
+                    | ServerPacket::PubRec(_)
+                    | ServerPacket::PubRel(_)
+                    | ServerPacket::PubComp(_)
+                    | ServerPacket::SubAck(_)
+                    | ServerPacket::UnsubAck(_)
+                    | ServerPacket::Disconnect(_)
+                    | ServerPacket::Auth(_) => "answers",
                 };
                 came.entry((connection, kind)).or_default().push(format!("{packet:?}"));
             }

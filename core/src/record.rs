@@ -137,8 +137,10 @@ pub enum Record {
         session: SessionId,
         /// The filter whose replay it is.
         filter: TopicFilter,
-        /// The retained message's topic: the replay goes on after it.
+        /// The retained message's topic: the replay goes on after it, unless this went out early.
         topic: Topic,
+        /// Whether it went out before its turn, ahead of a live message of its topic.
+        early: bool,
         /// The message.
         message: MessageId,
         /// The queue entry.
@@ -236,6 +238,8 @@ pub struct ReplayState {
     pub before: MessageId,
     /// It goes on behind this topic.
     pub after_topic: Option<Topic>,
+    /// Topics behind that one whose message went out early, in order.
+    pub early: Vec<Topic>,
 }
 
 /// Where a published message came from.

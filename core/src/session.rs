@@ -1,6 +1,6 @@
 //! What survives a connection: subscriptions, queues, exchanges in progress, the will.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -83,6 +83,8 @@ pub(crate) struct Replay {
     pub(crate) subscription_id: Option<u32>,
     /// It goes on behind this topic.
     pub(crate) after_topic: Option<Topic>,
+    /// Topics whose message went out before its turn.
+    pub(crate) early: BTreeSet<Topic>,
     /// It begins when the subscription is durable.
     pub(crate) after: LogPosition,
     /// What became retained later was delivered live.

@@ -239,13 +239,14 @@ impl Broker {
         self.store_subscription(key, &filter, subscription);
         let session = self.known_session(session, index)?;
         session.replays.retain(|replay| replay.filter != filter);
-        if let Some(ReplayState { before, after_topic }) = replay {
+        if let Some(ReplayState { before, after_topic, early }) = replay {
             let after = LogPosition::START;
             session.replays.push_back(Replay {
                 filter,
                 options,
                 subscription_id,
                 after_topic,
+                early: early.into_iter().collect(),
                 after,
                 before,
             });
@@ -312,7 +313,7 @@ impl Broker {
     }
 
     fn apply_replayed(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
-        let Record::Replayed { session, filter, topic, message, entry } = record else {
+        let Record::Replayed { session, filter, topic, early, message, entry } = record else {
             return Ok(());
         };
         let stored = self.retained.get(&topic).filter(|stored| stored.message.id == message);
@@ -321,7 +322,11 @@ impl Broker {
         let session = self.known_session(session, index)?;
         let mut replays = session.replays.iter_mut();
         if let Some(replay) = replays.find(|replay| replay.filter == filter) {
-            replay.after_topic = Some(topic);
+            if early {
+                replay.early.insert(topic);
+            } else {
+                replay.after_topic = Some(topic);
+            }
         }
         Ok(())
     }

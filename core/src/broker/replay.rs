@@ -1,10 +1,15 @@
 //! Retained messages for a new subscription, a slice at a time.
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
 use super::Broker;
+use crate::message::Message;
 use crate::notice::DropCause;
 use crate::outbox::Outbox;
-use crate::record::{Enqueued, LogPosition, Receiver, Record};
+use crate::record::{Enqueued, Receiver, Record};
 use crate::routing::retained::Scan;
+use crate::routing::topic::Topic;
 use crate::session::queue::{Entry, Journaled, Lane};
 use crate::session::{Replay, SessionKey};
 use crate::wire::property::SubscriptionIds;
@@ -31,10 +36,14 @@ impl Broker {
                     let topic = entry.message.topic.clone();
                     let message = entry.message.clone();
                     let is_own = entry.publisher.as_ref() == Some(&session.client_id);
+                    let was_early = replay.early.remove(&topic);
                     replay.after_topic = Some(topic);
-                    let replay = replay.clone();
-                    if message.id < replay.before && !(is_own && replay.options.no_local) {
-                        self.replay_one(key, &replay, message, out);
+                    let is_wanted = message.id < replay.before
+                        && !was_early
+                        && !(is_own && replay.options.no_local);
+                    if is_wanted {
+                        let replay = replay.clone();
+                        self.replay_one(key, &replay, message, false, out);
                     }
                 }
                 Scan::Paused(topic) => replay.after_topic = topic,
@@ -43,6 +52,38 @@ impl Broker {
         }
         if *budget == 0 && self.replay_may_go_on(key) {
             self.add_work(key);
+        }
+    }
+
+    /// Sends a topic's retained message before its turn, because a live one is about to follow and
+    /// must not overtake it `[MQTT-4.6.0-5]`.
+    pub(super) fn replay_early(&mut self, key: SessionKey, topic: &Topic, out: &mut Outbox) {
+        let limits = &self.config.limits;
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.replays.is_empty() {
+            return;
+        }
+        let Some(stored) = self.retained.get(topic) else { return };
+        let message = stored.message.clone();
+        let is_own = stored.publisher.as_ref() == Some(&session.client_id);
+        let bytes = message.content_bytes();
+        if !session.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes) {
+            // Then the live message has no place either.
+            return;
+        }
+        let mut due = Vec::new();
+        for replay in &mut session.replays {
+            let is_owed = replay.filter.matches(topic)
+                && message.id < replay.before
+                && !(is_own && replay.options.no_local)
+                && replay.after_topic.as_ref().is_none_or(|after| topic.is_sorted_behind(after))
+                && replay.early.insert(topic.compact());
+            if is_owed {
+                due.push(replay.clone());
+            }
+        }
+        for replay in due {
+            self.replay_one(key, &replay, message.clone(), true, out);
         }
     }
 
@@ -61,7 +102,8 @@ impl Broker {
         &mut self,
         key: SessionKey,
         replay: &Replay,
-        message: alloc::sync::Arc<crate::message::Message>,
+        message: Arc<Message>,
+        early: bool,
         out: &mut Outbox,
     ) {
         let now = self.durable_now();
@@ -79,7 +121,7 @@ impl Broker {
         let Some(session) = self.sessions.get(key) else { return };
         let qos = message.qos.min(replay.options.maximum_qos);
         let subscription_ids: SubscriptionIds = replay.subscription_id.into_iter().collect();
-        let mut after = LogPosition::START;
+        let mut after = replay.after;
         let mut journaled = Journaled::No;
         if session.is_durable() && qos > QoS::AtMostOnce {
             journaled = Journaled::Here;
@@ -95,6 +137,7 @@ impl Broker {
                 session: session.id,
                 filter: replay.filter.clone(),
                 topic: message.topic.clone(),
+                early,
                 message: message.id,
                 entry,
             };

@@ -160,6 +160,7 @@ impl Broker {
                 continue;
             };
             matched += 1;
+            self.replay_early(key, &message.topic, out);
             match self.place(key, message, merged, source, out) {
                 Ok(target) => scratch.targets.push(target),
                 Err(drop) => scratch.drops.push(drop),

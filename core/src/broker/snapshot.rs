@@ -80,6 +80,7 @@ impl Broker {
                     |replay| ReplayState {
                         before: replay.before,
                         after_topic: replay.after_topic.clone(),
+                        early: replay.early.iter().cloned().collect(),
                     },
                 ),
             });

@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::Broker;
@@ -201,7 +202,11 @@ impl Broker {
                 options,
                 subscription_id,
                 group: subscription.group.map(|(_, id)| id),
-                replay: replays.then_some(ReplayState { before, after_topic: None }),
+                replay: replays.then_some(ReplayState {
+                    before,
+                    after_topic: None,
+                    early: Vec::new(),
+                }),
             };
             after = self.gate.persist(record, out);
         }
@@ -213,6 +218,7 @@ impl Broker {
                     options,
                     subscription_id,
                     after_topic: None,
+                    early: BTreeSet::new(),
                     after,
                     before,
                 });

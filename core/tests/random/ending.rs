@@ -234,6 +234,7 @@ impl World {
             }
             if let Record::Subscribed { replay: Some(replay), .. } = &mut record {
                 replay.after_topic = None;
+                replay.early.clear();
             }
             if !matches!(record, Record::Counters { .. }) {
                 comparable.push(record);

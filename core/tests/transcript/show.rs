@@ -227,8 +227,9 @@ pub(crate) fn record(record: &Record) -> String {
         Record::Published { message, origin, retained, entries } => {
             published(message, origin, retained, entries)
         }
-        Record::Replayed { session, filter, topic, message, entry } => {
-            format!("Replayed {session} {filter} {topic} {message} -> {}", enqueued(entry))
+        Record::Replayed { session, filter, topic, early, message, entry } => {
+            let early = if *early { " early" } else { "" };
+            format!("Replayed {session} {filter} {topic}{early} {message} -> {}", enqueued(entry))
         }
         Record::ReplayEnded { session, filter } => format!("ReplayEnded {session} {filter}"),
         Record::Bound { session, seq, packet_id } => {

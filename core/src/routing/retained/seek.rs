@@ -36,6 +36,13 @@ impl Ord for ByTopic {
     }
 }
 
+impl Topic {
+    /// Whether the topic comes behind `other` in the order in which retained messages are found.
+    pub(crate) fn is_sorted_behind(&self, other: &Topic) -> bool {
+        compare(self.as_text().as_bytes(), other.as_text().as_bytes()).is_gt()
+    }
+}
+
 /// Compares level by level: `/` is below every other byte.
 fn compare(a: &[u8], b: &[u8]) -> Ordering {
     match a.iter().zip(b).find(|(a, b)| a != b) {

@@ -10,7 +10,7 @@ use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
 use crate::permission::{Action as Permitted, Subject};
-use crate::record::{GroupId, Receiver, Record};
+use crate::record::{Enqueued, GroupId, Origin, Receiver, Record, RetainedChange};
 use crate::routing::shared::Group;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Stage;
@@ -206,6 +206,32 @@ impl Broker {
         else {
             return;
         };
+        let is_system = entry.message.topic.levels().next() == Some(b"$SYS".as_slice());
+        if entry.journaled != Journaled::Here
+            && session.is_durable()
+            && entry.qos > QoS::AtMostOnce
+            && !is_system
+        {
+            // It came to the group while the journal did not have its queue. From here on its
+            // packet identifier must survive, and so must it.
+            let enqueued = Enqueued {
+                receiver: Receiver::Session(session.id),
+                seq: entry.seq,
+                qos: entry.qos,
+                retain: entry.retain,
+                group: Some(group_id),
+                subscription_ids: entry.subscription_ids.clone(),
+            };
+            let record = Record::Published {
+                message: entry.message.clone(),
+                origin: Origin::Untracked,
+                retained: RetainedChange::None,
+                entries: alloc::vec![enqueued],
+            };
+            entry.after = self.gate.persist(record, out);
+            entry.journaled = Journaled::Here;
+            return;
+        }
         if entry.journaled != Journaled::Here {
             return;
         }

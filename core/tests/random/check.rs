@@ -349,7 +349,7 @@ impl Check {
                 let wants = books.stable.iter().any(|(filter, (qos, no_local))| {
                     *qos > QoS::AtMostOnce && matches(filter, topic) && !(*no_local && is_own)
                 });
-                if wants && !books.ended {
+                if wants && !books.ended && link.honest {
                     candidates.insert(*receiver);
                 }
             }

@@ -160,7 +160,10 @@ impl Broker {
                 continue;
             };
             matched += 1;
-            self.replay_early(key, &message.topic, out);
+            // A message that replaces the retained one comes in its stead.
+            if !retain {
+                self.replay_early(key, &message.topic, out);
+            }
             match self.place(key, message, merged, source, out) {
                 Ok(target) => scratch.targets.push(target),
                 Err(drop) => scratch.drops.push(drop),

@@ -349,6 +349,12 @@ impl Broker {
         session.has_work = false;
         if session.ended {
             self.take_apart(key, budget, out);
+        } else if session.connection.is_none() {
+            self.drop_qos0(key, out);
+        } else if !session.queue.is_empty() {
+            *budget = budget.saturating_sub(1);
+            self.pump(key, out);
+            self.continue_replay(key, budget, out);
         } else {
             self.continue_replay(key, budget, out);
         }

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use super::Broker;
 use super::counters::Counters;
 use super::leave::dropped;
+use super::route::SLICE;
 use crate::gate::{Gate, Item};
 use crate::link::Link;
 use crate::message::Message;
@@ -34,6 +35,7 @@ impl Broker {
     pub(super) fn pump(&mut self, key: SessionKey, out: &mut Outbox) {
         let Some(mut pump) = self.pump_for(key, out) else { return };
         pump.send_queued();
+        let has_more = pump.drops_left == 0;
         let is_idle = pump.link.has_window() && pump.session.queue.lane_len(Lane::Main) == 0;
         let takes_shared = is_idle && !pump.session.groups.is_empty();
         if takes_shared
@@ -42,7 +44,7 @@ impl Broker {
         {
             pump.send_queued();
         }
-        if self.replay_is_due(key) {
+        if has_more || self.replay_is_due(key) {
             self.add_work(key);
         }
     }
@@ -81,6 +83,7 @@ impl Broker {
             session,
             link,
             out,
+            drops_left: SLICE,
         })
     }
 }
@@ -95,12 +98,14 @@ struct Pump<'a> {
     session: &'a mut Session,
     link: &'a mut Link,
     out: &'a mut Outbox,
+    /// Messages that may yet be dropped in this call; window and room bound those that are sent.
+    drops_left: u32,
 }
 
 impl Pump<'_> {
     fn send_queued(&mut self) {
         self.send_unsent();
-        while self.may_begin() {
+        while self.drops_left > 0 && self.may_begin() {
             let Some(entry) = self.session.queue.pop(Lane::Main) else { break };
             if let Some(cause) = self.obstacle(&entry).or_else(|| self.excess(&entry)) {
                 self.drop_entry(&entry, cause);
@@ -201,7 +206,9 @@ impl Pump<'_> {
         let publish = self.publish_of(entry, packet_id);
         let cause = obstacle.or_else(|| (!self.fits(&publish)).then_some(DropCause::TooLarge));
         if let Some(cause) = cause {
-            if let Some(exchange) = self.session.flight.remove(packet_id) {
+            if entry.maybe_sent && entry.qos == QoS::ExactlyOnce {
+                self.release_unsent(packet_id);
+            } else if let Some(exchange) = self.session.flight.remove(packet_id) {
                 self.finish(packet_id, &exchange);
             }
             self.counters.dropped += 1;
@@ -218,6 +225,22 @@ impl Pump<'_> {
             }
         }
         self.send_publish(publish);
+    }
+
+    /// Goes on to PUBREL with a message that can no longer be sent: the client may hold its packet
+    /// identifier, which must not become another message's before it lets go.
+    fn release_unsent(&mut self, packet_id: OutboundPacketId) {
+        let session = self.session.id;
+        let Some(exchange) = self.session.flight.get_mut(packet_id) else { return };
+        let mut after = LogPosition::START;
+        if exchange.journaled == Journaled::Here {
+            after = self.gate.persist(Record::Received { session, packet_id }, self.out);
+        }
+        exchange.stage = Stage::Release { after };
+        self.link.unsent.push_back((packet_id, exchange.order));
+        if !self.gate.is_durable(after) {
+            self.gate.hold(after, Item::Wake { session: self.key, id: session });
+        }
     }
 
     fn publish_of(&self, entry: &Entry, packet_id: OutboundPacketId) -> OutboundPublish {
@@ -237,7 +260,8 @@ impl Pump<'_> {
     }
 
     fn send_qos0_lane(&mut self) {
-        while self.link.has_room()
+        while self.drops_left > 0
+            && self.link.has_room()
             && let Some(entry) = self.session.queue.front(Lane::Qos0)
             && self.gate.is_durable(entry.after)
             && let Some(entry) = self.session.queue.pop(Lane::Qos0)
@@ -319,6 +343,7 @@ impl Pump<'_> {
     }
 
     fn drop_entry(&mut self, entry: &Entry, cause: DropCause) {
+        self.drops_left = self.drops_left.saturating_sub(1);
         self.record_removal(entry);
         self.counters.dropped += 1;
         self.out.notice(dropped(self.session.client_id.clone(), entry, cause));

@@ -240,7 +240,7 @@ impl Broker {
     }
 
     /// QoS 0 does not wait for a client that is gone, unless set so.
-    fn drop_qos0(&mut self, key: SessionKey, out: &mut Outbox) {
+    pub(super) fn drop_qos0(&mut self, key: SessionKey, out: &mut Outbox) {
         if self.config.queue_qos0_offline {
             return;
         }
@@ -249,10 +249,12 @@ impl Broker {
             return;
         }
         let receiver = session.client_id.clone();
-        while let Some(entry) = session.queue.pop(Lane::Qos0) {
+        for _ in 0..super::route::SLICE {
+            let Some(entry) = session.queue.pop(Lane::Qos0) else { return };
             self.counters.dropped += 1;
             out.notice(dropped(receiver.clone(), &entry, DropCause::Offline));
         }
+        self.add_work(key);
     }
 
     pub(super) fn version_of(&self, connection: ConnectionId) -> Option<Version> {

@@ -102,6 +102,10 @@ impl Queue {
         self.main.len() + self.qos0.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.main.is_empty() && self.qos0.is_empty()
+    }
+
     /// Whether one more message of `bytes` fits.
     pub(crate) fn has_space(&self, bytes: usize, max_messages: u32, max_bytes: u64) -> bool {
         self.len() < max_messages as usize && self.bytes + bytes as u64 <= max_bytes

@@ -126,7 +126,7 @@ async fn keep_alive_is_one_and_a_half_times_what_was_promised() {
         let (ms, read) = ms_until(running.clock, stream.read_to_end(&mut all)).await;
         read.expect("an orderly end");
         assert_eq!(ms, 15_000);
-        assert_eq!(all[all.len() - 3..], [0xe0, 1, 0x8d]);
+        assert_eq!(all[all.len() - 4..], [0xe0, 2, 0x8d, 0]);
     })
     .await;
 }

@@ -1,0 +1,7 @@
+//! The simulator: the real broker under generated workloads and injected faults, judged by an
+//! oracle that shares no code with it. Every failure repeats from its seed.
+#![forbid(unsafe_code)]
+
+pub mod history;
+pub mod packet;
+pub mod plan;

@@ -4,6 +4,14 @@
 //! chance during the run (latencies, splits, torn writes) comes from streams of its own, derived
 //! from the plan's seed and the stream's name.
 
+mod draw;
+mod profiles;
+mod text;
+
+pub use draw::{bound_ms, draw};
+pub use profiles::Profile;
+pub use text::PlanError;
+
 /// A client of the plan, by its place in [`Plan::clients`].
 pub type ClientIndex = usize;
 

@@ -8,12 +8,12 @@ mod workload;
 
 use super::profiles::{Odds, Profile};
 use super::{ClientIndex, ClientSpec, Do, Plan, Step};
-use crate::chance::Chance;
+use crate::chance::{Stream, Streams};
 
 /// The plan of a seed: the same one on every machine, for as long as this module stays as it is.
 #[must_use]
 pub fn draw(seed: u64, profile: Profile) -> Plan {
-    let mut chance = Chance::stream(seed, profile.name());
+    let mut chance = Streams::new(seed).stream(profile.name());
     let features = Features::draw(&mut chance, profile.odds());
     let mut draft = Draft {
         scale: if profile == Profile::Soak { 1 << chance.between(6, 13) } else { 1 },
@@ -42,6 +42,18 @@ pub fn draw(seed: u64, profile: Profile) -> Plan {
     draft.work();
     draft.close();
     draft.plan
+}
+
+/// Odds in percent.
+trait Percent {
+    /// True in `percent` of a hundred.
+    fn percent(&mut self, percent: u64) -> bool;
+}
+
+impl Percent for Stream {
+    fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
 }
 
 /// What is on for this seed.
@@ -88,7 +100,7 @@ struct Features {
 }
 
 impl Features {
-    fn draw(chance: &mut Chance, odds: Odds) -> Self {
+    fn draw(chance: &mut Stream, odds: Odds) -> Self {
         let qos = *chance.pick(&[
             [1, 1, 1],
             [2, 2, 2],
@@ -142,7 +154,7 @@ impl Features {
 
 /// A plan in the making.
 struct Draft {
-    chance: Chance,
+    chance: Stream,
     features: Features,
     plan: Plan,
     topics: Vec<String>,

@@ -1,6 +1,6 @@
 //! What goes wrong, and when it is put right again.
 
-use super::Draft;
+use super::{Draft, Percent as _};
 use crate::plan::{BrokerFault, ClientIndex, Do, NetworkFault};
 
 /// The families of faults a step can come from.

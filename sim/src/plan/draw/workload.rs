@@ -1,11 +1,11 @@
 //! What clients do of their own accord.
 
-use super::{Draft, Features};
-use crate::chance::Chance;
+use super::{Draft, Features, Percent as _};
+use crate::chance::Stream;
 use crate::plan::{ClientIndex, Do, WillSpec};
 
 /// Few topics, so that things meet.
-pub(super) fn topics(chance: &mut Chance) -> Vec<String> {
+pub(super) fn topics(chance: &mut Stream) -> Vec<String> {
     let all = ["a", "a/b", "a/b/c", "a/c", "b", "b/b", "/", "a//c", "é/b"];
     let count = usize::try_from(chance.between(1, 4)).unwrap_or(1);
     let mut topics = Vec::new();
@@ -19,7 +19,7 @@ pub(super) fn topics(chance: &mut Chance) -> Vec<String> {
 }
 
 /// Filters for those topics, overlapping if the seed has wildcards.
-pub(super) fn filters(chance: &mut Chance, topics: &[String], features: &Features) -> Vec<String> {
+pub(super) fn filters(chance: &mut Stream, topics: &[String], features: &Features) -> Vec<String> {
     let mut filters = topics.to_vec();
     if features.wildcards {
         for topic in topics {
@@ -40,7 +40,7 @@ pub(super) fn filters(chance: &mut Chance, topics: &[String], features: &Feature
     filters
 }
 
-fn with_wildcard(chance: &mut Chance, topic: &str) -> String {
+fn with_wildcard(chance: &mut Stream, topic: &str) -> String {
     let levels: Vec<&str> = topic.split('/').collect();
     let place = usize::try_from(chance.below(levels.len() as u64)).unwrap_or(0);
     if chance.percent(40) {

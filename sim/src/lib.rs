@@ -2,6 +2,10 @@
 //! oracle that shares no code with it. Every failure repeats from its seed.
 #![forbid(unsafe_code)]
 
+pub mod chance;
+pub mod client;
+pub mod codec;
 pub mod history;
 pub mod packet;
 pub mod plan;
+pub mod token;

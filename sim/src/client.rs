@@ -218,12 +218,10 @@ impl Client {
     /// Whether nothing is under way: it is not connected and will not be by itself, or it is
     /// and there is nothing to be sent, acknowledged or answered on either side.
     fn is_idle(&self, session: &Session) -> bool {
-        let is_still = self.opening.is_none()
-            && self.reconnect_at_ms.is_none()
-            && self.leftovers.is_empty();
-        let link_is_idle = |link: &Link| {
-            link.is_idle() && self.waiting.is_empty() && !session.has_exchanges()
-        };
+        let is_still =
+            self.opening.is_none() && self.reconnect_at_ms.is_none() && self.leftovers.is_empty();
+        let link_is_idle =
+            |link: &Link| link.is_idle() && self.waiting.is_empty() && !session.has_exchanges();
         is_still && self.link.as_ref().is_none_or(link_is_idle)
     }
 
@@ -259,7 +257,9 @@ impl Client {
             return;
         };
         turn.event(What::Opened { client: self.index, connection });
-        let clean_start = turn.session.begin_connect(self.clean_start);
+        // Before level 5, only a clean session goes without an identifier.
+        let is_nameless = self.spec.level < 5 && self.spec.client_id.is_empty();
+        let clean_start = turn.session.begin_connect(self.clean_start || is_nameless);
         let link = Link::new(connection, &self.spec, clean_start, opening.give_up_at_ms);
         self.link = Some(link);
         let connect = Packet::Connect(self.connect_packet(turn.session, clean_start));

@@ -96,11 +96,7 @@ pub(super) fn packet(side: Side, level: Level, first: u8, body: &[u8]) -> Result
     Ok(packet)
 }
 
-fn properties(
-    reader: &mut Reader<'_>,
-    level: Level,
-    place: Place,
-) -> Result<Vec<Property>, Fault> {
+fn properties(reader: &mut Reader<'_>, level: Level, place: Place) -> Result<Vec<Property>, Fault> {
     if level >= 5 { properties::read(reader, place) } else { Ok(Vec::new()) }
 }
 
@@ -163,12 +159,7 @@ fn connack(reader: &mut Reader<'_>, level: Level) -> Result<Packet, Fault> {
     Ok(Packet::ConnAck { session_present: flags == 1, reason, properties })
 }
 
-fn publish(
-    reader: &mut Reader<'_>,
-    side: Side,
-    level: Level,
-    first: u8,
-) -> Result<Publish, Fault> {
+fn publish(reader: &mut Reader<'_>, side: Side, level: Level, first: u8) -> Result<Publish, Fault> {
     let qos = first >> 1 & 3;
     let topic = reader.text("topic")?;
     let id = if qos > 0 { Some(reader.id()?) } else { None };
@@ -216,11 +207,7 @@ fn reason(
 
 type Answers = (u16, Vec<u8>, Vec<Property>);
 
-fn answers(
-    reader: &mut Reader<'_>,
-    level: Level,
-    place: reasons::Place,
-) -> Result<Answers, Fault> {
+fn answers(reader: &mut Reader<'_>, level: Level, place: reasons::Place) -> Result<Answers, Fault> {
     let id = reader.id()?;
     let properties = properties(reader, level, Place::Answer)?;
     let reasons = reader.rest().to_vec();

@@ -22,17 +22,15 @@ pub(super) fn is_allowed(place: Place, level: Level, reason: u8) -> bool {
             reason,
             0 | 0x80..=0x8A | 0x8C | 0x90 | 0x95 | 0x97 | 0x99..=0x9D | 0x9F
         ),
-        Place::Ack(AckKind::PubAck | AckKind::PubRec) => matches!(
-            reason,
-            0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99
-        ),
+        Place::Ack(AckKind::PubAck | AckKind::PubRec) => {
+            matches!(reason, 0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99)
+        }
         Place::Ack(AckKind::PubRel | AckKind::PubComp) => matches!(reason, 0 | 0x92),
         Place::SubAck if level == 3 => reason <= 2,
         Place::SubAck if level == 4 => matches!(reason, 0..=2 | 0x80),
-        Place::SubAck => matches!(
-            reason,
-            0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2
-        ),
+        Place::SubAck => {
+            matches!(reason, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2)
+        }
         Place::UnsubAck => matches!(reason, 0 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91),
         Place::Disconnect(side) => disconnect_is_allowed(side, reason),
         Place::Auth(Side::Broker) => matches!(reason, 0 | 0x18),

@@ -20,7 +20,7 @@ use signalhouse_core::{Notice, Time};
 
 use crate::chance::{Stream, Streams};
 use crate::history::{ConnectionNumber, Violation, What};
-use crate::plan::{ClientIndex, Plan};
+use crate::plan::Plan;
 use agenda::Agenda;
 use journal::Journal;
 use network::{End, Network, Signal};

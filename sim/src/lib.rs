@@ -3,6 +3,11 @@
 #![forbid(unsafe_code)]
 
 pub mod chance;
+pub mod client;
+pub mod codec;
+pub mod core_layer;
 pub mod history;
 pub mod packet;
 pub mod plan;
+pub mod token;
+pub mod trace;

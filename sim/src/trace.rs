@@ -79,7 +79,9 @@ impl fmt::Display for Shown<'_> {
             What::Undecodable { connection, cause } => {
                 write!(f, "n{connection} <- undecodable: {cause}")
             }
-            What::Ended { connection, by_client: true } => write!(f, "n{connection} ended by client"),
+            What::Ended { connection, by_client: true } => {
+                write!(f, "n{connection} ended by client")
+            }
             What::Ended { connection, by_client: false } => write!(f, "n{connection} ended"),
             What::Misbehaved { connection } => write!(f, "n{connection} misbehaved"),
             What::Holding { client, serving: true } => write!(f, "client {client} serves again"),
@@ -94,7 +96,11 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-fn show_packet(packet: &Packet, alias_topic: Option<&str>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show_packet(
+    packet: &Packet,
+    alias_topic: Option<&str>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     match packet {
         Packet::Connect(connect) => show_connect(connect, f),
         Packet::ConnAck { session_present, reason, properties } => {
@@ -122,7 +128,9 @@ fn show_packet(packet: &Packet, alias_topic: Option<&str>, f: &mut fmt::Formatte
             }
             show_properties(properties, f)
         }
-        Packet::SubAck { id, reasons, properties } => show_answer("SUBACK", *id, reasons, properties, f),
+        Packet::SubAck { id, reasons, properties } => {
+            show_answer("SUBACK", *id, reasons, properties, f)
+        }
         Packet::Unsubscribe { id, filters, properties } => {
             write!(f, "UNSUBSCRIBE id={id} {filters:?}")?;
             show_properties(properties, f)
@@ -170,7 +178,11 @@ fn show_connect(connect: &Connect, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     show_properties(properties, f)
 }
 
-fn show_publish(publish: &Publish, alias_topic: Option<&str>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show_publish(
+    publish: &Publish,
+    alias_topic: Option<&str>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     let Publish { dup, qos, retain, topic, id, properties, payload } = publish;
     write!(f, "PUBLISH q{qos}")?;
     if let Some(id) = id {

@@ -8,9 +8,7 @@ use signalhouse_core::wire::packet::ClientPacket;
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
 use signalhouse_core::wire::{ReaderLimits, Written};
-use signalhouse_core::{
-    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Seed,
-};
+use signalhouse_core::{Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Seed};
 
 use super::connection::{Arrival, Connection, Phase};
 use super::network::{End, Signal};
@@ -57,7 +55,11 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts from what the journal has, and checks that recovery is repeatable.
-    pub(super) fn start(config: Config, options: &Options, around: &mut Around) -> Result<Self, Violation> {
+    pub(super) fn start(
+        config: Config,
+        options: &Options,
+        around: &mut Around,
+    ) -> Result<Self, Violation> {
         let now = broker_time(around.now_ms);
         let seed = Seed(options.seed);
         let (through, records) = around.journal.recover();
@@ -65,16 +67,22 @@ impl Process {
         let broker = recovered.map_err(|error| recovery_violation(&error.to_string()))?;
         let snapshot = broker.snapshot();
         let again = Broker::recover(config.clone(), seed, now, through, snapshot.clone());
-        let again = again.map_err(|error| recovery_violation(&format!("from a snapshot: {error}")))?;
+        let again =
+            again.map_err(|error| recovery_violation(&format!("from a snapshot: {error}")))?;
         let other = again.snapshot();
-        if let Some(place) = (0..snapshot.len().max(other.len())).find(|at| snapshot.get(*at) != other.get(*at)) {
+        if let Some(place) =
+            (0..snapshot.len().max(other.len())).find(|at| snapshot.get(*at) != other.get(*at))
+        {
             return Err(recovery_violation(&format!(
                 "recovering twice differs from recovering once: record {place} of the snapshot is {:?}, then {:?}",
                 snapshot.get(place),
                 other.get(place)
             )));
         }
-        around.record.note(around.now_ms, format_args!("broker recovered through {through}, {} records", snapshot.len()));
+        around.record.note(
+            around.now_ms,
+            format_args!("broker recovered through {through}, {} records", snapshot.len()),
+        );
         if options.snapshots {
             around.journal.replace(snapshot);
         }
@@ -105,7 +113,8 @@ impl Process {
         if self.is_stopping {
             return false;
         }
-        let place = self.connections.iter().position(Option::is_none).unwrap_or(self.connections.len());
+        let place =
+            self.connections.iter().position(Option::is_none).unwrap_or(self.connections.len());
         if place == self.connections.len() {
             self.connections.push(None);
         }
@@ -120,7 +129,12 @@ impl Process {
     }
 
     /// Bytes came. `false` if the connection is not known.
-    pub(super) fn receive(&mut self, number: ConnectionNumber, bytes: &Bytes, around: &mut Around) -> bool {
+    pub(super) fn receive(
+        &mut self,
+        number: ConnectionNumber,
+        bytes: &Bytes,
+        around: &mut Around,
+    ) -> bool {
         around.network.took(number, End::Broker, bytes.len());
         let Some(place) = self.place(number) else { return false };
         if let Some(connection) = &mut self.connections[place] {
@@ -147,7 +161,10 @@ impl Process {
     /// The client read, so there may be room to write on.
     pub(super) fn has_room(&mut self, number: ConnectionNumber, around: &mut Around) {
         let Some(place) = self.place(number) else { return };
-        if self.connections[place].as_ref().is_some_and(|connection| !connection.outgoing.is_empty()) {
+        if self.connections[place]
+            .as_ref()
+            .is_some_and(|connection| !connection.outgoing.is_empty())
+        {
             self.call_round(around);
         }
     }
@@ -169,7 +186,8 @@ impl Process {
     /// Begins an orderly stop.
     pub(super) fn stop(&mut self, around: &mut Around) {
         self.is_stopping = true;
-        let command = Command::Stop { reason: ReasonCode::ServerShuttingDown, server_reference: None };
+        let command =
+            Command::Stop { reason: ReasonCode::ServerShuttingDown, server_reference: None };
         self.handle(Input::Command(command), around);
         self.call_round(around);
     }
@@ -181,7 +199,9 @@ impl Process {
 
     /// Whether a stop has come to its end.
     pub(super) fn has_stopped(&self, around: &Around) -> bool {
-        self.is_stopping && around.journal.is_clean() && self.connections.iter().all(Option::is_none)
+        self.is_stopping
+            && around.journal.is_clean()
+            && self.connections.iter().all(Option::is_none)
     }
 
     /// The connections that the process has open.
@@ -195,7 +215,9 @@ impl Process {
     }
 
     fn place(&self, number: ConnectionNumber) -> Option<usize> {
-        self.connections.iter().position(|place| place.as_ref().is_some_and(|one| one.number == number))
+        self.connections
+            .iter()
+            .position(|place| place.as_ref().is_some_and(|one| one.number == number))
     }
 
     /// Puts what a connection's bytes say into the inbox.
@@ -238,7 +260,9 @@ impl Process {
             self.outbox = outbox;
         }
         for _ in 0..FLUSHES_PER_ROUND {
-            let Some(through) = around.journal.flush(around.now_ms, &mut around.agenda) else { break };
+            let Some(through) = around.journal.flush(around.now_ms, &mut around.agenda) else {
+                break;
+            };
             self.settle(through, around);
         }
         for place in 0..self.connections.len() {
@@ -274,7 +298,10 @@ impl Process {
 
     /// Tells the broker what came of a connection, unless it has done with it already.
     fn arrival(&mut self, id: ConnectionId, arrival: Arrival, around: &mut Around) {
-        let Some(connection) = self.connection(id).filter(|one| !one.broker_is_done) else { return };
+        let alias_maximum = self.alias_maximum;
+        let Some(connection) = self.connection(id).filter(|one| !one.broker_is_done) else {
+            return;
+        };
         let (outgoing, number) = (&mut connection.outgoing, connection.number);
         let input = match arrival {
             Arrival::Opened => Input::Opened {
@@ -284,7 +311,7 @@ impl Process {
             },
             Arrival::Packet(packet) => {
                 if let ClientPacket::Connect(connect) = &packet {
-                    outgoing.negotiate(connect, self.alias_maximum);
+                    outgoing.negotiate(connect, alias_maximum);
                 }
                 Input::Packet { connection: id, packet }
             }
@@ -294,9 +321,7 @@ impl Process {
                 }
                 Input::Malformed { connection: id, error, version }
             }
-            Arrival::Room => {
-                Input::Writable { connection: id, room_bytes: outgoing.tell_room() }
-            }
+            Arrival::Room => Input::Writable { connection: id, room_bytes: outgoing.tell_room() },
             Arrival::Admitted => Input::Authenticated {
                 connection: id,
                 outcome: AuthOutcome::Accepted { identity: None, data: None },
@@ -331,7 +356,9 @@ impl Process {
                     if let Some(connection) = self.connection(id) {
                         connection.broker_is_done = true;
                         connection.phase = Phase::Closing { until_ms };
-                        around.agenda.push(until_ms, Happening::Round { incarnation: around.incarnation });
+                        around
+                            .agenda
+                            .push(until_ms, Happening::Round { incarnation: around.incarnation });
                     }
                 }
                 Action::Persist { at, record } => around.journal.append(at, record),
@@ -351,11 +378,20 @@ impl Process {
         let room = around.network.room_to_client(number);
         if room > 0 && !connection.outgoing.is_empty() {
             let bytes = connection.outgoing.take(room);
-            around.network.send_bytes(around.now_ms, number, End::Client, bytes, &mut around.agenda);
+            around.network.send_bytes(
+                around.now_ms,
+                number,
+                End::Client,
+                bytes,
+                &mut around.agenda,
+            );
         }
         match connection.phase {
-            Phase::Closing { until_ms } if connection.outgoing.is_empty() || until_ms <= around.now_ms => {
-                let signal = if connection.outgoing.is_empty() { Signal::Fin } else { Signal::Reset };
+            Phase::Closing { until_ms }
+                if connection.outgoing.is_empty() || until_ms <= around.now_ms =>
+            {
+                let signal =
+                    if connection.outgoing.is_empty() { Signal::Fin } else { Signal::Reset };
                 around.network.send(around.now_ms, number, End::Client, signal, &mut around.agenda);
                 self.drop_connection(place, around);
             }

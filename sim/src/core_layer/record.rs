@@ -19,7 +19,12 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(_plan: &Plan, keeps_lines: bool) -> Self {
-        Recorder { trace: Trace::new(keeps_lines), events: 0, misbehaved: BTreeSet::new(), violation: None }
+        Recorder {
+            trace: Trace::new(keeps_lines),
+            events: 0,
+            misbehaved: BTreeSet::new(),
+            violation: None,
+        }
     }
 
     /// An observation, for trace and oracle.

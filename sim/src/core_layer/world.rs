@@ -379,9 +379,7 @@ impl<'a> World<'a> {
             NetworkFault::Hold
             | NetworkFault::BlackHoleToBroker
             | NetworkFault::BlackHoleToClient
-            | NetworkFault::Reset => {
-                self.clients.client(client).connection().into_iter().collect()
-            }
+            | NetworkFault::Reset => self.clients.client(client).connection().into_iter().collect(),
         };
         for connection in connections {
             for (at, signal) in self.around.network.fault(connection, fault) {
@@ -418,7 +416,8 @@ impl World<'_> {
                 self.down = Down::Power;
             }
             BrokerFault::Stop => {
-                if let Some(process) = self.process.as_mut().filter(|process| !process.is_stopping())
+                if let Some(process) =
+                    self.process.as_mut().filter(|process| !process.is_stopping())
                 {
                     self.around.event(What::Broker(fault));
                     process.stop(&mut self.around);

@@ -152,6 +152,7 @@ impl Broker {
             }
             Input::Durable { through } => {
                 self.gate.advance(through);
+                self.sessions.forget_ends(|at| self.gate.is_durable(at));
                 self.open_gate(out);
             }
             Input::Command(command) => self.command(command, out),

@@ -132,11 +132,19 @@ impl Session {
 pub(crate) struct Sessions {
     slab: Slab<Session>,
     by_client: KeyedMap<Text, SessionKey>,
+    /// Ends of sessions that are recorded but perhaps not yet durable.
+    ends: KeyedMap<Text, LogPosition>,
+    ends_in_order: VecDeque<(LogPosition, Text)>,
 }
 
 impl Sessions {
     pub(crate) fn new(state: KeyedState) -> Self {
-        Sessions { slab: Slab::new(), by_client: KeyedMap::with_hasher(state) }
+        Sessions {
+            slab: Slab::new(),
+            by_client: KeyedMap::with_hasher(state.clone()),
+            ends: KeyedMap::with_hasher(state),
+            ends_in_order: VecDeque::new(),
+        }
     }
 
     pub(crate) fn insert(&mut self, session: Session) -> SessionKey {
@@ -163,6 +171,27 @@ impl Sessions {
     pub(crate) fn forget_client(&mut self, key: SessionKey) {
         if let Some(session) = self.slab.get(key as usize) {
             self.by_client.remove(&session.client_id);
+        }
+    }
+
+    /// Remembers where the end of a client's session is recorded.
+    pub(crate) fn ended_at(&mut self, client_id: Text, at: LogPosition) {
+        self.ends.insert(client_id.clone(), at);
+        self.ends_in_order.push_back((at, client_id));
+    }
+
+    /// Where the end of the client's last session is recorded, if that may not be durable yet.
+    pub(crate) fn recent_end(&self, client_id: &Text) -> LogPosition {
+        self.ends.get(client_id).copied().unwrap_or(LogPosition::START)
+    }
+
+    /// Forgets the ends that are durable.
+    pub(crate) fn forget_ends(&mut self, is_durable: impl Fn(LogPosition) -> bool) {
+        while let Some((at, client_id)) = self.ends_in_order.pop_front_if(|(at, _)| is_durable(*at))
+        {
+            if self.ends.get(&client_id) == Some(&at) {
+                self.ends.remove(&client_id);
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Plays every transcript in `transcripts/` and compares what comes with what is written there.
 //! The language is described in `transcripts/README.md`.
 
+#[path = "transcript/edge.rs"]
+mod edge;
 #[path = "transcript/packets.rs"]
 mod packets;
 #[path = "transcript/parse.rs"]

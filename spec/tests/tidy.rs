@@ -64,7 +64,8 @@ fn tree() -> Vec<(String, String)> {
         .current_dir(&top)
         .output()
         .expect("git is installed");
-    assert!(listing.status.success(), "git ls-files failed: this test needs a clone");
+    let complaint = String::from_utf8_lossy(&listing.stderr);
+    assert!(listing.status.success(), "git ls-files failed, this test needs a clone: {complaint}");
     let mut paths: Vec<&str> =
         listing.stdout.split(|byte| *byte == 0).filter_map(|p| str::from_utf8(p).ok()).collect();
     paths.sort_unstable();

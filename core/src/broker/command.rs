@@ -87,6 +87,13 @@ impl Broker {
                 continue;
             };
             session.connection = None;
+            session.left_at = self.now;
+            session.flight.leave_window();
+            session.inbound.values_mut().for_each(|counted| *counted = false);
+            if !session.is_durable() {
+                // Ends when somebody looks; no timer, for the will is the restarted broker's.
+                session.ends_at = self.now;
+            }
             if link.is_live() {
                 self.counters.clients_gone += 1;
             }

@@ -11,7 +11,7 @@ use crate::link::{Handshake, Phase};
 use crate::notice::{Cause, Notice, SessionEnd};
 use crate::outbox::{Action, ExchangeStep, Outbox, Question};
 use crate::permission::{Action as Permitted, Subject};
-use crate::record::{LogPosition, Record};
+use crate::record::Record;
 use crate::session::{ArmedWill, Session, SessionKey};
 use crate::time::Time;
 use crate::timers::Timer;
@@ -142,7 +142,8 @@ impl Broker {
         let connack = self.connack(&handshake, key, session_present, data);
         // What this CONNECT made, changed or deleted must be durable before it is said.
         let appended = self.gate.appended();
-        let after = if appended > before { appended } else { LogPosition::START };
+        let ended_at = self.sessions.recent_end(&handshake.connect.client_id);
+        let after = if appended > before { appended } else { ended_at };
         let packet = ServerPacket::ConnAck(Box::new(connack));
         self.send_after(after, connection, packet, false, out);
         for packet in pipelined {
@@ -253,6 +254,7 @@ impl Broker {
             connect.session_expiry_interval_s.min(limits.session_expiry_interval_maximum_s);
         self.durable_timers.remove(session.ends_at, Timer::SessionExpiry(key));
         session.ends_at = Time::NEVER;
+        session.left_at = now;
         // A new connection within the delay cancels the will of the last one [MQTT-3.1.3-9].
         if let Some(will) = session.will.take() {
             self.durable_timers.remove(will.due_at, Timer::WillDelay(key));

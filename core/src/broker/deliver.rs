@@ -20,7 +20,7 @@ use crate::wire::outbound_publish_len;
 use crate::wire::packet::{Ack, OutboundPublish, ServerPacket};
 use crate::wire::property::SubscriptionIds;
 use crate::wire::reason::ReasonCode;
-use crate::wire::types::{Delivery, OutboundPacketId, QoS};
+use crate::wire::types::{Delivery, OutboundPacketId, PacketId, QoS};
 
 /// A message with what is its receiver's own, for QoS 0.
 pub(super) struct Parcel {
@@ -102,7 +102,7 @@ impl Pump<'_> {
         self.send_unsent();
         while self.may_begin() {
             let Some(entry) = self.session.queue.pop(Lane::Main) else { break };
-            if let Some(cause) = self.obstacle(&entry) {
+            if let Some(cause) = self.obstacle(&entry).or_else(|| self.excess(&entry)) {
                 self.drop_entry(&entry, cause);
             } else if let Err(entry) = self.begin(entry) {
                 self.session.queue.push(entry);
@@ -198,19 +198,7 @@ impl Pump<'_> {
     fn send_exchange(&mut self, packet_id: OutboundPacketId, entry: &Entry, takes_window: bool) {
         // Once the client may have seen it, the exchange is carried through [MQTT-4.3.3-7].
         let obstacle = if entry.maybe_sent { None } else { self.obstacle(entry) };
-        let delivery = match entry.qos {
-            QoS::AtMostOnce => Delivery::AtMostOnce,
-            QoS::AtLeastOnce => Delivery::AtLeastOnce(packet_id),
-            QoS::ExactlyOnce => Delivery::ExactlyOnce(packet_id),
-        };
-        let publish = OutboundPublish {
-            message: entry.message.clone(),
-            dup: entry.maybe_sent, // [MQTT-3.3.1-1] [MQTT-3.3.1-3]
-            retain: entry.retain,
-            delivery,
-            message_expiry_interval_s: entry.message.remaining_expiry_s(self.now),
-            subscription_ids: entry.subscription_ids.clone(),
-        };
+        let publish = self.publish_of(entry, packet_id);
         let cause = obstacle.or_else(|| (!self.fits(&publish)).then_some(DropCause::TooLarge));
         if let Some(cause) = cause {
             if let Some(exchange) = self.session.flight.remove(packet_id) {
@@ -230,6 +218,22 @@ impl Pump<'_> {
             }
         }
         self.send_publish(publish);
+    }
+
+    fn publish_of(&self, entry: &Entry, packet_id: OutboundPacketId) -> OutboundPublish {
+        let delivery = match entry.qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            QoS::AtLeastOnce => Delivery::AtLeastOnce(packet_id),
+            QoS::ExactlyOnce => Delivery::ExactlyOnce(packet_id),
+        };
+        OutboundPublish {
+            message: entry.message.clone(),
+            dup: entry.maybe_sent, // [MQTT-3.3.1-1] [MQTT-3.3.1-3]
+            retain: entry.retain,
+            delivery,
+            message_expiry_interval_s: entry.message.remaining_expiry_s(self.now),
+            subscription_ids: entry.subscription_ids.clone(),
+        }
     }
 
     fn send_qos0_lane(&mut self) {
@@ -304,6 +308,14 @@ impl Pump<'_> {
         let topic = &entry.message.topic;
         let allowed = self.permissions.allows(&subject, Permitted::Receive, topic).allowed;
         (!allowed).then_some(DropCause::NotAuthorized)
+    }
+
+    /// Whether a message is too large for the client, found out before it takes an identifier;
+    /// every identifier is as long as the smallest.
+    fn excess(&self, entry: &Entry) -> Option<DropCause> {
+        let takes_any = self.link.maximum_packet_size_bytes == u32::MAX;
+        let fits = takes_any || self.fits(&self.publish_of(entry, OutboundPacketId(PacketId::MIN)));
+        (!fits).then_some(DropCause::TooLarge)
     }
 
     fn drop_entry(&mut self, entry: &Entry, cause: DropCause) {

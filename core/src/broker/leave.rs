@@ -112,7 +112,8 @@ impl Broker {
             out.notice(Notice::Refused { connection, peer, client_id, cause });
             return;
         };
-        if link.is_live() {
+        let was_accepted = link.is_live();
+        if was_accepted {
             self.counters.clients_gone += 1;
         }
         self.client_went(key, out);
@@ -124,7 +125,12 @@ impl Broker {
         }
         let client_id = session.client_id.clone();
         let queued = u32::try_from(session.backlog()).unwrap_or(u32::MAX);
-        out.notice(Notice::Disconnected { connection, client_id, cause: cause.clone(), queued });
+        out.notice(if was_accepted {
+            Notice::Disconnected { connection, client_id, cause: cause.clone(), queued }
+        } else {
+            let client_id = Some(client_id);
+            Notice::Refused { connection, peer: link.peer, client_id, cause: cause.clone() }
+        });
         self.drop_qos0(key, out);
         // [MQTT-3.14.4-3]
         let keeps_will = *cause != Cause::ClientDisconnected(ReasonCode::Success);
@@ -199,7 +205,8 @@ impl Broker {
         let discarded = u32::try_from(session.backlog()).unwrap_or(u32::MAX);
         if session.recorded {
             let record = Record::SessionEnded { session: session.id };
-            self.gate.persist(record, out);
+            let at = self.gate.persist(record, out);
+            self.sessions.ended_at(client_id.clone(), at);
         }
         out.notice(Notice::SessionEnded { client_id, cause, discarded });
         self.sessions.forget_client(key);

@@ -214,7 +214,12 @@ impl Broker {
         if publish.delivery.qos() > QoS::AtMostOnce && version != Version::V5 {
             // These versions cannot say no, and it must not look like yes.
             let detail = "a publication refused to a client that cannot be told";
-            self.close(connection, Cause::NotAllowed { reason, detail }, out);
+            let cause = if reason == ReasonCode::QuotaExceeded {
+                Cause::Limit { reason, detail }
+            } else {
+                Cause::NotAllowed { reason, detail }
+            };
+            self.close(connection, cause, out);
         } else {
             self.answer(connection, key, publish, reason, LogPosition::START, out);
         }

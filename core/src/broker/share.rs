@@ -10,7 +10,8 @@ use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
 use crate::permission::{Action as Permitted, Subject};
-use crate::record::{Receiver, Record};
+use crate::record::{GroupId, Receiver, Record};
+use crate::routing::shared::Group;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Stage;
 use crate::session::queue::{Entry, Journaled, Lane};
@@ -58,6 +59,12 @@ impl Broker {
                 return Ok(target);
             }
         }
+        // What no member may have must not stand in the way of what some may.
+        let is_deliverable =
+            self.groups.get(key).is_some_and(|group| self.any_may_receive(group, &message.topic));
+        if !is_deliverable {
+            return Err((receiver, DropCause::NotAuthorized));
+        }
         if message.qos == QoS::AtMostOnce {
             return Err((receiver, DropCause::Offline));
         }
@@ -70,14 +77,13 @@ impl Broker {
             && group.queue.may_have_expired(now)
         {
             for entry in group.queue.take_if(|entry| entry.message.is_expired(now)) {
-                if entry.journaled == Journaled::Here {
-                    let receiver = Receiver::Group(id);
-                    self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
-                }
-                self.counters.dropped += 1;
-                out.notice(dropped(receiver.clone(), &entry, DropCause::Expired));
+                self.drop_at_group(id, receiver.clone(), &entry, DropCause::Expired, out);
             }
         }
+        let limits = &self.config.limits;
+        let Some(group) = self.groups.get(key) else {
+            return Err((receiver, DropCause::ShareEnded));
+        };
         if !group.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes) {
             return Err((receiver, DropCause::QueueFull));
         }
@@ -119,8 +125,8 @@ impl Broker {
                 }
             }
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                if free_window(link.window, link.in_window, session.queue.lane_len(Lane::Main)) == 0
-                {
+                let waiting = session.queue.lane_len(Lane::Main);
+                if !link.has_room() || free_window(link.window, link.in_window, waiting) == 0 {
                     return None;
                 }
                 Place::Session(member)
@@ -164,19 +170,23 @@ impl Broker {
         else {
             return false;
         };
-        if !is_free || !self.may_receive(key, &front.message.topic) {
+        if !is_free {
             return false;
         }
+        let obstacle = if front.message.is_expired(now) {
+            Some(DropCause::Expired)
+        } else if self.may_receive(key, &front.message.topic) {
+            None
+        } else if self.any_may_receive(group, &front.message.topic) {
+            return false;
+        } else {
+            Some(DropCause::NotAuthorized)
+        };
         let Some(group) = self.groups.get_mut(group_key) else { return false };
         let (group_id, receiver) = (group.id, group.filter.as_text().clone());
         let Some(mut entry) = group.queue.pop(Lane::Main) else { return false };
-        if entry.message.is_expired(now) {
-            if entry.journaled == Journaled::Here {
-                let receiver = Receiver::Group(group_id);
-                self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
-            }
-            self.counters.dropped += 1;
-            out.notice(dropped(receiver, &entry, DropCause::Expired));
+        if let Some(cause) = obstacle {
+            self.drop_at_group(group_id, receiver, &entry, cause, out);
             return true;
         }
         entry.group = Some((group_key, group_id));
@@ -255,11 +265,15 @@ impl Broker {
     /// take them. QoS 2 in progress stays `[MQTT-4.8.2-4]` `[MQTT-4.8.2-5]`.
     pub(super) fn give_back_shared(&mut self, key: SessionKey, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(key) else { return };
+        // If the share has ended, what the session had begun stays with it `[MQTT-3.10.4-3]`, under
+        // its identifier `[MQTT-4.4.0-1]`.
+        let groups = &self.groups;
+        let is_shared = |entry: &Entry| entry.group.is_some_and(|place| groups.is_same(place));
         let mut entries: Vec<Entry> = Vec::new();
         for (id, _) in session.flight.in_order() {
             let is_movable = session.flight.get(id).is_some_and(|exchange| match &exchange.stage {
                 Stage::Publish { entry, .. } => {
-                    entry.group.is_some() && (entry.qos == QoS::AtLeastOnce || !entry.maybe_sent)
+                    is_shared(entry) && (entry.qos == QoS::AtLeastOnce || !entry.maybe_sent)
                 }
                 Stage::Release { .. } => false,
             });
@@ -271,9 +285,7 @@ impl Broker {
             }
         }
         entries.extend(
-            session
-                .queue
-                .take_if(|entry| entry.group.is_some() && entry.message.qos > QoS::AtMostOnce),
+            session.queue.take_if(|entry| is_shared(entry) && entry.message.qos > QoS::AtMostOnce),
         );
         let mut groups: Vec<GroupKey> = Vec::new();
         for entry in entries {
@@ -400,6 +412,29 @@ impl Broker {
         for group in session.groups.clone() {
             self.leave_group(key, group, out);
         }
+    }
+
+    /// Whether some member, connected or not, may receive on this topic.
+    fn any_may_receive(&self, group: &Group, topic: &Topic) -> bool {
+        self.permissions.is_allow_all()
+            || group.members().any(|member| self.may_receive(member, topic))
+    }
+
+    /// A message that has left a group's queue will not be delivered.
+    fn drop_at_group(
+        &mut self,
+        id: GroupId,
+        receiver: Text,
+        entry: &Entry,
+        cause: DropCause,
+        out: &mut Outbox,
+    ) {
+        if entry.journaled == Journaled::Here {
+            let receiver = Receiver::Group(id);
+            self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
+        }
+        self.counters.dropped += 1;
+        out.notice(dropped(receiver, entry, cause));
     }
 
     pub(super) fn may_receive(&self, key: SessionKey, topic: &Topic) -> bool {

@@ -10,9 +10,10 @@ use crate::record::{
     Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
 };
 use crate::routing::retained::Retained;
-use crate::session::Session;
+use crate::routing::shared::{Group, Groups};
 use crate::session::flight::Stage;
 use crate::session::queue::{Entry, Journaled};
+use crate::session::{GroupKey, Session};
 use crate::wire::property::SubscriptionIds;
 
 /// A message with the queues that have it.
@@ -103,7 +104,7 @@ impl Broker {
                 }
             });
             for entry in session.queue.iter().chain(in_flight) {
-                hold(&mut holders, Receiver::Session(session.id), entry);
+                hold(&mut holders, &self.groups, Receiver::Session(session.id), entry);
             }
         }
         for (_, session) in self.sessions.iter().filter(|(_, session)| !session.ended) {
@@ -114,12 +115,12 @@ impl Broker {
                 }
             });
             for entry in session.queue.iter().chain(in_flight) {
-                hold_at_group(&mut holders, entry);
+                hold_at_group(&mut holders, &self.groups, entry);
             }
         }
         for (_, group) in self.groups.iter() {
             for entry in group.queue.iter() {
-                hold(&mut holders, Receiver::Group(group.id), entry);
+                hold(&mut holders, &self.groups, Receiver::Group(group.id), entry);
             }
         }
         let mut retained: BTreeMap<MessageId, &Retained> = self
@@ -147,39 +148,50 @@ impl Broker {
     }
 }
 
-fn hold(holders: &mut Holders, receiver: Receiver, entry: &Entry) {
+fn hold(holders: &mut Holders, groups: &Groups, receiver: Receiver, entry: &Entry) {
     if entry.journaled == Journaled::Here {
-        add(holders, receiver, entry, entry.qos, entry.retain);
+        let is_groups = matches!(receiver, Receiver::Group(_));
+        let group = entry.group.filter(|place| !is_groups && is_recorded(groups, *place));
+        let enqueued = Enqueued {
+            receiver,
+            seq: entry.seq,
+            qos: entry.qos,
+            retain: entry.retain,
+            group: group.map(|(_, id)| id),
+            subscription_ids: if is_groups {
+                SubscriptionIds::None
+            } else {
+                entry.subscription_ids.clone()
+            },
+        };
+        add(holders, entry, enqueued);
     }
 }
 
 /// What a session has from its group, but the journal still has at the group.
-fn hold_at_group(holders: &mut Holders, entry: &Entry) {
-    if let (Journaled::AtGroup, Some((_, id))) = (entry.journaled, entry.group) {
-        add(holders, Receiver::Group(id), entry, entry.message.qos, entry.published_retain);
+fn hold_at_group(holders: &mut Holders, groups: &Groups, entry: &Entry) {
+    if let (Journaled::AtGroup, Some(place)) = (entry.journaled, entry.group)
+        && is_recorded(groups, place)
+    {
+        let enqueued = Enqueued {
+            receiver: Receiver::Group(place.1),
+            seq: entry.seq,
+            qos: entry.message.qos,
+            retain: entry.published_retain,
+            group: None,
+            subscription_ids: SubscriptionIds::None,
+        };
+        add(holders, entry, enqueued);
     }
 }
 
-fn add(
-    holders: &mut Holders,
-    receiver: Receiver,
-    entry: &Entry,
-    qos: crate::wire::types::QoS,
-    retain: bool,
-) {
-    let is_groups = matches!(receiver, Receiver::Group(_));
-    let enqueued = Enqueued {
-        receiver,
-        seq: entry.seq,
-        qos,
-        retain,
-        group: entry.group.filter(|_| !is_groups).map(|(_, id)| id),
-        subscription_ids: if is_groups {
-            SubscriptionIds::None
-        } else {
-            entry.subscription_ids.clone()
-        },
-    };
+/// Whether the journal knows the share: to it, one without a member that outlives its connection
+/// has ended.
+fn is_recorded(groups: &Groups, place: (GroupKey, GroupId)) -> bool {
+    groups.is_same(place) && groups.get(place.0).is_some_and(Group::is_durable)
+}
+
+fn add(holders: &mut Holders, entry: &Entry, enqueued: Enqueued) {
     holders
         .entry(entry.message.id)
         .or_insert_with(|| (entry.message.clone(), Vec::new()))

@@ -90,6 +90,13 @@ impl Broker {
     ) {
         let Some(session) = self.sessions.get(key) else { return };
         let id_in_use = session.inbound.contains_key(&unsubscribe.packet_id);
+        if id_in_use && session.version != Version::V5 {
+            // Their UNSUBACK cannot say no, and it must not look like yes.
+            let reason = ReasonCode::PacketIdentifierInUse;
+            let detail = "UNSUBSCRIBE under a packet identifier in use";
+            self.close(connection, Cause::Protocol { reason, detail }, out);
+            return;
+        }
         let before = self.gate.appended();
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         // [MQTT-3.10.4-6]

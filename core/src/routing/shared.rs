@@ -29,6 +29,10 @@ impl Group {
         self.members.get(&session)
     }
 
+    pub(crate) fn members(&self) -> impl Iterator<Item = SessionKey> {
+        self.members.keys().copied()
+    }
+
     pub(crate) fn has_members(&self) -> bool {
         !self.members.is_empty()
     }
@@ -114,6 +118,11 @@ impl Groups {
 
     pub(crate) fn get_mut(&mut self, key: GroupKey) -> Option<&mut Group> {
         self.slab.get_mut(key as usize)
+    }
+
+    /// Whether the group is still there, the one with this number.
+    pub(crate) fn is_same(&self, (key, id): (GroupKey, GroupId)) -> bool {
+        self.get(key).is_some_and(|group| group.id == id)
     }
 
     /// The group, if it still is the one with this number.

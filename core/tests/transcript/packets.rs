@@ -1,7 +1,10 @@
 //! Builds what clients and operators send from the words of a command.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use signalhouse_core::input::{AuthOutcome, Command, PublishCommand};
+use signalhouse_core::permission::{Action, Actions, Effect, Pattern, Permissions, Rule, Who};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{
     Ack, Auth, ClientPacket, Connect, Disconnect, Publish, ReasonDetails, RetainHandling,
@@ -44,8 +47,15 @@ pub(crate) fn client_packet(verb: &str, rest: &str, name: &str) -> Result<Client
 
 /// The order that `> command verb rest` gives.
 pub(crate) fn command(rest: &str) -> Result<Command, String> {
-    let mut args = Args::parse(rest)?;
+    let mut groups = Args::parse_groups(rest)?;
+    let mut args = groups.remove(0);
     let verb = args.word("the command")?;
+    if verb == "permissions" {
+        return permissions(args, groups);
+    }
+    if !groups.is_empty() {
+        return Err("a comma stands where no list is".into());
+    }
     let command = match verb.as_str() {
         "publish" => {
             let properties = properties(&mut args)?;
@@ -72,6 +82,57 @@ pub(crate) fn command(rest: &str) -> Result<Command, String> {
     };
     args.finish()?;
     Ok(command)
+}
+
+/// The rules of `> permissions`: one in each group, in order.
+pub(crate) fn permissions(rest: &str) -> Result<Command, String> {
+    let mut default = Effect::Allow;
+    let mut rules = Vec::new();
+    for mut args in Args::parse_groups(rest)? {
+        if let Some(value) = args.text("default")? {
+            default = effect(value.as_str())?;
+        }
+        if let Some(word) = args.optional_word() {
+            rules.push(rule(effect(&word)?, &mut args)?);
+        }
+        args.finish()?;
+    }
+    let permissions = Permissions::new(default, rules).map_err(|error| error.to_string())?;
+    Ok(Command::SetPermissions(Arc::new(permissions)))
+}
+
+fn effect(word: &str) -> Result<Effect, String> {
+    match word {
+        "allow" => Ok(Effect::Allow),
+        "deny" => Ok(Effect::Deny),
+        _ => Err(format!("`{word}` is neither allow nor deny")),
+    }
+}
+
+fn rule(effect: Effect, args: &mut Args) -> Result<Rule, String> {
+    let mut actions = Actions::NONE;
+    for (word, action) in [
+        ("publish", Action::Publish.into()),
+        ("subscribe", Action::Subscribe.into()),
+        ("receive", Action::Receive.into()),
+        ("read", Actions::READ),
+        ("all", Actions::ALL),
+    ] {
+        if args.flag(word) {
+            actions = actions | action;
+        }
+    }
+    let who = match (args.text("user")?, args.text("client")?) {
+        (Some(name), None) => Who::User(name),
+        (None, Some(id)) => Who::Client(id),
+        (None, None) if args.flag("anonymous") => Who::Anonymous,
+        (None, None) if args.flag("named") => Who::Named,
+        (None, None) => Who::Any,
+        (Some(_), Some(_)) => return Err("a rule is about a user or a client".into()),
+    };
+    let pattern = args.word("the pattern")?;
+    let pattern = Pattern::new(&pattern).map_err(|error| error.to_string())?;
+    Ok(Rule { effect, who, actions, pattern })
 }
 
 /// What `accept`, `continue` and `refuse` answer.

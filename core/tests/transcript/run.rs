@@ -1,13 +1,15 @@
 //! Plays a transcript against a broker: connections by name, a journal, a clock.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use signalhouse_core::input::{Command, Gone};
-use signalhouse_core::wire::DecodeError;
+use signalhouse_core::record::RetainedChange;
 use signalhouse_core::{
     Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Record, Seed, Time,
 };
 
+use crate::edge::{Arrived, Edge, decode_error};
 use crate::parse::{Args, Line, number, text};
 use crate::show::Shown;
 use crate::{packets, settings, show};
@@ -26,21 +28,28 @@ pub(crate) struct Played {
     journal: Vec<Record>,
 }
 
-/// Plays `transcript`, or says which line makes no sense.
+/// Plays `transcript`, or says which line makes no sense or makes the broker panic.
 pub(crate) fn play(transcript: &str) -> Result<Played, String> {
+    let mut line = String::new();
+    // Nothing of a broker that panicked is looked at again.
+    let played = catch_unwind(AssertUnwindSafe(|| play_lines(transcript, &mut line)));
+    played.unwrap_or_else(|_| Err(format!("{line}: the broker panics")))
+}
+
+fn play_lines(transcript: &str, playing: &mut String) -> Result<Played, String> {
     let mut world = World::new();
     let mut actual = String::new();
     for (index, line) in transcript.lines().enumerate() {
+        *playing = format!("line {}: {line}", index + 1);
         match Line::of(line) {
             Line::Output => continue,
             Line::Remark => actual.push_str(line),
             Line::Directive(directive) => {
-                world.obey(directive).map_err(|e| format!("line {}: {line}: {e}", index + 1))?;
+                world.obey(directive).map_err(|e| format!("{playing}: {e}"))?;
                 actual.push_str(line);
             }
             Line::Command(command) => {
-                let said = world.run(command);
-                let said = said.map_err(|e| format!("line {}: {line}: {e}", index + 1))?;
+                let said = world.run(command).map_err(|e| format!("{playing}: {e}"))?;
                 actual.push_str(line);
                 for output in said {
                     actual.push('\n');
@@ -80,9 +89,30 @@ impl Played {
     }
 }
 
+/// The durable state as lines. Counters are left out, because the journal does not know of the
+/// numbers that went to what was never recorded, and so is what has expired and is retained no more.
+fn durable_lines(broker: &Broker, now: Time) -> Vec<String> {
+    let mut lines = Vec::new();
+    for mut record in broker.snapshot() {
+        if let Record::Published { message, retained, entries, .. } = &mut record
+            && message.is_expired(now)
+        {
+            if entries.is_empty() {
+                continue;
+            }
+            *retained = RetainedChange::None;
+        }
+        if !matches!(record, Record::Counters { .. }) {
+            lines.push(format!("{record:?}"));
+        }
+    }
+    lines
+}
+
 struct Connection {
     id: ConnectionId,
     open: bool,
+    edge: Edge,
 }
 
 struct World {
@@ -170,12 +200,13 @@ impl World {
                 let command: Command = packets::command(rest)?;
                 self.input(Input::Command(command));
             }
+            "permissions" => self.input(Input::Command(packets::permissions(rest)?)),
             "crash" => self.crash(rest)?,
             "deadline" => self.deadline(),
-            "snapshot-check" => self.snapshot_check(),
             name => self.connection_command(name, rest)?,
         }
         self.settle()?;
+        self.snapshot_check();
         Ok(std::mem::take(&mut self.said))
     }
 
@@ -195,11 +226,13 @@ impl World {
             .or_insert(Connection {
                 id: ConnectionId { index: count, generation: 0 },
                 open: false,
+                edge: Edge::new(&self.config),
             });
         if connection.open {
             return Err(format!("{name} is open already"));
         }
         connection.open = true;
+        connection.edge = Edge::new(&self.config);
         let connection = connection.id;
         self.input(Input::Opened { connection, peer: text("test")?, room_bytes });
         Ok(())
@@ -227,14 +260,20 @@ impl World {
             }
             "malformed" => {
                 let version = packets::version(&mut args)?;
-                let error = args.optional_word().unwrap_or_else(|| "Malformed".into());
+                let error = args.optional_word().unwrap_or_else(|| "Truncated".into());
                 args.finish()?;
                 let error = decode_error(&error)?;
+                self.connection(name)?.edge.refuse_in(version);
                 self.input(Input::Malformed { connection, error, version });
             }
             verb => {
                 let packet = packets::client_packet(verb, rest, name)?;
-                self.input(Input::Packet { connection, packet });
+                match self.connection(name)?.edge.arrive(&packet)? {
+                    Arrived::Packet(packet) => self.input(Input::Packet { connection, packet }),
+                    Arrived::Fault(error, version) => {
+                        self.input(Input::Malformed { connection, error, version });
+                    }
+                }
             }
         }
         Ok(())
@@ -314,13 +353,25 @@ impl World {
         let snapshot = self.broker().snapshot();
         let again = |records: Vec<Record>| {
             let recovered = Broker::recover(config.clone(), Seed(1), now, through, records);
-            recovered.map(|broker| broker.snapshot().iter().map(show::record).collect::<Vec<_>>())
+            recovered.map(|broker| durable_lines(&broker, now))
         };
-        let from_snapshot = again(snapshot);
-        let from_journal = again(self.journal.clone());
-        if from_snapshot != from_journal {
-            self.said.push(format!("snapshot gives {from_snapshot:?}"));
-            self.said.push(format!("journal gives {from_journal:?}"));
+        match (again(snapshot), again(self.journal.clone())) {
+            (Ok(from_snapshot), Ok(from_journal)) => {
+                let only = |these: &[String], others: &[String]| -> Vec<String> {
+                    these.iter().filter(|line| !others.contains(line)).cloned().collect()
+                };
+                for line in only(&from_snapshot, &from_journal) {
+                    self.said.push(format!("?? only the snapshot has {line}"));
+                }
+                for line in only(&from_journal, &from_snapshot) {
+                    self.said.push(format!("?? only the journal has {line}"));
+                }
+            }
+            (from_snapshot, from_journal) => {
+                for error in [from_snapshot.err(), from_journal.err()].into_iter().flatten() {
+                    self.said.push(format!("?? recovery fails: {error}"));
+                }
+            }
         }
     }
 
@@ -357,7 +408,14 @@ impl World {
         match action {
             Action::Send { connection, packet } => {
                 let name = self.name_of(connection);
-                self.said.push(format!("{name} < {}", show::packet(&packet, self.shown)));
+                let edge = self.connections.get_mut(&name).map(|connection| &mut connection.edge);
+                let line = match edge.map(|edge| edge.depart(&packet)) {
+                    Some(Ok(read)) => show::packet(&read, self.shown),
+                    // No byte goes out, and the broker need not care that it does not.
+                    Some(Err(why)) => format!("{why}: {}", show::packet(&packet, self.shown)),
+                    None => show::packet(&packet, self.shown),
+                };
+                self.said.push(format!("{name} < {line}"));
             }
             Action::Close { connection } => {
                 let name = self.name_of(connection);
@@ -405,6 +463,11 @@ impl World {
         }
     }
 
+    fn connection(&mut self, name: &str) -> Result<&mut Connection, String> {
+        let found = self.connections.get_mut(name);
+        found.ok_or_else(|| format!("{name} is not a connection"))
+    }
+
     fn id_of(&self, name: &str) -> Result<ConnectionId, String> {
         match self.connections.get(name) {
             Some(connection) if connection.open => Ok(connection.id),
@@ -438,6 +501,7 @@ impl World {
 fn decode_error(name: &str) -> Result<DecodeError, String> {
     match name {
         "Malformed" => Ok(DecodeError::PacketTypeZero),
+        "NoLocalShared" => Ok(DecodeError::NoLocalShared),
         _ => Err(format!("no decode error {name}")),
     }
 }

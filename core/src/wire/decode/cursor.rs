@@ -70,6 +70,15 @@ impl Cursor {
         Ok(Cursor::new(block, self.packet))
     }
 
+    /// Steps over a property block without properties, if that is what comes.
+    pub(super) fn skip_no_properties(&mut self) -> bool {
+        let none = self.rest.first() == Some(&0);
+        if none {
+            self.rest.advance(1);
+        }
+        none
+    }
+
     /// All that is left.
     pub(super) fn into_rest(self) -> Bytes {
         self.rest

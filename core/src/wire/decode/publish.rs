@@ -99,9 +99,10 @@ fn parts<Id: WireId>(
         QoS::AtLeastOnce => Delivery::AtLeastOnce(body.packet_id()?),
         QoS::ExactlyOnce => Delivery::ExactlyOnce(body.packet_id()?),
     };
-    let mut properties = match version {
-        Version::V5 => PropertySet::read(&mut body, PropertyPlace::Packet(PacketType::Publish))?,
-        Version::V31 | Version::V311 => PropertySet::default(),
+    let properties = match version {
+        Version::V5 if body.skip_no_properties() => HopProperties::default(),
+        Version::V5 => HopProperties::read(&mut body)?,
+        Version::V31 | Version::V311 => HopProperties::default(),
     };
     Ok(Parts {
         dup,
@@ -110,7 +111,30 @@ fn parts<Id: WireId>(
         topic: aliases.resolve(topic, properties.topic_alias)?,
         payload: body.into_rest(),
         message_expiry_interval_s: properties.message_expiry_interval_s,
-        properties: properties.take_message_properties(),
+        properties: properties.message_properties,
         subscription_ids: properties.subscription_ids,
     })
+}
+
+/// What a PUBLISH takes from its property block.
+#[derive(Default)]
+struct HopProperties {
+    topic_alias: Option<u16>,
+    message_expiry_interval_s: Option<u32>,
+    subscription_ids: SubscriptionIds,
+    message_properties: Option<Box<MessageProperties>>,
+}
+
+impl HopProperties {
+    // Kept out of the way of a PUBLISH without properties: the set of all of them is large.
+    #[inline(never)]
+    fn read(body: &mut Cursor) -> Result<Self, DecodeError> {
+        let mut set = PropertySet::read(body, PropertyPlace::Packet(PacketType::Publish))?;
+        Ok(HopProperties {
+            topic_alias: set.topic_alias,
+            message_expiry_interval_s: set.message_expiry_interval_s,
+            message_properties: set.take_message_properties(),
+            subscription_ids: set.subscription_ids,
+        })
+    }
 }

@@ -1,0 +1,135 @@
+//! The command line.
+
+mod check;
+mod connection;
+mod exit;
+mod format;
+mod properties;
+mod publish;
+mod subscribe;
+mod tool;
+
+use std::path::PathBuf;
+
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use self::exit::Exit;
+use crate::logging::Logging;
+use crate::serve::{ServeError, serve};
+use crate::settings::{self, Overrides, Sources};
+
+/// An MQTT 5.0 broker (MQTT 3.1.1 and 3.1 too), and tools to publish and subscribe.
+#[derive(Debug, Parser)]
+#[command(
+    name = "signalhouse",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  signalhouse                               a broker on 127.0.0.1:1883
+  signalhouse --listen 127.0.0.1:2883       on another port
+  signalhouse check --config broker.toml    what is open to whom
+  signalhouse sub -t 'rooms/#' -v           print every message below rooms/
+  signalhouse pub -t rooms/1 -m 21.5        publish one
+
+Every key of the settings is also a variable: SIGNALHOUSE_LIMITS__CONNECTIONS=1000.
+Exit codes: 0 orderly, 1 failed, 2 arguments, 65 unusable store, 78 settings."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve as a broker; the same as no command at all.
+    Serve(ServeArgs),
+    /// Check the settings, and show what is open to whom and every key in force.
+    Check(ServeArgs),
+    /// Publish messages to any broker.
+    Pub(Box<publish::PublishArgs>),
+    /// Subscribe at any broker, and print what comes.
+    Sub(Box<subscribe::SubscribeArgs>),
+}
+
+#[derive(Args, Debug)]
+struct ServeArgs {
+    /// Settings, as TOML.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen here, instead of where the settings say. Repeatable.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Vec<String>,
+    /// `text` for people or `json` for machines.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+impl ServeArgs {
+    fn split(self) -> (Sources, Overrides) {
+        let overrides = Overrides {
+            listen: self.listen,
+            log_format: self.log_format,
+            log_level: self.log_level,
+        };
+        (Sources::of_process(self.config), overrides)
+    }
+}
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn main() -> Exit {
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version come this way too, and are no failure.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Arguments } else { Exit::Orderly };
+        }
+    };
+    match cli.command {
+        None => run_broker(cli.serve),
+        Some(Command::Serve(args)) => run_broker(args),
+        Some(Command::Check(args)) => {
+            let (sources, overrides) = args.split();
+            check::run(&sources, &overrides)
+        }
+        Some(Command::Pub(args)) => publish::run(&args, &property_groups(&matches)),
+        Some(Command::Sub(args)) => subscribe::run(&args, &property_groups(&matches)),
+    }
+}
+
+/// The values of each `-D`, kept apart.
+fn property_groups(matches: &ArgMatches) -> Vec<Vec<String>> {
+    let tool = matches.subcommand().map(|(_, tool)| tool);
+    let groups = tool.and_then(|tool| tool.get_occurrences::<String>("property"));
+    groups.into_iter().flatten().map(|group| group.cloned().collect()).collect()
+}
+
+fn run_broker(args: ServeArgs) -> Exit {
+    let (sources, overrides) = args.split();
+    let settings = match settings::load(&sources, &overrides) {
+        Ok(settings) => settings,
+        Err(problem) => return exit::complain(Exit::Settings, &problem),
+    };
+    let logging = match Logging::start(&settings.log) {
+        Ok(logging) => logging,
+        Err(error) => return exit::complain(Exit::Failed, &error),
+    };
+    let served = serve(settings, sources, overrides, &logging);
+    logging.finish();
+    match served {
+        Ok(()) => Exit::Orderly,
+        Err(error @ (ServeError::Listen { .. } | ServeError::Start(_) | ServeError::Run(_))) => {
+            exit::complain(Exit::Failed, &error)
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The `signalhouse` program.
+
+fn main() -> signalhouse::cli::Exit {
+    signalhouse::cli::main()
+}

@@ -1,0 +1,13 @@
+//! What the shard needs from its surroundings, each as a trait with the real thing beside it.
+
+mod authenticate;
+mod clock;
+mod journal;
+mod net;
+mod spawn;
+
+pub use authenticate::{Anonymous, Authenticate};
+pub use clock::{Clock, TokioClock};
+pub use journal::{Journal, MemoryJournal};
+pub use net::{Listener, Net, TcpNet};
+pub use spawn::{LocalSpawn, Spawn};

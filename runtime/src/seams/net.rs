@@ -1,0 +1,72 @@
+//! Where connections come from.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// A network.
+pub trait Net: Clone + 'static {
+    /// A connection: bytes in, bytes out.
+    type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
+    /// A place where connections arrive.
+    type Listener: Listener<Stream = Self::Stream>;
+
+    /// Begins to listen.
+    fn listen(&self, at: SocketAddr, backlog: u32) -> io::Result<Self::Listener>;
+
+    /// Opens a connection to `host`.
+    fn connect(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Self::Stream>>;
+}
+
+/// A place where connections arrive.
+pub trait Listener: 'static {
+    /// A connection.
+    type Stream;
+
+    /// Where it listens, with the port that was given for port 0.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Waits for the next connection. Nothing is lost when the future is dropped.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>>;
+}
+
+/// TCP of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpNet;
+
+impl Net for TcpNet {
+    type Stream = TcpStream;
+    type Listener = TcpListener;
+
+    fn listen(&self, at: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+        let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A broker restarted at once must get its port back.
+        socket.set_reuseaddr(true)?;
+        socket.bind(at)?;
+        socket.listen(backlog)
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpListener::local_addr(self)
+    }
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        // Packets are gathered per round already; waiting for more would only add delay.
+        stream.set_nodelay(true)?;
+        Ok((stream, peer))
+    }
+}

@@ -1,0 +1,233 @@
+//! The broker as a process: settings, listeners, signals, and an orderly end.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+
+use signalhouse_core::Seed;
+use signalhouse_core::wire::reason::ReasonCode;
+use tokio::runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::logging::Logging;
+use crate::seams::{Anonymous, Clock, LocalSpawn, MemoryJournal, TcpNet, TokioClock};
+use crate::settings::{self, Overrides, Settings, Sources};
+use crate::shard::{Handle, RunError, Shard, Surroundings};
+
+/// Why the broker could not serve, or not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address could not be listened on.
+    #[error("cannot listen on {address} (network.listen): {}", listen_fault(.source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process could not be set up.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    /// The broker could not go on.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+fn listen_fault(error: &io::Error) -> String {
+    let known = [
+        (
+            io::ErrorKind::AddrInUse,
+            "the port is in use; stop who uses it, or choose another with --listen",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "not permitted; ports below 1024 need a privilege, choose another with --listen",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "this machine does not have the address; choose another with --listen",
+        ),
+    ];
+    let known = known.into_iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(|| error.to_string(), |(_, fault)| fault.to_owned())
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`ServeError`] says why it could not.
+pub fn serve(
+    settings: Settings,
+    sources: Sources,
+    overrides: Overrides,
+    logging: &Logging,
+) -> Result<(), ServeError> {
+    // One thread owns the broker and its connections; signals come through the same runtime.
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(runtime::LocalOptions::default())?;
+    let serving = Serving { settings, sources, overrides, logging };
+    runtime.block_on(serving.run())
+}
+
+struct Serving<'a> {
+    settings: Settings,
+    sources: Sources,
+    overrides: Overrides,
+    logging: &'a Logging,
+}
+
+impl Serving<'_> {
+    async fn run(mut self) -> Result<(), ServeError> {
+        let clock = TokioClock::from_wall_clock();
+        let surroundings = Surroundings {
+            net: TcpNet,
+            clock,
+            journal: MemoryJournal::new(),
+            spawn: LocalSpawn,
+            authenticate: Anonymous,
+        };
+        // Chance of the operating system, which also keys the broker's hash tables.
+        let seed = Seed(RandomState::new().hash_one(clock.now().as_ms()));
+        let mut signals = Signals::new()?;
+        let shard = Shard::new(surroundings, self.settings.options(seed));
+        let mut bound = Vec::new();
+        for address in self.settings.addresses() {
+            let at = shard
+                .listen(address, self.settings.network.accept_backlog)
+                .map_err(|source| ServeError::Listen { address, source })?;
+            bound.push(at);
+        }
+        self.announce(&bound);
+        let handle = shard.handle();
+        let mut shard = pin!(shard.run());
+        loop {
+            tokio::select! {
+                biased;
+                order = signals.next() => match order {
+                    Order::Stop(name) => {
+                        self.stop(name, &handle);
+                        break;
+                    }
+                    Order::Reload => self.reload(&handle),
+                },
+                ended = shard.as_mut() => return Ok(ended?),
+            }
+        }
+        let drained = clock.now().plus_ms(self.settings.stop.drain_timeout_ms);
+        tokio::select! {
+            biased;
+            () = signals.stop_again() => {
+                warn!(connections = handle.connections(), "told to stop again; stopping at once");
+            }
+            ended = shard.as_mut() => {
+                ended?;
+                info!("stopped, every client was told");
+            }
+            () = clock.sleep_until(drained) => {
+                warn!(
+                    connections = handle.connections(),
+                    timeout_ms = self.settings.stop.drain_timeout_ms,
+                    "stopped; these connections did not take their last packets in time"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(&self, bound: &[SocketAddr]) {
+        let listen: Vec<String> = bound.iter().map(ToString::to_string).collect();
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            listen = listen.join(","),
+            durability = "memory: state is in memory until the journal arrives",
+            "signalhouse serves"
+        );
+        let open = self.settings.open_addresses();
+        if open.is_empty() {
+            info!("only this machine can connect; set network.listen to open the broker to others");
+        } else {
+            let open: Vec<String> = open.iter().map(ToString::to_string).collect();
+            warn!(listen = open.join(","), "open to the network, and to every client");
+        }
+    }
+
+    fn stop<S>(&self, signal: &str, handle: &Handle<S>) {
+        info!(
+            signal,
+            connections = handle.connections(),
+            drain_timeout_ms = self.settings.stop.drain_timeout_ms,
+            "stopping"
+        );
+        handle.stop(ReasonCode::ServerShuttingDown);
+    }
+
+    /// Takes over what can be, if the new settings are right; otherwise nothing.
+    fn reload<S>(&mut self, handle: &Handle<S>) {
+        let new = match settings::load(&self.sources, &self.overrides) {
+            Ok(new) => new,
+            Err(problem) => {
+                error!("the settings stay as they are: {problem}");
+                return;
+            }
+        };
+        let names = |reloads: bool, differences: &[&settings::Key]| {
+            let keys = differences.iter().filter(|key| key.reloads == reloads);
+            let names: Vec<String> =
+                keys.map(|key| format!("{}.{}", key.section, key.name)).collect();
+            names.join(", ")
+        };
+        let differences = self.settings.differences(&new);
+        let (taken, left) = (names(true, &differences), names(false, &differences));
+        self.settings.log.level.clone_from(&new.log.level);
+        self.settings.stop = new.stop.clone();
+        self.settings.network.close_timeout_ms = new.network.close_timeout_ms;
+        self.settings.network.write_stall_timeout_ms = new.network.write_stall_timeout_ms;
+        self.logging.set_level(&self.settings.log.level);
+        handle.set_timeouts(self.settings.timeouts());
+        info!(changed = taken, "settings read again");
+        if !left.is_empty() {
+            warn!(keys = left, "these settings change with a restart only");
+        }
+    }
+}
+
+enum Order {
+    Stop(&'static str),
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Order::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Order::Stop("SIGINT"),
+            _ = self.hang_up.recv() => Order::Reload,
+        }
+    }
+
+    async fn stop_again(&mut self) {
+        loop {
+            if let Order::Stop(_) = self.next().await {
+                return;
+            }
+        }
+    }
+}

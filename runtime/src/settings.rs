@@ -1,0 +1,110 @@
+//! The settings: one TOML file, every key also as `SIGNALHOUSE_SECTION__KEY` in the environment.
+//!
+//! The environment goes over the file, the command line over both. What is wrong is said in one
+//! line that names the place, the key and the mend.
+
+mod load;
+mod problem;
+mod section;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use signalhouse_core::{Config, Seed};
+
+pub use self::load::{Overrides, Sources, load};
+pub use self::problem::Problem;
+pub use self::section::{Key, Kind};
+pub use self::sections::{Broker, Limits, Log, Network, Security, Stop};
+use crate::shard::{Options, Timeouts};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where the broker is to be found, and how it treats its connections.
+    pub network: Network,
+    /// Who may come in.
+    pub security: Security,
+    /// What the broker does where the standard leaves a choice.
+    pub broker: Broker,
+    /// The bounds of everything.
+    pub limits: Limits,
+    /// What the broker says about itself.
+    pub log: Log,
+    /// How the broker ends.
+    pub stop: Stop,
+}
+
+impl Settings {
+    /// Every key there is.
+    pub fn keys() -> impl Iterator<Item = &'static Key> {
+        [Network::KEYS, Security::KEYS, Broker::KEYS, Limits::KEYS, Log::KEYS, Stop::KEYS]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Where to listen. The loader has checked the addresses.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.network.listen.iter().filter_map(|address| address.parse().ok()).collect()
+    }
+
+    /// The listeners that others than this machine can reach.
+    #[must_use]
+    pub fn open_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses().into_iter().filter(|address| !is_loopback(address.ip())).collect()
+    }
+
+    /// The core's configuration.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        sections::config(&self.limits, &self.broker)
+    }
+
+    /// How a shard is to behave.
+    #[must_use]
+    pub fn options(&self, seed: Seed) -> Options {
+        Options {
+            config: self.config(),
+            seed,
+            outgoing_buffer_bytes: self.network.outgoing_buffer_bytes,
+            connect_maximum_bytes: self.network.connect_maximum_bytes,
+            timeouts: self.timeouts(),
+        }
+    }
+
+    /// The parts of [`Settings::options`] that may change while a shard runs.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            close_ms: self.network.close_timeout_ms,
+            write_stall_ms: self.network.write_stall_timeout_ms,
+        }
+    }
+
+    /// The keys in which `self` and `other` differ.
+    #[must_use]
+    pub fn differences(&self, other: &Settings) -> Vec<&'static Key> {
+        Settings::keys().filter(|key| self.value(key) != other.value(key)).collect()
+    }
+
+    /// A key's value.
+    #[must_use]
+    pub fn value(&self, key: &Key) -> Option<toml::Value> {
+        let table = toml::Table::try_from(self).ok()?;
+        table.get(key.section)?.get(key.name).cloned()
+    }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => {
+            ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The settings' sections.
+
+use signalhouse_core::Config;
+use signalhouse_core::limits;
+use signalhouse_core::wire::types::{QoS, Text};
+
+use super::section::section;
+
+const MIB: u64 = 1024 * 1024;
+const HOUR_MS: u64 = 60 * 60 * 1000;
+
+section! {
+    /// Where the broker is to be found, and how it treats its connections.
+    network Network {
+        /// Where to listen for MQTT over TCP.
+        listen: Vec<String> = vec!["127.0.0.1:1883".to_owned()], Addresses;
+        /// Connections that may wait to be accepted.
+        accept_backlog: u32 = 1_024, Whole(1, 65_535);
+        /// Largest CONNECT, in bytes: what a stranger may make the broker hold.
+        connect_maximum_bytes: u32 = 256 * 1024, Whole(64, 256 * MIB);
+        /// What may wait in memory to be written to one client, in bytes.
+        outgoing_buffer_bytes: u32 = 256 * 1024, Whole(4_096, 256 * MIB);
+        /// Milliseconds in which a client that is disconnected must take its last packets.
+        close_timeout_ms: u64 = 5_000, Whole(10, HOUR_MS), reloads;
+        /// Milliseconds a client may read nothing while something waits for it; 0 for ever.
+        write_stall_timeout_ms: u64 = 300_000, Whole(0, 24 * HOUR_MS), reloads;
+    }
+}
+
+section! {
+    /// Who may come in.
+    security Security {
+        /// Whether a listener that is open to the network may serve clients nobody knows.
+        allow_anonymous: bool = false, Truth;
+    }
+}
+
+section! {
+    /// What the broker does where the standard leaves a choice.
+    broker Broker {
+        /// Whether messages at QoS 0 wait for sessions that are not connected.
+        queue_qos0_offline: bool = false, Truth;
+        /// Milliseconds between updates of $SYS; 0 for none.
+        sys_interval_ms: u64 = 10_000, Whole(0, 24 * HOUR_MS);
+        /// Base of the response topics of clients that ask for one; empty for none.
+        response_information: String = String::new(), Text(1024);
+        /// A jump of the clock by more milliseconds needs confirmation before anything expires.
+        time_jump_maximum_ms: u64 = 24 * HOUR_MS, Whole(1_000, 10 * 365 * 24 * HOUR_MS);
+    }
+}
+
+section! {
+    /// The bounds of everything.
+    limits Limits {
+        /// Network connections at once. Over it: CONNACK 0x89.
+        connections: u32 = limits().connections, Whole(1, 10_000_000);
+        /// Sessions, connected or not. Over it: CONNACK 0x97.
+        sessions: u32 = limits().sessions, Whole(1, 100_000_000);
+        /// Milliseconds a connection may take to be accepted.
+        connect_timeout_ms: u64 = limits().connect_timeout_ms, Whole(10, HOUR_MS);
+        /// Largest packet a client may send, in bytes. Over it: 0x95.
+        maximum_packet_size_bytes: u32 = limits().maximum_packet_size_bytes, Whole(64, 268_435_460);
+        /// Unacknowledged publications at QoS 1 and 2 of one client. Over it: 0x93.
+        receive_maximum: u16 = limits().receive_maximum, Whole(1, 65_535);
+        /// Highest topic alias a client may use; 0 for none. Over it: 0x94.
+        topic_alias_maximum: u16 = limits().topic_alias_maximum, Whole(0, 65_535);
+        /// Topic aliases the broker assigns on one connection at most.
+        topic_alias_outbound_maximum: u16 = limits().topic_alias_outbound_maximum, Whole(0, 65_535);
+        /// Longest client identifier, in bytes. Over it: CONNACK 0x85.
+        client_id_bytes: u16 = limits().client_id_bytes, Whole(23, 65_535);
+        /// Highest QoS that clients may publish with; subscriptions are granted no more.
+        maximum_qos: u8 = limits().maximum_qos as u8, Whole(0, 2);
+        /// Whether retained messages are kept. If not: 0x9A.
+        retain_available: bool = limits().retain_available, Truth;
+        /// Whether filters may have wildcards. If not: 0xA2.
+        wildcard_subscription_available: bool = limits().wildcard_subscription_available, Truth;
+        /// Whether subscriptions may have identifiers. If not: 0xA1.
+        subscription_identifiers_available: bool =
+            limits().subscription_identifiers_available, Truth;
+        /// Whether subscriptions may be shared. If not: 0x9E.
+        shared_subscription_available: bool = limits().shared_subscription_available, Truth;
+        /// Longest session expiry interval granted, in seconds; 4294967295 for no bound.
+        session_expiry_interval_maximum_s: u32 =
+            limits().session_expiry_interval_maximum_s, Whole(0, u32::MAX as u64);
+        /// Longest keep alive granted, in seconds; 0 leaves the choice to the client.
+        keep_alive_maximum_s: u16 = limits().keep_alive_maximum_s, Whole(0, 65_535);
+        /// Subscriptions of one session. Over it: SUBACK 0x97.
+        subscriptions_per_session: u32 = limits().subscriptions_per_session, Whole(1, 10_000_000);
+        /// Levels of a topic or filter. Over it: 0x90 or 0x8F.
+        topic_levels: u16 = limits().topic_levels, Whole(1, 32_768);
+        /// Messages waiting in one session or shared group. Over it the newest is dropped.
+        queue_messages: u32 = limits().queue_messages, Whole(1, 100_000_000);
+        /// Bytes of the messages waiting in one session or shared group.
+        queue_bytes: u64 = limits().queue_bytes, Whole(1_024, 1024 * 1024 * MIB);
+        /// Deliveries at QoS 1 and 2 in flight to one client.
+        inflight_messages: u16 = limits().inflight_messages, Whole(1, 65_535);
+        /// Retained messages. Over it: 0x97.
+        retained_messages: u32 = limits().retained_messages, Whole(0, 100_000_000);
+        /// Bytes of retained messages. Over it: 0x97.
+        retained_bytes: u64 = limits().retained_bytes, Whole(0, 1024 * 1024 * MIB);
+        /// Packets a client may send ahead while its authentication is undecided. Over it: 0x97.
+        pipelined_packets: u16 = limits().pipelined_packets, Whole(0, 65_535);
+    }
+}
+
+section! {
+    /// What the broker says about itself.
+    log Log {
+        /// `text` for people, `json` for machines.
+        format: String = "text".to_owned(), Word(&["text", "json"]);
+        /// The least important lines that are still written.
+        level: String = "info".to_owned(),
+            Word(&["error", "warn", "info", "debug", "trace"]), reloads;
+    }
+}
+
+section! {
+    /// How the broker ends.
+    stop Stop {
+        /// Milliseconds in which clients must take their last packets after SIGTERM.
+        drain_timeout_ms: u64 = 5_000, Whole(0, HOUR_MS), reloads;
+    }
+}
+
+fn limits() -> limits::Limits {
+    limits::Limits::default()
+}
+
+impl Limits {
+    fn to_core(&self) -> limits::Limits {
+        limits::Limits {
+            connections: self.connections,
+            sessions: self.sessions,
+            connect_timeout_ms: self.connect_timeout_ms,
+            maximum_packet_size_bytes: self.maximum_packet_size_bytes,
+            receive_maximum: self.receive_maximum,
+            topic_alias_maximum: self.topic_alias_maximum,
+            topic_alias_outbound_maximum: self.topic_alias_outbound_maximum,
+            client_id_bytes: self.client_id_bytes,
+            maximum_qos: QoS::from_u8(self.maximum_qos).unwrap_or(QoS::ExactlyOnce),
+            retain_available: self.retain_available,
+            wildcard_subscription_available: self.wildcard_subscription_available,
+            subscription_identifiers_available: self.subscription_identifiers_available,
+            shared_subscription_available: self.shared_subscription_available,
+            session_expiry_interval_maximum_s: self.session_expiry_interval_maximum_s,
+            keep_alive_maximum_s: self.keep_alive_maximum_s,
+            subscriptions_per_session: self.subscriptions_per_session,
+            topic_levels: self.topic_levels,
+            queue_messages: self.queue_messages,
+            queue_bytes: self.queue_bytes,
+            inflight_messages: self.inflight_messages,
+            retained_messages: self.retained_messages,
+            retained_bytes: self.retained_bytes,
+            pipelined_packets: self.pipelined_packets,
+        }
+    }
+}
+
+/// The core's configuration that the settings describe.
+pub(super) fn config(limits: &Limits, broker: &Broker) -> Config {
+    let response = Some(broker.response_information.as_str()).filter(|base| !base.is_empty());
+    Config {
+        limits: limits.to_core(),
+        queue_qos0_offline: broker.queue_qos0_offline,
+        sys_interval_ms: broker.sys_interval_ms,
+        response_information: response.and_then(|base| Text::try_from(base).ok()),
+        time_jump_maximum_ms: broker.time_jump_maximum_ms,
+        ..Config::default()
+    }
+}

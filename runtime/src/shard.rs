@@ -1,0 +1,261 @@
+//! One thread's worth of broker: a [`Broker`](signalhouse_core::Broker), the connections it serves,
+//! and the tasks around them.
+//!
+//! Connections' tasks read and frame bytes into the shard's inbox. The driver, one task, takes all
+//! that is in it, lets the broker handle it, encodes what comes back into each connection's
+//! buffer, and writes each of those once. Everything happens on one thread: nothing here takes a
+//! lock or wakes another thread's task.
+
+mod accept;
+mod connection;
+mod driver;
+mod events;
+mod inbox;
+mod incoming;
+mod outgoing;
+mod signal;
+mod table;
+mod task;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+use signalhouse_core::input::Command;
+use signalhouse_core::wire::ReaderLimits;
+use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::{Config, ConnectionId, Seed, Time};
+
+use self::connection::Connection;
+use self::driver::Driver;
+use self::events::Events;
+use self::inbox::Inbox;
+use self::signal::Signal;
+use self::table::Table;
+use crate::seams::{Authenticate, Clock, Journal, Listener, Net, Spawn};
+
+/// What a shard stands on.
+#[derive(Debug)]
+pub struct Surroundings<N, C, J, P, A> {
+    /// Where connections come from.
+    pub net: N,
+    /// Where time comes from.
+    pub clock: C,
+    /// Where records go.
+    pub journal: J,
+    /// How tasks start.
+    pub spawn: P,
+    /// Who answers who a client is.
+    pub authenticate: A,
+}
+
+/// How a shard behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The broker's own configuration. Whether credentials are asked for, and which enhanced
+    /// methods there are, comes from [`Authenticate`] instead.
+    pub config: Config,
+    /// What the broker's random choices come from.
+    pub seed: Seed,
+    /// How much may wait for one client, in bytes. PUBLISH stops there; answers to a client's own
+    /// packets may take it to twice that, where the client's packets are no longer read.
+    pub outgoing_buffer_bytes: u32,
+    /// Largest CONNECT, in bytes: what a stranger may make the broker hold.
+    pub connect_maximum_bytes: u32,
+    /// The parts that may change while the shard runs.
+    pub timeouts: Timeouts,
+}
+
+/// How long a shard waits for peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// How long the last packets of a connection that is being closed may take, in milliseconds.
+    pub close_ms: u64,
+    /// How long a peer may take none of what waits for it, in milliseconds; 0 for ever.
+    pub write_stall_ms: u64,
+}
+
+/// Why a shard could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Records could not be made durable; going on would break promises.
+    #[error("the journal failed: {0}")]
+    Journal(#[source] io::Error),
+}
+
+/// A broker with its connections, to be run on the thread that made it.
+pub struct Shard<N: Net, C: Clock, J, P, A> {
+    shared: Rc<Shared<N::Stream>>,
+    net: N,
+    clock: C,
+    spawn: P,
+    driver: Driver<N::Stream, C, J, P, A>,
+}
+
+/// What the tasks of a shard share, on their one thread.
+#[derive(Debug)]
+pub(crate) struct Shared<S> {
+    inbox: Inbox,
+    table: RefCell<Table<S>>,
+    events: RefCell<Events>,
+    /// What connections read into before anything of theirs is kept.
+    scratch: RefCell<BytesMut>,
+    /// Counts the driver's rounds.
+    round: Cell<u64>,
+    /// Connections that have used up what they may bring into this round.
+    waiting: RefCell<Vec<Rc<Connection<S>>>>,
+    /// Set when no more connections are accepted.
+    deaf: Signal,
+    timeouts: Cell<Timeouts>,
+    outgoing_buffer_bytes: u32,
+    reader_limits: ReaderLimits,
+    connections_maximum: usize,
+}
+
+impl<N, C, J, P, A> Shard<N, C, J, P, A>
+where
+    N: Net,
+    C: Clock,
+    J: Journal,
+    P: Spawn,
+    A: Authenticate,
+{
+    /// A shard with an empty broker. It serves once [`Shard::run`] is polled.
+    #[must_use]
+    pub fn new(surroundings: Surroundings<N, C, J, P, A>, options: Options) -> Self {
+        let Surroundings { net, clock, journal, spawn, authenticate } = surroundings;
+        let shared = Rc::new(Shared::new(&options));
+        let driver = Driver::new(
+            Rc::clone(&shared),
+            driver::Parts { clock: clock.clone(), journal, spawn: spawn.clone(), authenticate },
+            options,
+        );
+        Shard { shared, net, clock, spawn, driver }
+    }
+
+    /// Begins to accept connections at `at` and says where that is, with the port found for 0.
+    ///
+    /// # Errors
+    /// As the network says, for example when the port is in use.
+    pub fn listen(&self, at: SocketAddr, backlog: u32) -> io::Result<SocketAddr> {
+        let listener = self.net.listen(at, backlog)?;
+        let address = listener.local_addr()?;
+        let shared = Rc::clone(&self.shared);
+        self.spawn.spawn(accept::run(shared, listener, self.clock.clone(), self.spawn.clone()));
+        Ok(address)
+    }
+
+    /// A way to reach the shard while it runs.
+    #[must_use]
+    pub fn handle(&self) -> Handle<N::Stream> {
+        Handle { shared: Rc::clone(&self.shared) }
+    }
+
+    /// Serves until [`Handle::stop`] and every connection has ended.
+    ///
+    /// # Errors
+    /// [`RunError`] when the shard cannot keep its promises any longer.
+    pub async fn run(self) -> Result<(), RunError> {
+        // Rounds are bounded by their own budgets, and cut short they would write less at once.
+        tokio::task::unconstrained(self.driver.run()).await
+    }
+}
+
+/// Reaches a running shard from its own thread.
+#[derive(Debug)]
+pub struct Handle<S> {
+    shared: Rc<Shared<S>>,
+}
+
+impl<S> Clone for Handle<S> {
+    fn clone(&self) -> Self {
+        Handle { shared: Rc::clone(&self.shared) }
+    }
+}
+
+impl<S> Handle<S> {
+    /// Gives the broker an order.
+    pub fn command(&self, command: Command) {
+        self.shared.inbox.command(command);
+    }
+
+    /// Stops accepting, tells every client, and lets [`Shard::run`] end when the last is gone.
+    pub fn stop(&self, reason: ReasonCode) {
+        if !self.shared.deaf.is_set() {
+            self.shared.deaf.set();
+            self.command(Command::Stop { reason, server_reference: None });
+        }
+    }
+
+    /// How many connections there are, the ones that are just being closed included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.table.borrow().len()
+    }
+
+    /// Replaces the timeouts, for what begins to wait from now on.
+    pub fn set_timeouts(&self, timeouts: Timeouts) {
+        self.shared.timeouts.set(timeouts);
+    }
+}
+
+impl<S> Shared<S> {
+    fn new(options: &Options) -> Self {
+        /// Connections beyond the broker's own limit that are still let in to be told 0x89.
+        const POLITELY_REFUSED: usize = 64;
+        let limits = &options.config.limits;
+        Shared {
+            inbox: Inbox::default(),
+            table: RefCell::default(),
+            events: RefCell::default(),
+            scratch: RefCell::default(),
+            round: Cell::new(0),
+            waiting: RefCell::default(),
+            deaf: Signal::default(),
+            timeouts: Cell::new(options.timeouts),
+            outgoing_buffer_bytes: options.outgoing_buffer_bytes,
+            reader_limits: ReaderLimits {
+                maximum_packet_size_bytes: limits.maximum_packet_size_bytes,
+                topic_alias_maximum: limits.topic_alias_maximum,
+                connect_maximum_bytes: options.connect_maximum_bytes,
+            },
+            connections_maximum: limits.connections as usize + POLITELY_REFUSED,
+        }
+    }
+
+    fn close_timeout_ms(&self) -> u64 {
+        self.timeouts.get().close_ms
+    }
+
+    fn write_stall_timeout_ms(&self) -> u64 {
+        self.timeouts.get().write_stall_ms
+    }
+
+    /// Has the connection's task polled again when the driver has taken what is in the inbox.
+    fn wake_after_round(&self, connection: &Rc<Connection<S>>) {
+        if !connection.waits_for_round.replace(true) {
+            self.waiting.borrow_mut().push(Rc::clone(connection));
+        }
+    }
+
+    /// Refuses a connection without a word: the table is full.
+    fn turn_away(&self, peer: &str, now: Time) {
+        self.events.borrow_mut().turned_away(peer, now);
+    }
+
+    /// Frees the connection's slot once neither the broker nor its task knows it any more.
+    fn remove_if_done(&self, connection: &Connection<S>) {
+        if connection.broker_is_done.get() && connection.task_is_done.get() {
+            self.remove(connection.id);
+        }
+    }
+
+    fn remove(&self, id: ConnectionId) {
+        self.table.borrow_mut().remove(id);
+        if self.deaf.is_set() && self.table.borrow().len() == 0 {
+            self.inbox.wake(); // the driver waits for the last one
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! One network connection, as its own task and the driver share it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use signalhouse_core::ConnectionId;
+use signalhouse_core::wire::types::Text;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::outgoing::Outgoing;
+
+/// How far a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Packets go both ways.
+    Open,
+    /// Something that is no packet came: nothing more is read, and the broker will close it.
+    Deaf,
+    /// The broker is done with it: what is buffered goes out, then it ends.
+    Closing,
+}
+
+/// Everything lives on one thread, so cells do; no borrow is held across an await.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    pub(crate) id: ConnectionId,
+    pub(crate) peer: Text,
+    pub(crate) stream: RefCell<S>,
+    pub(crate) outgoing: RefCell<Outgoing>,
+    pub(crate) phase: Cell<Phase>,
+    /// The connection's task, as it was last polled.
+    task: RefCell<Option<Waker>>,
+    /// Reading waits until the outgoing buffer has drained.
+    pub(crate) is_held_back: Cell<bool>,
+    /// Reading waits until the driver has taken what was read.
+    pub(crate) waits_for_round: Cell<bool>,
+    /// The task has a timer running against a peer that does not read.
+    pub(crate) is_watched: Cell<bool>,
+    /// Writing failed in the driver's hands; the task has yet to report it.
+    is_broken: Cell<bool>,
+    /// It is in the driver's list of connections to flush.
+    pub(crate) is_dirty: Cell<bool>,
+    /// The broker has forgotten it.
+    pub(crate) broker_is_done: Cell<bool>,
+    /// Its task has ended.
+    pub(crate) task_is_done: Cell<bool>,
+}
+
+impl<S> Connection<S> {
+    pub(crate) fn new(id: ConnectionId, peer: Text, stream: S, outgoing: Outgoing) -> Self {
+        Connection {
+            id,
+            peer,
+            stream: RefCell::new(stream),
+            outgoing: RefCell::new(outgoing),
+            phase: Cell::new(Phase::Open),
+            task: RefCell::new(None),
+            is_held_back: Cell::new(false),
+            waits_for_round: Cell::new(false),
+            is_watched: Cell::new(false),
+            is_broken: Cell::new(false),
+            is_dirty: Cell::new(false),
+            broker_is_done: Cell::new(false),
+            task_is_done: Cell::new(false),
+        }
+    }
+
+    /// Remembers the task that is to be woken.
+    pub(crate) fn register(&self, cx: &Context<'_>) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(task) = self.task.borrow().as_ref() {
+            task.wake_by_ref();
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Writes what the stream takes. `Pending` means that the rest waits for the stream, which
+    /// will wake the task in `cx`.
+    pub(crate) fn poll_write_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_broken.get() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let mut outgoing = self.outgoing.borrow_mut();
+        let mut stream = self.stream.borrow_mut();
+        while !outgoing.is_empty() {
+            match Pin::new(&mut *stream).poll_write(cx, outgoing.bytes()) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(bytes)) => outgoing.advance(bytes),
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+        Pin::new(&mut *stream).poll_flush(cx)
+    }
+
+    /// The driver's flush at the end of its round, on behalf of the connection's task.
+    pub(crate) fn write_from_driver(&self) {
+        let Some(task) = self.task.borrow().clone() else {
+            return; // not polled yet, and its first poll writes
+        };
+        match self.poll_write_out(&mut Context::from_waker(&task)) {
+            Poll::Pending if !self.is_watched.get() => task.wake(),
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => {
+                let can_go_on = self.is_held_back.get() && !self.outgoing.borrow().is_over();
+                if can_go_on || self.is_watched.get() {
+                    task.wake();
+                }
+            }
+            Poll::Ready(Err(_)) => {
+                self.is_broken.set(true);
+                task.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The task that owns the broker.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use signalhouse_core::wire::Written;
+use signalhouse_core::wire::packet::ClientPacket;
+use signalhouse_core::{Action, Broker, ConnectionId, Input, LogPosition, Outbox, Question, Time};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connection::{Connection, Phase};
+use super::inbox::{Arrival, Entry};
+use super::{Options, RunError, Shared, events};
+use crate::seams::{Authenticate, Clock, Journal, Spawn};
+
+/// Messages of long jobs (retained replay, queue drain) between two looks at the inbox.
+const RESUME_BUDGET: u32 = 1_024;
+/// How often one round turns to the journal when what became durable makes new records.
+const FLUSHES_PER_ROUND: usize = 4;
+
+/// What the driver is given beside the broker's configuration.
+#[derive(Debug)]
+pub(crate) struct Parts<C, J, P, A> {
+    pub(crate) clock: C,
+    pub(crate) journal: J,
+    pub(crate) spawn: P,
+    pub(crate) authenticate: A,
+}
+
+pub(crate) struct Driver<S, C: Clock, J, P, A> {
+    shared: Rc<Shared<S>>,
+    broker: Broker,
+    clock: C,
+    journal: J,
+    spawn: P,
+    authenticate: Rc<A>,
+    topic_alias_outbound_maximum: u16,
+    /// Reused from round to round.
+    batch: VecDeque<Entry>,
+    outbox: Outbox,
+    dirty: Vec<Rc<Connection<S>>>,
+    /// The earliest moment that something is waited for, and the wait.
+    timer: Option<(Time, Pin<Box<C::Sleep>>)>,
+    /// Told by the journal, not yet to the broker.
+    durable: Option<LogPosition>,
+    /// The last record given to the journal, and the last known durable.
+    appended: LogPosition,
+    settled: LogPosition,
+    /// Records wait for the journal's `flush`.
+    unflushed: bool,
+}
+
+impl<S, C, J, P, A> Driver<S, C, J, P, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    C: Clock,
+    J: Journal,
+    P: Spawn,
+    A: Authenticate,
+{
+    pub(crate) fn new(shared: Rc<Shared<S>>, parts: Parts<C, J, P, A>, options: Options) -> Self {
+        let Parts { clock, journal, spawn, authenticate } = parts;
+        let mut config = options.config;
+        config.ask_credentials = authenticate.asks_credentials();
+        config.authentication_methods = authenticate.methods();
+        Driver {
+            shared,
+            topic_alias_outbound_maximum: config.limits.topic_alias_outbound_maximum,
+            broker: Broker::new(config, options.seed, clock.now()),
+            clock,
+            journal,
+            spawn,
+            authenticate: Rc::new(authenticate),
+            batch: VecDeque::new(),
+            outbox: Outbox::new(),
+            dirty: Vec::new(),
+            timer: None,
+            durable: None,
+            appended: LogPosition::START,
+            settled: LogPosition::START,
+            unflushed: false,
+        }
+    }
+
+    pub(crate) async fn run(mut self) -> Result<(), RunError> {
+        loop {
+            if self.is_finished() {
+                self.shared.events.borrow_mut().write_out();
+                return Ok(());
+            }
+            poll_fn(|cx| self.poll_ready(cx)).await.map_err(RunError::Journal)?;
+            self.round();
+            // Connections take their turns before the next round.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Told to stop, every connection ended, everything durable that will be.
+    fn is_finished(&self) -> bool {
+        self.shared.deaf.is_set()
+            && self.shared.inbox.is_empty()
+            && self.shared.table.borrow().len() == 0
+            && self.settled == self.appended
+    }
+
+    /// Waits for something to do.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut ready = self.shared.inbox.poll_ready(cx);
+        match self.journal.poll_durable(cx) {
+            Poll::Ready(Ok(through)) => {
+                self.durable = Some(through);
+                ready = true;
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {}
+        }
+        self.set_timer();
+        if let Some((_, sleep)) = &mut self.timer
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            self.timer = None;
+            ready = true;
+        }
+        if ready || self.unflushed || self.broker.has_more_work() || self.is_finished() {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// A timer that was set too early is left: it fires, and the next look sets it anew. Keep-alive
+    /// deadlines move with every packet, timers should not.
+    fn set_timer(&mut self) {
+        let due = self.broker.next_deadline().map(|deadline| deadline.at);
+        let due = match (due, self.shared.events.borrow().due()) {
+            (Some(one), Some(other)) => one.min(other),
+            (one, other) => match one.or(other) {
+                Some(due) => due,
+                None => return,
+            },
+        };
+        if self.timer.as_ref().is_none_or(|(at, _)| due < *at) {
+            self.timer = Some((due, Box::pin(self.clock.sleep_until(due))));
+        }
+    }
+
+    /// Everything that is ready, once.
+    fn round(&mut self) {
+        let now = self.clock.now();
+        if let Some(through) = self.durable.take() {
+            self.settle(now, through);
+        }
+        if self.broker.next_deadline().is_some_and(|deadline| deadline.at <= now) {
+            self.handle(now, Input::Deadline);
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        self.shared.inbox.take_into(&mut batch);
+        self.shared.round.set(self.shared.round.get().wrapping_add(1));
+        for entry in batch.drain(..) {
+            match entry {
+                Entry::Of(id, arrival) => self.arrival(now, id, arrival),
+                Entry::Command(command) => self.handle(now, Input::Command(command)),
+            }
+        }
+        self.batch = batch;
+        if self.broker.has_more_work() {
+            let mut outbox = std::mem::take(&mut self.outbox);
+            self.broker.resume(now, RESUME_BUDGET, &mut outbox);
+            self.carry_out(now, &mut outbox);
+            self.outbox = outbox;
+        }
+        self.flush_journal(now);
+        self.flush_connections();
+        self.shared.events.borrow_mut().tick(now);
+    }
+
+    fn handle(&mut self, now: Time, input: Input) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        self.broker.handle(now, input, &mut outbox);
+        self.carry_out(now, &mut outbox);
+        self.outbox = outbox;
+    }
+
+    fn settle(&mut self, now: Time, through: LogPosition) {
+        self.settled = self.settled.max(through);
+        self.handle(now, Input::Durable { through });
+    }
+
+    fn flush_journal(&mut self, now: Time) {
+        for _ in 0..FLUSHES_PER_ROUND {
+            if !std::mem::take(&mut self.unflushed) {
+                return;
+            }
+            match self.journal.flush() {
+                Some(through) => self.settle(now, through),
+                None => return,
+            }
+        }
+    }
+
+    fn flush_connections(&mut self) {
+        for connection in self.dirty.drain(..) {
+            connection.is_dirty.set(false);
+            connection.write_from_driver();
+            if connection.outgoing.borrow_mut().announces_room() {
+                self.shared.inbox.push(connection.id, Arrival::Room);
+            }
+        }
+        for connection in self.shared.waiting.borrow_mut().drain(..) {
+            connection.waits_for_round.set(false);
+            connection.wake();
+        }
+    }
+
+    /// Tells the broker what came of a connection, unless it has done with it already.
+    fn arrival(&mut self, now: Time, id: ConnectionId, arrival: Arrival) {
+        let known = self.shared.table.borrow().get(id).map(Rc::clone);
+        let Some(connection) = known.filter(|connection| !connection.broker_is_done.get()) else {
+            return;
+        };
+        let input = match arrival {
+            Arrival::Opened => Input::Opened {
+                connection: id,
+                peer: connection.peer.clone(),
+                room_bytes: connection.outgoing.borrow_mut().tell_room(),
+            },
+            Arrival::Packet(packet) => {
+                if let ClientPacket::Connect(connect) = &packet {
+                    let alias_maximum = self.topic_alias_outbound_maximum;
+                    connection.outgoing.borrow_mut().negotiate(connect, alias_maximum);
+                }
+                Input::Packet { connection: id, packet }
+            }
+            Arrival::Malformed(error, version) => {
+                if let Some(version) = version {
+                    connection.outgoing.borrow_mut().answer_in(version);
+                }
+                Input::Malformed { connection: id, error, version }
+            }
+            Arrival::Room => Input::Writable {
+                connection: id,
+                room_bytes: connection.outgoing.borrow_mut().tell_room(),
+            },
+            Arrival::Answer(outcome) => Input::Authenticated { connection: id, outcome },
+            Arrival::Closed(cause) => {
+                self.handle(now, Input::Closed { connection: id, cause });
+                self.forget(&connection);
+                return;
+            }
+        };
+        self.handle(now, input);
+    }
+
+    fn carry_out(&mut self, now: Time, outbox: &mut Outbox) {
+        for action in outbox.drain() {
+            match action {
+                Action::Send { connection: id, packet } => {
+                    let table = self.shared.table.borrow();
+                    let Some(connection) = table.get(id) else { continue };
+                    let written = connection.outgoing.borrow_mut().write(&packet);
+                    if written == Written::DroppedTooLarge {
+                        events::too_large(id, &connection.peer);
+                    }
+                    if !connection.is_dirty.replace(true) {
+                        self.dirty.push(Rc::clone(connection));
+                    }
+                }
+                Action::Close { connection: id } => {
+                    let known = self.shared.table.borrow().get(id).map(Rc::clone);
+                    if let Some(connection) = known {
+                        connection.phase.set(Phase::Closing);
+                        self.forget(&connection);
+                        connection.wake();
+                    }
+                }
+                Action::Persist { at, record } => {
+                    self.journal.append(at, record);
+                    self.appended = at;
+                    self.unflushed = true;
+                }
+                Action::Ask { connection, question } => self.ask(connection, *question),
+                Action::Notice(notice) => {
+                    let table = self.shared.table.borrow();
+                    self.shared.events.borrow_mut().notice(now, &notice, |id| {
+                        table.get(id).map(|connection| connection.peer.clone())
+                    });
+                }
+            }
+        }
+    }
+
+    /// The broker will say nothing more of it.
+    fn forget(&self, connection: &Rc<Connection<S>>) {
+        self.authenticate.forget(connection.id);
+        connection.broker_is_done.set(true);
+        self.shared.remove_if_done(connection);
+    }
+
+    fn ask(&self, id: ConnectionId, question: Question) {
+        let answer = Rc::clone(&self.authenticate).answer(id, question);
+        let shared = Rc::clone(&self.shared);
+        self.spawn.spawn(async move {
+            let outcome = answer.await;
+            shared.inbox.push(id, Arrival::Answer(outcome));
+        });
+    }
+}

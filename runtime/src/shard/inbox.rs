@@ -1,0 +1,102 @@
+//! What waits for the driver's next round.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::task::{Context, Waker};
+
+use signalhouse_core::ConnectionId;
+use signalhouse_core::input::Command;
+use signalhouse_core::input::{AuthOutcome, Gone};
+use signalhouse_core::wire::DecodeError;
+use signalhouse_core::wire::packet::ClientPacket;
+use signalhouse_core::wire::types::Version;
+
+/// One thing for the driver to look at. All but commands belong to a connection, and are void when
+/// the broker is done with it.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// A connection is there.
+    Opened,
+    /// It sent a packet.
+    Packet(ClientPacket),
+    /// It sent something else; nothing more is read from it.
+    Malformed(DecodeError, Option<Version>),
+    /// Its outgoing buffer has room again.
+    Room,
+    /// It is gone.
+    Closed(Gone),
+    /// It was asked about, and this is the answer.
+    Answer(AuthOutcome),
+}
+
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Of(ConnectionId, Arrival),
+    Command(Command),
+}
+
+/// A queue from the tasks of one thread to the driver on the same thread.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    queue: RefCell<VecDeque<Entry>>,
+    driver: RefCell<Option<Waker>>,
+    /// Bytes read since the driver last emptied the queue.
+    read_bytes: Cell<usize>,
+}
+
+impl Inbox {
+    pub(crate) fn push(&self, connection: ConnectionId, arrival: Arrival) {
+        self.enter(Entry::Of(connection, arrival));
+    }
+
+    pub(crate) fn command(&self, command: Command) {
+        self.enter(Entry::Command(command));
+    }
+
+    fn enter(&self, entry: Entry) {
+        self.queue.borrow_mut().push_back(entry);
+        self.wake();
+    }
+
+    /// Has the driver look around, if it waits.
+    pub(crate) fn wake(&self) {
+        if let Some(driver) = self.driver.borrow_mut().take() {
+            driver.wake();
+        }
+    }
+
+    pub(crate) fn count_read(&self, bytes: usize) {
+        self.read_bytes.set(self.read_bytes.get() + bytes);
+    }
+
+    /// Whether connections should stop reading until the driver has caught up.
+    pub(crate) fn is_full(&self) -> bool {
+        const READ_BYTES: usize = 16 * 1024 * 1024;
+        const ENTRIES: usize = 64 * 1024;
+        self.read_bytes.get() >= READ_BYTES || self.queue.borrow().len() >= ENTRIES
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty()
+    }
+
+    /// Whether something is there; if not, the driver is woken when there is.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> bool {
+        if !self.is_empty() {
+            return true;
+        }
+        *self.driver.borrow_mut() = Some(cx.waker().clone());
+        false
+    }
+
+    /// Moves everything into `batch`, which must be empty. Its memory goes back and forth.
+    pub(crate) fn take_into(&self, batch: &mut VecDeque<Entry>) {
+        const KEPT_ENTRIES: usize = 4 * 1024;
+        debug_assert!(batch.is_empty());
+        if batch.capacity() > KEPT_ENTRIES {
+            *batch = VecDeque::new();
+        }
+        self.read_bytes.set(0);
+        std::mem::swap(&mut *self.queue.borrow_mut(), batch);
+    }
+}

@@ -1,0 +1,10 @@
+//! The real binary, from outside.
+#![allow(clippy::disallowed_methods, clippy::wildcard_enum_match_arm)] // foreign clients, real time
+
+mod bad_input;
+mod peer;
+mod process;
+mod rumqttc_v4;
+mod rumqttc_v5;
+mod support;
+mod tools;

@@ -8,15 +8,16 @@ mod agenda;
 mod connection;
 mod journal;
 mod network;
+mod panics;
 mod process;
 mod record;
 mod settings;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use bytes::Bytes;
 use signalhouse_core::{Notice, Time};
+
+pub use panics::quiet_panics;
 
 use crate::chance::{Stream, Streams};
 use crate::history::{ConnectionNumber, Violation, What};
@@ -65,15 +66,9 @@ pub struct Verdicts {
 /// If the plan has a setting that is not known.
 pub fn run(plan: &Plan, keeps_lines: bool) -> Result<Outcome, String> {
     let mut world = World::new(plan, keeps_lines)?;
-    let panic = catch_unwind(AssertUnwindSafe(|| world.run())).err();
+    let panic = panics::catch(|| world.run());
     let mut outcome = world.outcome();
-    if let Some(panic) = panic {
-        let what = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("without a message");
-        let what = format!("panic: {what}");
+    if let Some(what) = panic {
         outcome.violation = Some(Violation { guarantee: "PR", what, events: Vec::new() });
     }
     Ok(outcome)
@@ -155,9 +150,32 @@ impl Around {
             let cause = format!("{cause:?}");
             let cause = cause.split('(').next().unwrap_or_default().to_owned();
             self.event(What::Dropped { receiver, topic, cause });
-        } else {
+        } else if is_telling(notice) {
             self.note(format_args!("  {notice:?}"));
         }
+    }
+}
+
+/// Whether a notice says something that the packets in the trace do not.
+fn is_telling(notice: &Notice) -> bool {
+    match notice {
+        Notice::Connected { .. }
+        | Notice::SessionStarted { .. }
+        | Notice::Dropped { .. }
+        | Notice::Subscribed { .. }
+        | Notice::Unsubscribed { .. } => false,
+        Notice::Refused { .. }
+        | Notice::Disconnected { .. }
+        | Notice::SessionEnded { .. }
+        | Notice::PublishRefused { .. }
+        | Notice::SubscribeRefused { .. }
+        | Notice::WillPublished { .. }
+        | Notice::WillRefused { .. }
+        | Notice::UnknownAck { .. }
+        | Notice::DuplicateSuppressed { .. }
+        | Notice::RetainedExpired { .. }
+        | Notice::PermissionsReplaced
+        | Notice::TimeJumped { .. } => true,
     }
 }
 

@@ -257,6 +257,11 @@ impl Client {
             return;
         };
         turn.event(What::Opened { client: self.index, connection });
+        if let Some(way) = opening.way {
+            self.link = Some(Link::new(connection, &self.spec, false, opening.give_up_at_ms));
+            self.begin_badly(turn, way);
+            return;
+        }
         // Before level 5, only a clean session goes without an identifier.
         let is_nameless = self.spec.level < 5 && self.spec.client_id.is_empty();
         let clean_start = turn.session.begin_connect(self.clean_start || is_nameless);
@@ -279,10 +284,15 @@ impl Client {
     fn open(&mut self, turn: &mut Turn<'_>) {
         self.displace(turn);
         turn.session.owner = Some(self.index);
-        self.attempts += 1;
         self.comes_back = true;
+        self.ask(turn, None);
+    }
+
+    /// Asks for a connection, to misbehave on it in the given way or to connect.
+    fn ask(&mut self, turn: &mut Turn<'_>, way: Option<u8>) {
+        self.attempts += 1;
         let give_up_at_ms = turn.now_ms + CONNECT_PATIENCE_MS;
-        self.opening = Some(Opening { attempt: self.attempts, give_up_at_ms });
+        self.opening = Some(Opening { attempt: self.attempts, give_up_at_ms, way });
         turn.out.push(ClientOutput::Open { attempt: self.attempts });
     }
 
@@ -314,7 +324,8 @@ impl Client {
             Loss::Reset => true,
         };
         turn.event(What::Ended { connection, by_client });
-        if self.spec.forgets {
+        // Without CONNECT, the connection never was the session's.
+        if self.spec.forgets && turn.session.owner == Some(self.index) {
             turn.session.forget(self.spec.level);
         }
         self.plan_return(turn.now_ms);

@@ -49,7 +49,9 @@ pub struct Decoded {
 pub struct Decoder {
     terms: Terms,
     aliases: BTreeMap<u16, String>,
-    unread: Vec<u8>,
+    bytes: Vec<u8>,
+    /// How many of `bytes` have been read.
+    read_bytes: usize,
     failed: Option<Fault>,
 }
 
@@ -57,12 +59,13 @@ impl Decoder {
     /// A decoder for a new connection.
     #[must_use]
     pub fn new(terms: Terms) -> Self {
-        Self { terms, aliases: BTreeMap::new(), unread: Vec::new(), failed: None }
+        Self { terms, aliases: BTreeMap::new(), bytes: Vec::new(), read_bytes: 0, failed: None }
     }
 
     /// Takes bytes that arrived.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.unread.extend_from_slice(bytes);
+        self.bytes.drain(..std::mem::take(&mut self.read_bytes));
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// The next packet, or nothing while it is not there as a whole. After a fault there is nothing
@@ -81,12 +84,13 @@ impl Decoder {
     /// Bytes that belong to a packet of which more is to come.
     #[must_use]
     pub fn unread_bytes(&self) -> usize {
-        self.unread.len()
+        self.bytes.len() - self.read_bytes
     }
 
     fn read(&mut self) -> Result<Option<Decoded>, Fault> {
         let level = self.terms.level;
-        let Some(frame) = decode::frame(Side::Broker, level, &self.unread)? else {
+        let unread = &self.bytes[self.read_bytes..];
+        let Some(frame) = decode::frame(Side::Broker, level, unread)? else {
             return Ok(None);
         };
         let size_bytes = frame.size_bytes();
@@ -94,12 +98,12 @@ impl Decoder {
         if level >= 5 && maximum != 0 && size_bytes > maximum as usize {
             return Err(Fault::TooLarge { size_bytes, maximum });
         }
-        let Some(body) = self.unread.get(frame.head_bytes..size_bytes) else {
+        let Some(body) = unread.get(frame.head_bytes..size_bytes) else {
             return Ok(None);
         };
         let packet = decode::packet(Side::Broker, level, frame.first, body)?;
         let alias_topic = self.resolve(&packet)?;
-        self.unread.drain(..size_bytes);
+        self.read_bytes += size_bytes;
         Ok(Some(Decoded { packet, alias_topic, size_bytes }))
     }
 

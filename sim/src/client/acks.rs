@@ -37,11 +37,11 @@ impl Acks {
         let drawn_ms = now_ms + chance.between(0, self.delay_ms);
         // [MQTT-4.6.0-2] to [MQTT-4.6.0-4]: PUBACK, PUBREC and PUBREL keep their order among
         // themselves. PUBCOMP is free, and so is one kind beside another.
-        let waits_for = |owed: &&Owed| match ack.kind {
-            _ if !self.reorders => true,
-            AckKind::PubAck | AckKind::PubRec | AckKind::PubRel => owed.ack.kind == ack.kind,
-            AckKind::PubComp => owed.ack.id == ack.id,
+        let keeps_order = match ack.kind {
+            AckKind::PubAck | AckKind::PubRec | AckKind::PubRel => true,
+            AckKind::PubComp => false,
         };
+        let waits_for = |owed: &&Owed| !self.reorders || (keeps_order && owed.ack.kind == ack.kind);
         let earliest_ms = self.owed.iter().filter(waits_for).map(|owed| owed.due_at_ms).max();
         let due_at_ms = drawn_ms.max(earliest_ms.unwrap_or(0));
         self.owed.push(Owed { due_at_ms, number: self.made, ack });
@@ -81,7 +81,7 @@ mod tests {
         let mut taken = Vec::new();
         while let Some(at_ms) = acks.due_at_ms() {
             assert_eq!(acks.take_due(at_ms.saturating_sub(1)), None);
-            let ack = acks.take_due(at_ms).unwrap();
+            let ack = acks.take_due(at_ms).expect("its time has come");
             taken.push((ack.kind, ack.id));
         }
         taken

@@ -18,6 +18,8 @@ const SILENCE_PATIENCE_MS: u64 = 20_000;
 pub(super) struct Opening {
     pub(super) attempt: u64,
     pub(super) give_up_at_ms: u64,
+    /// The way to misbehave on it instead of sending CONNECT.
+    pub(super) way: Option<u8>,
 }
 
 /// A connection that lost its session and only waits for its end.
@@ -153,6 +155,9 @@ pub(super) struct Server {
     pub(super) retain_available: bool,
     pub(super) maximum_packet_size_bytes: usize,
     pub(super) topic_alias_maximum: u16,
+    pub(super) wildcards_available: bool,
+    pub(super) subscription_ids_available: bool,
+    pub(super) shares_available: bool,
 }
 
 impl Default for Server {
@@ -171,6 +176,9 @@ impl Server {
             retain_available: number(0x25) != Some(0),
             maximum_packet_size_bytes: number(0x27).map_or(usize::MAX, |number| number as usize),
             topic_alias_maximum: number(0x22).map_or(0, |number| number as u16),
+            wildcards_available: number(0x28) != Some(0),
+            subscription_ids_available: number(0x29) != Some(0),
+            shares_available: number(0x2A) != Some(0),
         }
     }
 }

@@ -123,17 +123,40 @@ const FILLED_RECEIVE_MAXIMUM: u16 = 64;
 const OVER_RECEIVE_MAXIMUM: usize = 3;
 
 impl Client {
-    /// Breaks the protocol, if there is a connection to break it on.
+    /// Breaks the protocol: on the connection that there is, or in place of CONNECT on a new one,
+    /// which then is of no use and takes no session.
     pub(super) fn misbehave(&mut self, turn: &mut Turn<'_>, number: u8) {
-        let Some(link) = &self.link else { return };
+        let Some(link) = &self.link else {
+            if self.opening.is_none() && self.reconnect_at_ms.is_none() {
+                self.comes_back = false;
+                self.ask(turn, Some(number));
+            }
+            return;
+        };
         let (connection, server, may_send) = (link.connection, link.server, link.may_send());
         turn.event(What::Misbehaved { connection });
         let way = Way::of(number);
         let fillable = may_send && server.receive_maximum <= FILLED_RECEIVE_MAXIMUM;
         if way == Way::OverReceiveMaximum && fillable {
             self.exceed(turn, server);
-            return;
+        } else {
+            self.send_hostile(turn, way);
         }
+    }
+
+    /// Misbehaves on a new connection.
+    pub(super) fn begin_badly(&mut self, turn: &mut Turn<'_>, number: u8) {
+        let Some(link) = &self.link else { return };
+        turn.event(What::Misbehaved { connection: link.connection });
+        // A CONNECT would be in order as the first packet.
+        let is_in_order = Way::of(number) == Way::SecondConnect;
+        let way = if is_in_order { Way::Garbage } else { Way::of(number) };
+        self.send_hostile(turn, way);
+    }
+
+    fn send_hostile(&mut self, turn: &mut Turn<'_>, way: Way) {
+        let Some(link) = &self.link else { return };
+        let (connection, server) = (link.connection, link.server);
         let bytes = self.hostile_bytes(turn, way, server);
         turn.out.push(ClientOutput::Send { connection, bytes });
         if let Some(link) = &mut self.link {

@@ -6,6 +6,8 @@ use crate::packet::{AckKind, Packet, Property, Publish, Value};
 
 const ASSIGNED_CLIENT_IDENTIFIER: u8 = 0x12;
 const SESSION_TAKEN_OVER: u8 = 0x8E;
+/// Topic Name invalid, Payload format invalid, Retain not supported, QoS not supported.
+const WILL_REFUSED: [u8; 4] = [0x90, 0x99, 0x9A, 0x9B];
 const PACKET_IDENTIFIER_NOT_FOUND: u8 = 0x92;
 
 impl Client {
@@ -115,6 +117,10 @@ impl Client {
     ) {
         let Some(link) = self.link.as_mut().filter(|link| !link.is_serving) else { return };
         if reason != 0 {
+            // What is refused in a will is refused again. Before level 5 there is no telling.
+            if self.spec.level < 5 || WILL_REFUSED.contains(&reason) {
+                self.will = None;
+            }
             self.lose(turn, Loss::Told);
             return;
         }

@@ -267,13 +267,23 @@ impl Client {
         else {
             return;
         };
+        let Some(link) = &self.link else { return };
+        let server = link.server;
+        let has_wildcard = filter.contains(['+', '#']);
+        let is_shared = filter.starts_with("$share/");
+        if (has_wildcard && !server.wildcards_available) || (is_shared && !server.shares_available)
+        {
+            return;
+        }
         let mut options = *qos;
         let mut properties = Vec::new();
         if self.spec.level >= 5 {
             options |= u8::from(*no_local) << 2
                 | u8::from(*retain_as_published) << 3
                 | *retain_handling << 4;
-            push_unless_0(&mut properties, SUBSCRIPTION_IDENTIFIER, *subscription_id);
+            let is_named = server.subscription_ids_available;
+            let subscription_id = if is_named { *subscription_id } else { 0 };
+            push_unless_0(&mut properties, SUBSCRIPTION_IDENTIFIER, subscription_id);
         }
         let filters = vec![(filter.clone(), options)];
         self.request(turn, |id| Packet::Subscribe { id, filters, properties });

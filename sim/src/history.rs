@@ -1,7 +1,7 @@
 //! What was observed in a run, in the order of time: the oracle judges nothing else.
 
 use crate::packet::Packet;
-use crate::plan::{BrokerFault, ClientIndex};
+use crate::plan::{BrokerFault, ClientIndex, NetworkFault};
 
 /// A connection of a run. Numbers rise and are never used again.
 pub type ConnectionNumber = u64;
@@ -68,6 +68,14 @@ pub enum What {
         client: ClientIndex,
         /// Whether it now reads and acknowledges.
         serving: bool,
+    },
+    /// The network between a client and the broker begins or stops to misbehave. What is read
+    /// under it, and for a moment after it, may be of any age.
+    Network {
+        /// The client.
+        client: ClientIndex,
+        /// What it does.
+        fault: NetworkFault,
     },
     /// The broker's process.
     Broker(BrokerFault),

@@ -9,5 +9,6 @@ pub mod core_layer;
 pub mod history;
 pub mod packet;
 pub mod plan;
+pub mod shrink;
 pub mod token;
 pub mod trace;

@@ -86,6 +86,7 @@ impl fmt::Display for Shown<'_> {
             What::Misbehaved { connection } => write!(f, "n{connection} misbehaved"),
             What::Holding { client, serving: true } => write!(f, "client {client} serves again"),
             What::Holding { client, serving: false } => write!(f, "client {client} holds back"),
+            What::Network { client, fault } => write!(f, "network of {client}: {fault:?}"),
             What::Broker(fault) => write!(f, "broker {fault:?}"),
             What::Dropped { receiver, topic, cause } => {
                 write!(f, "dropped for {receiver:?} on {topic:?}: {cause}")

@@ -123,12 +123,7 @@ impl Journal {
         self.records = records.into_iter().map(|record| (at, record)).collect();
     }
 
-    /// The last record's position.
-    pub(super) fn written(&self) -> LogPosition {
-        self.written
-    }
-
-    /// The last durable record's position.
+    /// Whether everything written is durable.
     pub(super) fn is_clean(&self) -> bool {
         self.synced == self.written
     }

@@ -371,6 +371,7 @@ impl<'a> World<'a> {
     }
 
     fn network_fault(&mut self, client: ClientIndex, fault: NetworkFault) {
+        self.around.event(What::Network { client, fault });
         let connections: Vec<ConnectionNumber> = match fault {
             // Whatever connection of the client was held.
             NetworkFault::Release => (0..self.around.network.len())

@@ -158,6 +158,26 @@ impl Do {
     }
 }
 
+impl Do {
+    /// The client that a step is about, to be changed.
+    pub(crate) fn client_mut(&mut self) -> Option<&mut super::ClientIndex> {
+        match self {
+            Do::Connect { client, .. }
+            | Do::Subscribe { client, .. }
+            | Do::Unsubscribe { client, .. }
+            | Do::Publish { client, .. }
+            | Do::Ping { client }
+            | Do::Disconnect { client, .. }
+            | Do::Vanish { client }
+            | Do::Misbehave { client, .. }
+            | Do::Reading { client, .. }
+            | Do::Acknowledging { client, .. }
+            | Do::Network { client, .. } => Some(client),
+            Do::Broker(_) | Do::DiskSyncs { .. } => None,
+        }
+    }
+}
+
 fn write_client(client: &ClientSpec, text: &mut String) {
     let plain = ClientSpec::plain("");
     let mut line = Writer::new("client");

@@ -45,7 +45,7 @@ impl Draft {
             Family::Stop => self.take_broker_down(at_ms, BrokerFault::Stop),
             Family::DiskStall => {
                 self.push(at_ms, Do::DiskSyncs { on: false });
-                let again_ms = at_ms + self.chance.between(1, 1_500);
+                let again_ms = at_ms + self.chance.between(1, 1_000);
                 self.push(again_ms, Do::DiskSyncs { on: true });
             }
             Family::Takeover => self.connect(at_ms, client),

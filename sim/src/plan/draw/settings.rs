@@ -8,7 +8,9 @@ impl Draft {
         self.set("network.jitter_ms", &[0, 0, 1, 10, 40]);
         // Whole writes, a few pieces, or every byte alone.
         self.set("network.split", &[0, 1, 1, 2]);
-        self.set("network.capacity_bytes", &[0, 64, 1024]);
+        // Little room on a slow network would make everything slow, not only what should be.
+        let is_fast = self.plan.settings.iter().all(|(_, value)| *value <= 2);
+        self.set("network.capacity_bytes", if is_fast { &[0, 64, 512] } else { &[0, 8192] });
         self.set("connection.outgoing_buffer_bytes", &[64 * 1024, 4096, 512]);
         self.set("journal.sync_ms", &[0, 1, 5, 30]);
         self.set("journal.snapshots", &[0, 1]);

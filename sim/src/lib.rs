@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod history;
+pub mod oracle;
 pub mod packet;
 pub mod plan;

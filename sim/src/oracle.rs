@@ -1,0 +1,124 @@
+//! The oracle: judges a history by the guarantees, and by nothing else.
+//!
+//! It shares no code with the broker. A [`model`] keeps what the clients know; each guarantee has
+//! its rule in a file of its own, beside hand-written histories that the rule must pass and must
+//! fail. Where the clients cannot know what happened, the rules allow everything that can have.
+
+mod model;
+mod owed;
+mod properties;
+mod rule;
+#[cfg(test)]
+mod told;
+mod topic;
+
+mod fc;
+mod or;
+mod pi;
+mod q0;
+mod q1;
+mod q2;
+mod so;
+mod sp;
+
+pub use model::Bounds;
+pub use owed::Verdicts;
+
+use crate::history::{Event, Violation};
+use model::Model;
+use owed::Owed;
+use rule::Rule;
+
+/// Judges a history, event by event.
+pub struct Oracle {
+    model: Model,
+    rules: Vec<Box<dyn Rule>>,
+    next: usize,
+    verdicts: Verdicts,
+}
+
+impl Default for Oracle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Oracle {
+    /// An oracle with every rule.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_bounds(Bounds::default())
+    }
+
+    /// An oracle with every rule, for a network and a broker with these bounds.
+    #[must_use]
+    pub fn with_bounds(bounds: Bounds) -> Self {
+        Self::with_rules(bounds, all_rules())
+    }
+
+    fn with_rules(bounds: Bounds, rules: Vec<Box<dyn Rule>>) -> Self {
+        Oracle { model: Model::new(bounds), rules, next: 0, verdicts: Verdicts::default() }
+    }
+
+    /// Takes the next event, and tells what is wrong as soon as that is certain.
+    pub fn event(&mut self, event: &Event) -> Option<Violation> {
+        let seen = self.model.event(self.next, event);
+        self.next += 1;
+        self.rules.iter_mut().find_map(|rule| rule.look(&self.model, &seen, event).err())
+    }
+
+    /// Judges what can only be judged when all is over. A history without [`What::End`] is one
+    /// that was cut off: nothing has to have happened in it.
+    ///
+    /// [`What::End`]: crate::history::What::End
+    pub fn finish(&mut self) -> Vec<Violation> {
+        let owed = Owed::of(&self.model);
+        self.verdicts = owed.verdicts;
+        self.rules.iter_mut().flat_map(|rule| rule.finish(&self.model, &owed)).collect()
+    }
+
+    /// How many publications at QoS 1 and 2 had to arrive, might, or must not, as far as
+    /// [`Oracle::finish`] found.
+    #[must_use]
+    pub fn verdicts(&self) -> Verdicts {
+        self.verdicts
+    }
+}
+
+/// Judges a whole history.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(history: &[Event]) -> Result<Verdicts, Violation> {
+    check_within(Bounds::default(), history)
+}
+
+/// Judges a whole history, for a network and a broker with these bounds.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_within(bounds: Bounds, history: &[Event]) -> Result<Verdicts, Violation> {
+    let mut oracle = Oracle::with_bounds(bounds);
+    for event in history {
+        if let Some(violation) = oracle.event(event) {
+            return Err(violation);
+        }
+    }
+    match oracle.finish().into_iter().next() {
+        Some(violation) => Err(violation),
+        None => Ok(oracle.verdicts()),
+    }
+}
+
+fn all_rules() -> Vec<Box<dyn Rule>> {
+    vec![
+        Box::new(fc::Credit::default()),
+        Box::new(pi::Identifiers),
+        Box::new(sp::SessionPresent),
+        Box::new(so::OneConnection),
+        Box::new(q2::ExactlyOnce),
+        Box::new(q1::AtLeastOnce),
+        Box::new(q0::AtMostOnce),
+        Box::new(or::Order::default()),
+    ]
+}

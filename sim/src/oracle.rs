@@ -12,14 +12,20 @@ mod rule;
 mod told;
 mod topic;
 
+mod al;
+mod ci;
 mod fc;
+mod ka;
+mod ns;
 mod or;
 mod pi;
 mod q0;
 mod q1;
 mod q2;
+mod rx;
 mod so;
 mod sp;
+mod sz;
 
 pub use model::Bounds;
 pub use owed::Verdicts;
@@ -112,13 +118,19 @@ pub fn check_within(bounds: Bounds, history: &[Event]) -> Result<Verdicts, Viola
 
 fn all_rules() -> Vec<Box<dyn Rule>> {
     vec![
+        Box::new(sz::Size),
+        Box::new(al::Aliases::default()),
+        Box::new(ka::KeepAlive::default()),
         Box::new(fc::Credit::default()),
         Box::new(pi::Identifiers),
         Box::new(sp::SessionPresent),
         Box::new(so::OneConnection),
+        Box::new(ns::NothingSpurious),
         Box::new(q2::ExactlyOnce),
         Box::new(q1::AtLeastOnce),
         Box::new(q0::AtMostOnce),
+        Box::new(rx::Repetition),
         Box::new(or::Order::default()),
+        Box::new(ci::Content),
     ]
 }

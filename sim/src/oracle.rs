@@ -12,13 +12,18 @@ mod rule;
 mod told;
 mod topic;
 
+mod ah;
 mod al;
 mod ci;
+mod du;
 mod fc;
 mod ka;
+mod lv;
+mod mx;
 mod ns;
 mod or;
 mod pi;
+mod pr;
 mod q0;
 mod q1;
 mod q2;
@@ -118,6 +123,8 @@ pub fn check_within(bounds: Bounds, history: &[Event]) -> Result<Verdicts, Viola
 
 fn all_rules() -> Vec<Box<dyn Rule>> {
     vec![
+        Box::new(pr::Protocol),
+        Box::new(ah::HonestAnswers),
         Box::new(sz::Size),
         Box::new(al::Aliases::default()),
         Box::new(ka::KeepAlive::default()),
@@ -131,6 +138,9 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(q0::AtMostOnce),
         Box::new(rx::Repetition),
         Box::new(or::Order::default()),
+        Box::new(mx::Expiry),
         Box::new(ci::Content),
+        Box::new(du::Durable),
+        Box::new(lv::Liveness),
     ]
 }

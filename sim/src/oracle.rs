@@ -11,6 +11,7 @@ mod rule;
 #[cfg(test)]
 mod told;
 mod topic;
+mod wl;
 
 mod ah;
 mod al;
@@ -27,7 +28,9 @@ mod pr;
 mod q0;
 mod q1;
 mod q2;
+mod rt;
 mod rx;
+mod sh;
 mod so;
 mod sp;
 mod sz;
@@ -133,6 +136,9 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(sp::SessionPresent),
         Box::new(so::OneConnection),
         Box::new(ns::NothingSpurious),
+        Box::new(rt::Retained),
+        Box::new(wl::Wills),
+        Box::new(sh::Shared),
         Box::new(q2::ExactlyOnce),
         Box::new(q1::AtLeastOnce),
         Box::new(q0::AtMostOnce),

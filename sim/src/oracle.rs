@@ -150,3 +150,39 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(lv::Liveness),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use super::told::Told;
+
+    #[test]
+    fn a_long_history_is_judged_by_every_rule() {
+        let mut told = Told::new();
+        for client in 0..20_u64 {
+            told.durable(client, &format!("c{client}"));
+            for filter in ["t/#", "t/+", "u/1", "+/2"] {
+                told.subscribe(client, filter, 1);
+            }
+        }
+        let mut connections: Vec<u64> = (0..20).collect();
+        for round in 0..300 {
+            let topic = format!("t/{}", round % 10);
+            let token = format!("m{round}");
+            told.publish(connections[round % 20], &topic, &token, 1);
+            for connection in &connections {
+                told.read(*connection, &topic, &token, 1);
+            }
+            if round % 10 == 0 {
+                let client = round % 20;
+                told.lose(connections[client]);
+                connections[client] = 100 + round as u64;
+                told.resume(connections[client], &format!("c{client}"));
+            }
+        }
+        told.end();
+        let verdicts = check(&told.events).expect("nothing is wrong");
+        assert!(told.events.len() > 12_000, "{}", told.events.len());
+        assert_eq!(verdicts.must, 300 * 20, "{verdicts:?}");
+    }
+}

@@ -68,8 +68,8 @@ impl KeepAlive {
         let Some((connection, silence_ms)) = watched(model, number) else { return Ok(()) };
         let now = model.now.at_ms;
         let latency_ms = model.bounds.latency_ms;
-        let arrived = self.sent.get(&number).into_iter().flatten();
-        let last = arrived.filter(|sent| sent.at_ms + 2 * latency_ms <= now).last();
+        let mut arrived = self.sent.get(&number).into_iter().flatten();
+        let last = arrived.rfind(|sent| sent.at_ms + 2 * latency_ms <= now);
         let Some(last) = last.filter(|last| now < last.at_ms + silence_ms) else { return Ok(()) };
         if !model.is_prompt(connection, last.at_ms) {
             return Ok(());

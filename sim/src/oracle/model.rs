@@ -59,7 +59,6 @@ impl Default for Bounds {
 #[derive(Clone, Debug)]
 pub(crate) struct Outage {
     pub(crate) stopped: Moment,
-    pub(crate) is_orderly: bool,
     pub(crate) started: Option<Moment>,
     /// What the broker did before this time is surely on the disk.
     pub(crate) durable_before_ms: u64,
@@ -305,12 +304,7 @@ impl Model {
         };
         if self.is_up() {
             let durable_before_ms = if is_orderly { now.at_ms } else { self.durable_before_ms };
-            self.outages.push(Outage {
-                stopped: now,
-                is_orderly,
-                started: None,
-                durable_before_ms,
-            });
+            self.outages.push(Outage { stopped: now, started: None, durable_before_ms });
         }
         for connection in self.connections.values_mut() {
             if connection.ended.is_none() {

@@ -20,8 +20,6 @@ pub(crate) const SESSION_EXPIRY: u8 = 0x11;
 pub(crate) const ASSIGNED_CLIENT_ID: u8 = 0x12;
 /// Server keep alive.
 pub(crate) const SERVER_KEEP_ALIVE: u8 = 0x13;
-/// Authentication method.
-pub(crate) const AUTHENTICATION_METHOD: u8 = 0x15;
 /// Request problem information.
 pub(crate) const REQUEST_PROBLEM_INFORMATION: u8 = 0x17;
 /// Will delay interval.

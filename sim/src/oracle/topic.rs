@@ -11,18 +11,14 @@ pub(crate) fn matches(filter: &str, topic: &str) -> bool {
     if begins_wild && topic.starts_with('$') {
         return false;
     }
-    let filter: Vec<&str> = filter.split('/').collect();
-    let topic: Vec<&str> = topic.split('/').collect();
-    levels_match(&filter, &topic)
-}
-
-fn levels_match(filter: &[&str], topic: &[&str]) -> bool {
-    match (filter.first(), topic.first()) {
-        (Some(&"#"), _) => true,
-        (Some(&"+"), Some(_)) => levels_match(&filter[1..], &topic[1..]),
-        (Some(one), Some(other)) => one == other && levels_match(&filter[1..], &topic[1..]),
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
+    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(one), Some(other)) if one == other => {}
+            (Some(_), Some(_) | None) | (None, Some(_)) => return false,
+        }
     }
 }
 

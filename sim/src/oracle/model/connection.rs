@@ -314,7 +314,7 @@ impl Model {
             token_of(&publish.payload).to_vec()
         };
         if let Some(id) = self.by_token.get(&token).copied()
-            && !(is_clear && !publish.dup)
+            && (!is_clear || publish.dup)
         {
             let found = &self.publications[id];
             let earlier = found.sends[found.sends.len() - 1];

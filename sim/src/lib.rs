@@ -7,6 +7,7 @@ pub mod client;
 pub mod codec;
 pub mod core_layer;
 pub mod history;
+pub mod oracle;
 pub mod packet;
 pub mod plan;
 pub mod shrink;

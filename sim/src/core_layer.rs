@@ -98,7 +98,6 @@ enum Happening {
 }
 
 /// Everything around the broker's process and the clients.
-#[derive(Debug)]
 struct Around {
     now_ms: u64,
     agenda: Agenda<Happening>,

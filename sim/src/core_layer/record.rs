@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::Verdicts;
+use super::{Verdicts, setting};
 use crate::history::{ConnectionNumber, Event, Violation, What};
+use crate::oracle::{Bounds, Oracle};
 use crate::plan::Plan;
 use crate::trace::{Shown, Trace};
 
 /// Takes everything observed.
-#[derive(Debug)]
 pub(super) struct Recorder {
+    oracle: Oracle,
     pub(super) trace: Trace,
     events: usize,
     misbehaved: BTreeSet<ConnectionNumber>,
@@ -18,8 +19,18 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(_plan: &Plan, keeps_lines: bool) -> Self {
+    pub(super) fn new(plan: &Plan, keeps_lines: bool) -> Self {
+        let default = Bounds::default();
+        let expiry_s = setting(plan, "session_expiry_interval_maximum_s");
+        let bounds = Bounds {
+            session_expiry_maximum_s: expiry_s
+                .map_or(u32::MAX, |seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+            time_jump_maximum_ms: setting(plan, "time_jump_maximum_ms")
+                .unwrap_or(default.time_jump_maximum_ms),
+            ..default
+        };
         Recorder {
+            oracle: Oracle::with_bounds(bounds),
             trace: Trace::new(keeps_lines),
             events: 0,
             misbehaved: BTreeSet::new(),
@@ -36,6 +47,9 @@ impl Recorder {
         }
         let event = Event { at_ms, what };
         self.trace.line(at_ms, format_args!("#{index} {}", Shown(&event.what)));
+        if self.violation.is_none() {
+            self.violation = self.oracle.event(&event);
+        }
     }
 
     /// A line for the trace alone.
@@ -55,6 +69,10 @@ impl Recorder {
 
     /// The history is complete.
     pub(super) fn finish(&mut self) -> Verdicts {
-        Verdicts::default()
+        if let Some(violation) = self.oracle.finish().into_iter().next() {
+            self.fail(violation);
+        }
+        let verdicts = self.oracle.verdicts();
+        Verdicts { must: verdicts.must, all: verdicts.must + verdicts.may }
     }
 }

@@ -15,7 +15,9 @@ use crate::history::{ConnectionNumber, Violation, What};
 use crate::plan::{BrokerFault, ClientIndex, Do, NetworkFault, Plan};
 
 /// More events than this at one moment are a loop without end.
-const EVENTS_AT_ONCE: u64 = 2_000_000;
+const EVENTS_AT_ONCE: u64 = 1_000_000;
+/// A plan has a few thousand inputs; more than this is a quarrel without end.
+const INPUTS: u64 = 500_000;
 
 /// A connection as the clients' side of the network has it.
 #[derive(Debug)]
@@ -101,8 +103,8 @@ impl<'a> World<'a> {
         while !self.is_over && self.around.record.violation.is_none() {
             let Some((at_ms, happening)) = self.around.agenda.pop() else { return };
             at_once = if at_ms == self.around.now_ms { at_once + 1 } else { 0 };
-            if at_once > EVENTS_AT_ONCE {
-                let what = format!("events without end at {at_ms} ms");
+            if at_once > EVENTS_AT_ONCE || self.around.inputs > INPUTS {
+                let what = format!("things go on without end at {at_ms} ms");
                 self.around.record.fail(Violation { guarantee: "LV", what, events: Vec::new() });
                 return;
             }

@@ -15,7 +15,10 @@ impl Draft {
         self.set("journal.sync_ms", &[0, 1, 5, 30]);
         self.set("journal.snapshots", &[0, 1]);
         // 0 is the default: as much as there is.
-        self.set_or_default("receive_maximum", &[0, 1, 3, 20]);
+        // Clients before version 5 are not told of it and cannot keep to it.
+        if !self.features.old_levels {
+            self.set_or_default("receive_maximum", &[0, 1, 3, 20]);
+        }
         self.set("topic_alias_maximum", &[0, 2, 32]);
         self.set("topic_alias_outbound_maximum", &[0, 1, 32]);
         self.set_or_default("inflight_messages", &[0, 0, 1, 3]);

@@ -28,9 +28,10 @@ pub(super) fn filters(chance: &mut Stream, topics: &[String], features: &Feature
         filters.push((*chance.pick(&["#", "+", "+/+", "a/#", "+/b", "a/+"])).to_owned());
     }
     if features.shared {
+        let plain = filters.clone();
         for _ in 0..chance.between(1, 2) {
             let share = *chance.pick(&["g", "g", "h"]);
-            let filter = chance.pick(&filters);
+            let filter = chance.pick(&plain);
             filters.push(format!("$share/{share}/{filter}"));
         }
     }

@@ -304,8 +304,8 @@ impl Client {
         if let Some(link) = self.link.take() {
             turn.session.link_gone(&link, self.spec.level);
             let close_at_ms = turn.now_ms + LEFTOVER_PATIENCE_MS;
-            let Link { connection, decoder, .. } = link;
-            self.leftovers.push(Leftover { connection, decoder, close_at_ms });
+            let Link { connection, decoder, is_serving: was_serving, .. } = link;
+            self.leftovers.push(Leftover { connection, decoder, was_serving, close_at_ms });
         }
     }
 

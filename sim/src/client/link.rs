@@ -27,6 +27,8 @@ pub(super) struct Opening {
 pub(super) struct Leftover {
     pub(super) connection: ConnectionNumber,
     pub(super) decoder: Decoder,
+    /// Whether its CONNACK is in the history.
+    pub(super) was_serving: bool,
     pub(super) close_at_ms: u64,
 }
 
@@ -109,6 +111,11 @@ impl Link {
     pub(super) fn fall_silent(&mut self, now_ms: u64) {
         let patience_ms = (3 * self.keep_alive_ms).max(SILENCE_PATIENCE_MS);
         self.silent_until_ms = Some(now_ms + patience_ms);
+    }
+
+    /// Whether it fell silent.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent_until_ms.is_some()
     }
 
     /// Whether packets that only a session may send can be sent.

@@ -133,6 +133,10 @@ impl Client {
             }
             return;
         };
+        // More bytes would make what was cut off whole.
+        if link.is_silent() {
+            return;
+        }
         let (connection, server, may_send) = (link.connection, link.server, link.may_send());
         turn.event(What::Misbehaved { connection });
         let way = Way::of(number);

@@ -60,7 +60,15 @@ impl Client {
                     if let Packet::Disconnect { .. } = decoded.packet {
                         let (packet, alias_topic) = (decoded.packet, decoded.alias_topic);
                         let size_bytes = decoded.size_bytes;
-                        turn.event(What::Received { connection, packet, alias_topic, size_bytes });
+                        // A CONNACK that nobody heard may have come before it.
+                        if self.leftovers[at].was_serving {
+                            turn.event(What::Received {
+                                connection,
+                                packet,
+                                alias_topic,
+                                size_bytes,
+                            });
+                        }
                         break false;
                     }
                 }

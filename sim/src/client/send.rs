@@ -312,7 +312,7 @@ impl Client {
                 value: Value::Number(expiry_s),
             }));
         }
-        if self.link.as_ref().is_some_and(|link| link.is_serving) {
+        if self.link.as_ref().is_some_and(|link| link.may_send()) {
             self.send(turn, Packet::Disconnect { reason: said, properties });
         }
         self.leave(turn);

@@ -17,7 +17,7 @@ use crate::plan::{BrokerFault, ClientIndex, Do, NetworkFault, Plan};
 /// More events than this at one moment are a loop without end.
 const EVENTS_AT_ONCE: u64 = 1_000_000;
 /// A plan has a few thousand inputs; more than this is a quarrel without end.
-const INPUTS: u64 = 500_000;
+const INPUTS: u64 = 150_000;
 
 /// A connection as the clients' side of the network has it.
 #[derive(Debug)]

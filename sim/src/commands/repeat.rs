@@ -1,0 +1,73 @@
+//! `sim repro`, `sim replay` and `sim trace`: one run, told in full.
+
+use std::io::{BufWriter, Write as _};
+
+use clap::Args;
+use signalhouse_sim::core_layer::{self, Outcome};
+use signalhouse_sim::plan::{Plan, Profile, draw};
+
+use super::seeds::{parse_profile, parse_seed};
+use super::{Ended, Verdict};
+
+/// What `trace` is told.
+#[derive(Debug, Args)]
+pub(super) struct TraceArguments {
+    /// The seed, decimal or 0x…
+    #[arg(value_parser = parse_seed)]
+    seed: u64,
+    /// The profile that the plan is drawn for
+    #[arg(long, default_value = "all", value_parser = parse_profile)]
+    profile: Profile,
+    /// Only lines with this text in them: a token, a connection `n12 `, a client identifier
+    #[arg(long, value_name = "TEXT")]
+    with: Vec<String>,
+}
+
+/// Runs a plan and prints its trace, its hash, and what is wrong.
+pub(super) fn repeat(plan: &Plan) -> Ended {
+    let outcome = core_layer::run(plan, true)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    // A reader that has seen enough, like `head`, is no error.
+    let _ = outcome.lines.iter().try_for_each(|line| writeln!(out, "{line}"));
+    let _ = write_end(&mut out, &outcome);
+    Ok(verdict(&outcome))
+}
+
+/// Prints the trace of a seed, or the lines of it that are asked for.
+pub(super) fn trace(arguments: &TraceArguments) -> Ended {
+    let outcome = core_layer::run(&draw(arguments.seed, arguments.profile), true)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let wanted = |line: &&String| {
+        arguments.with.is_empty() || arguments.with.iter().any(|text| line.contains(text.as_str()))
+    };
+    let mut lines = outcome.lines.iter().filter(wanted);
+    let _ = lines.try_for_each(|line| writeln!(out, "{line}"));
+    let _ = write_end(&mut out, &outcome);
+    Ok(verdict(&outcome))
+}
+
+fn verdict(outcome: &Outcome) -> Verdict {
+    if outcome.violation.is_some() { Verdict::Violated } else { Verdict::Clean }
+}
+
+fn write_end(out: &mut impl std::io::Write, outcome: &Outcome) -> std::io::Result<()> {
+    let Outcome { trace_hash, inputs, packets, simulated_ms, .. } = outcome;
+    writeln!(
+        out,
+        "trace {trace_hash:#018x}: {inputs} inputs, {packets} packets sent, {} simulated s",
+        simulated_ms / 1000
+    )?;
+    match &outcome.violation {
+        None => writeln!(out, "no violation"),
+        Some(violation) => {
+            writeln!(out, "{} violated: {}", violation.guarantee, violation.what)?;
+            for event in &violation.events {
+                let mark = format!(" #{event} ");
+                if let Some(line) = outcome.lines.iter().find(|line| line.contains(&mark)) {
+                    writeln!(out, "  {line}")?;
+                }
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! `sim run`: many seeds, in parallel processes.
+
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use signalhouse_sim::plan::Profile;
+
+use super::seeds::{self, SeedRange};
+use super::summary::Summary;
+use super::worker::{self, Report};
+use super::{Ended, Profiles, Verdict};
+
+/// How often progress is shown.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// What `run` is told.
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// The seeds A..B, without B, decimal or 0x…
+    #[arg(long, value_name = "A..B", value_parser = seeds::parse_range)]
+    seeds: SeedRange,
+    /// The profile that the plans are drawn for, or `each` for all of them in turn
+    #[arg(long, default_value = "each", value_parser = seeds::parse_profiles)]
+    profile: Profiles,
+    /// How many processes run at once [default: as many as there are cores]
+    #[arg(short, value_name = "N")]
+    jobs: Option<u64>,
+    /// Go on after a failure
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// What reaches the process that counts.
+enum Message {
+    Line(String),
+    /// A worker has nothing more to say.
+    Silent,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// Runs the seeds, and prints failures as they come and a summary in the end.
+pub(super) fn run(arguments: &RunArguments) -> Ended {
+    let (sender, receiver) = channel();
+    watch_for_interrupt(sender.clone());
+    let mut batch = Batch {
+        summary: Summary::default(),
+        start: Instant::now(),
+        shown: Instant::now(),
+        shows_progress: std::io::stderr().is_terminal(),
+        keep_going: arguments.keep_going,
+    };
+    let mut error = None;
+    for profile in &arguments.profile.0 {
+        match batch.profile(*profile, arguments, &sender, &receiver) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(cause) => {
+                error = Some(cause);
+                break;
+            }
+        }
+    }
+    batch.clear_progress();
+    print!("{}", batch.summary);
+    println!("{:.1} s", batch.start.elapsed().as_secs_f64());
+    match error {
+        Some(cause) => Err(cause),
+        None if batch.summary.failures() > 0 => Ok(Verdict::Violated),
+        None => Ok(Verdict::Clean),
+    }
+}
+
+struct Batch {
+    summary: Summary,
+    start: Instant,
+    shown: Instant,
+    shows_progress: bool,
+    keep_going: bool,
+}
+
+impl Batch {
+    /// Runs one profile's seeds. `false` if that was enough.
+    fn profile(
+        &mut self,
+        profile: Profile,
+        arguments: &RunArguments,
+        sender: &Sender<Message>,
+        receiver: &Receiver<Message>,
+    ) -> Result<bool, String> {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        let jobs = arguments.jobs.unwrap_or(cores).max(1);
+        let SeedRange { first, end } = arguments.seeds;
+        let mut workers = Workers(Vec::new());
+        for seed in first..end.min(first.saturating_add(jobs)) {
+            let seeds = SeedRange { first: seed, end };
+            workers.0.push(start_worker(profile, seeds, jobs, sender.clone())?);
+        }
+        let wanted = self.summary.seeds() as u64 + (end - first);
+        let mut speaking = workers.0.len();
+        while speaking > 0 {
+            match receiver.recv().map_err(|error| error.to_string())? {
+                Message::Line(line) => {
+                    let report = worker::read(&line);
+                    let report = report.ok_or_else(|| format!("a worker said: {line}"))?;
+                    if !self.take(&report) {
+                        return Ok(false);
+                    }
+                }
+                Message::Silent => speaking -= 1,
+                Message::Interrupted => return Ok(false),
+            }
+        }
+        if (self.summary.seeds() as u64) < wanted {
+            return Err("a worker ended before it had run all its seeds".to_owned());
+        }
+        Ok(true)
+    }
+
+    /// Takes a report; `false` if the batch ends with it.
+    fn take(&mut self, report: &Report) -> bool {
+        self.summary.add(report);
+        if let Some(failure) = &report.failure {
+            self.clear_progress();
+            println!("{failure}");
+            return self.keep_going;
+        }
+        if self.shows_progress && self.shown.elapsed() >= PROGRESS {
+            self.shown = Instant::now();
+            let seconds = self.start.elapsed().as_secs_f64();
+            eprint!(
+                "\r\x1b[K{}: {} seeds, {} failed, {:.1} million inputs, {seconds:.0} s",
+                report.profile.name(),
+                self.summary.seeds(),
+                self.summary.failures(),
+                self.summary.inputs() as f64 / 1e6,
+            );
+            let _ = std::io::stderr().flush();
+        }
+        true
+    }
+
+    fn clear_progress(&self) {
+        if self.shows_progress {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+/// Started processes, ended with this value.
+struct Workers(Vec<Child>);
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &mut self.0 {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+}
+
+fn start_worker(
+    profile: Profile,
+    seeds: SeedRange,
+    step: u64,
+    sender: Sender<Message>,
+) -> Result<Child, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut worker = Command::new(program)
+        .args(["worker", "--profile", profile.name(), "--step", &step.to_string()])
+        .args(["--seeds", &format!("{}..{}", seeds.first, seeds.end)])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("a worker cannot be started: {error}"))?;
+    let output = worker.stdout.take();
+    std::thread::spawn(move || {
+        let lines = output.into_iter().flat_map(|output| BufReader::new(output).lines());
+        for line in lines.map_while(Result::ok) {
+            if sender.send(Message::Line(line)).is_err() {
+                return;
+            }
+        }
+        let _ = sender.send(Message::Silent);
+    });
+    Ok(worker)
+}
+
+fn watch_for_interrupt(sender: Sender<Message>) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let Ok(runtime) = runtime else { return };
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            let _ = sender.send(Message::Interrupted);
+        }
+    });
+}

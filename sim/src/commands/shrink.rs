@@ -1,0 +1,64 @@
+//! `sim shrink`: a failing plan made small, and written to a file.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use signalhouse_sim::plan::{Plan, Profile, draw};
+use signalhouse_sim::{core_layer, shrink as shrinking};
+
+use super::seeds::{parse_profile, parse_seed};
+use super::{Ended, Verdict, read_plan};
+
+/// What `shrink` is told.
+#[derive(Debug, Args)]
+pub(super) struct ShrinkArguments {
+    /// A seed, decimal or 0x…, or a file with a plan
+    #[arg(value_name = "SEED|PLAN")]
+    what: String,
+    /// The profile that the plan is drawn for
+    #[arg(long, default_value = "all", value_parser = parse_profile)]
+    profile: Profile,
+    /// Where the small plan goes [default: named after guarantee and seed]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How many plans are tried at most
+    #[arg(long, default_value_t = 5_000)]
+    tries: usize,
+}
+
+/// Shrinks what fails, and says where it went.
+pub(super) fn shrink(arguments: &ShrinkArguments) -> Ended {
+    let plan = match parse_seed(&arguments.what) {
+        Ok(seed) => draw(seed, arguments.profile),
+        Err(_) => read_plan(Path::new(&arguments.what))?,
+    };
+    let Some(violation) = core_layer::run(&plan, false)?.violation else {
+        return Err("this plan violates nothing".to_owned());
+    };
+    let guarantee = violation.guarantee;
+    let mut runs = 0;
+    let small = shrinking::shrink(&plan, arguments.tries, &mut |plan: &Plan| {
+        runs += 1;
+        let outcome = core_layer::run(plan, false).ok();
+        let violation = outcome.and_then(|outcome| outcome.violation);
+        violation.is_some_and(|violation| violation.guarantee == guarantee)
+    });
+    let path = arguments.out.clone().unwrap_or_else(|| {
+        PathBuf::from(format!("{}-{:x}.plan", guarantee.to_lowercase(), plan.seed))
+    });
+    let violation = core_layer::run(&small, false)?.violation;
+    let what = violation.map(|violation| violation.what).unwrap_or_default();
+    let text = format!("# {guarantee}: {}\n{}", what.replace('\n', " "), small.to_text());
+    std::fs::write(&path, &text)
+        .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    print!("{text}");
+    println!(
+        "# {} steps of {}, {} clients of {}, {runs} plans tried: {}",
+        small.steps.len(),
+        plan.steps.len(),
+        small.clients.len(),
+        plan.clients.len(),
+        path.display()
+    );
+    Ok(Verdict::Violated)
+}

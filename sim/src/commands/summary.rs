@@ -1,0 +1,111 @@
+//! What a batch of seeds came to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use signalhouse_sim::plan::Profile;
+
+use super::worker::Report;
+
+/// Sums over the seeds run.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    profiles: BTreeMap<Profile, Sums>,
+    /// Failures by guarantee.
+    guarantees: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    inputs_of_seeds: Vec<u64>,
+    failures: u64,
+    inputs: u64,
+    simulated_ms: u64,
+    micros: u64,
+    must: u64,
+    verdicts: u64,
+}
+
+impl Summary {
+    /// Takes one seed's report.
+    pub(super) fn add(&mut self, report: &Report) {
+        self.profiles.entry(report.profile).or_default().add(report);
+        if let Some(failure) = &report.failure {
+            *self.guarantees.entry(failure.guarantee.clone()).or_default() += 1;
+        }
+    }
+
+    /// How many seeds were run.
+    pub(super) fn seeds(&self) -> usize {
+        self.profiles.values().map(|sums| sums.inputs_of_seeds.len()).sum()
+    }
+
+    /// How many of them failed.
+    pub(super) fn failures(&self) -> u64 {
+        self.profiles.values().map(|sums| sums.failures).sum()
+    }
+
+    /// How many inputs the broker took.
+    pub(super) fn inputs(&self) -> u64 {
+        self.profiles.values().map(|sums| sums.inputs).sum()
+    }
+}
+
+impl Sums {
+    fn add(&mut self, report: &Report) {
+        self.inputs_of_seeds.push(report.inputs);
+        self.failures += u64::from(report.failure.is_some());
+        self.inputs += report.inputs;
+        self.simulated_ms += report.simulated_ms;
+        self.micros += report.micros;
+        self.must += report.verdicts.must;
+        self.verdicts += report.verdicts.all;
+    }
+
+    fn line(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut inputs = self.inputs_of_seeds.clone();
+        inputs.sort_unstable();
+        let median = inputs.get(inputs.len() / 2).copied().unwrap_or(0);
+        let seeds = inputs.len();
+        let per_second = self.inputs.saturating_mul(1_000_000).checked_div(self.micros);
+        let per_second = per_second.unwrap_or(0);
+        let hours = self.simulated_ms / 3_600_000;
+        let must = match (self.must * 1000).checked_div(self.verdicts) {
+            Some(thousandths) => format!("{}.{} %", thousandths / 10, thousandths % 10),
+            None => "-".to_owned(),
+        };
+        writeln!(
+            f,
+            "{name:<10} {seeds:>8} {:>8} {:>12} {median:>8} {per_second:>12} {hours:>9} {must:>8}",
+            self.failures, self.inputs
+        )
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<10} {:>8} {:>8} {:>12} {:>8} {:>12} {:>9} {:>8}",
+            "profile", "seeds", "failed", "inputs", "median", "inputs/s/core", "sim hours", "must"
+        )?;
+        let mut total = Sums::default();
+        for (profile, sums) in &self.profiles {
+            sums.line(profile.name(), f)?;
+            total.inputs_of_seeds.extend(&sums.inputs_of_seeds);
+            total.failures += sums.failures;
+            total.inputs += sums.inputs;
+            total.simulated_ms += sums.simulated_ms;
+            total.micros += sums.micros;
+            total.must += sums.must;
+            total.verdicts += sums.verdicts;
+        }
+        if self.profiles.len() > 1 {
+            total.line("total", f)?;
+        }
+        for (guarantee, failures) in &self.guarantees {
+            writeln!(f, "{guarantee}: {failures} failed")?;
+        }
+        Ok(())
+    }
+}

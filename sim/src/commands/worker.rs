@@ -1,0 +1,74 @@
+//! One of the processes that `run` starts: runs every so many-th seed and says one line for each.
+
+use std::io::{BufWriter, Write as _};
+
+use signalhouse_sim::core_layer::{self, Outcome, Verdicts};
+use signalhouse_sim::plan::{Profile, draw};
+
+use super::failure::Failure;
+use super::seeds::SeedRange;
+use super::{Ended, Verdict};
+
+/// What a worker says of one seed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) profile: Profile,
+    pub(super) inputs: u64,
+    pub(super) simulated_ms: u64,
+    pub(super) micros: u64,
+    pub(super) verdicts: Verdicts,
+    pub(super) failure: Option<Failure>,
+}
+
+/// Runs the seeds of the range, every `step`-th.
+pub(super) fn work(seeds: SeedRange, profile: Profile, step: u64) -> Ended {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut seed = seeds.first;
+    while seed < seeds.end {
+        let start = std::time::Instant::now();
+        let outcome = core_layer::run(&draw(seed, profile), false)?;
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let line = line(seed, profile, micros, &outcome);
+        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+            break; // nobody listens any more
+        }
+        match seed.checked_add(step) {
+            Some(next) => seed = next,
+            None => break,
+        }
+    }
+    Ok(Verdict::Clean)
+}
+
+fn line(seed: u64, profile: Profile, micros: u64, outcome: &Outcome) -> String {
+    let Outcome { inputs, simulated_ms, verdicts, violation, .. } = outcome;
+    let Verdicts { must, all } = verdicts;
+    let name = profile.name();
+    let mut line = format!("{seed}\t{name}\t{inputs}\t{simulated_ms}\t{micros}\t{must}\t{all}");
+    if let Some(violation) = violation {
+        let Failure { guarantee, step, what, .. } = Failure::new(seed, profile, violation);
+        line.push_str(&format!("\t{guarantee}\t{step}\t{what}"));
+    }
+    line
+}
+
+/// Reads a worker's line.
+pub(super) fn read(line: &str) -> Option<Report> {
+    let mut parts = line.split('\t');
+    let seed = parts.next()?.parse().ok()?;
+    let profile = Profile::from_name(parts.next()?)?;
+    let mut number = || parts.next()?.parse::<u64>().ok();
+    let (inputs, simulated_ms, micros) = (number()?, number()?, number()?);
+    let verdicts = Verdicts { must: number()?, all: number()? };
+    let failure = match parts.next() {
+        None => None,
+        Some(guarantee) => Some(Failure {
+            seed,
+            profile,
+            guarantee: guarantee.to_owned(),
+            step: parts.next()?.to_owned(),
+            what: parts.next()?.to_owned(),
+        }),
+    };
+    Some(Report { profile, inputs, simulated_ms, micros, verdicts, failure })
+}

@@ -1,0 +1,184 @@
+//! The core layer: the real broker, called directly, in a world of its own time.
+//!
+//! Everything that will happen stands in one agenda; the loop takes the earliest, moves the clock
+//! to it, and lets it happen. Clients and broker exchange bytes over a simulated network; records
+//! go to a model of the journal, and a crash leaves of them what a disk could leave.
+
+mod agenda;
+mod connection;
+mod journal;
+mod network;
+mod panics;
+mod process;
+mod record;
+mod settings;
+mod world;
+
+use bytes::Bytes;
+use signalhouse_core::{Notice, Time};
+
+pub use panics::quiet_panics;
+
+use crate::chance::{Stream, Streams};
+use crate::history::{ConnectionNumber, Violation, What};
+use crate::plan::Plan;
+use agenda::Agenda;
+use journal::Journal;
+use network::{End, Network, Signal};
+use record::Recorder;
+use settings::setting;
+use world::World;
+
+/// The broker's clock at the start of a run, in milliseconds since the Unix epoch.
+const EPOCH_MS: u64 = 1_000_000_000_000;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Hash of the whole trace.
+    pub trace_hash: u64,
+    /// The trace's lines, if they were asked for.
+    pub lines: Vec<String>,
+    /// Inputs that the broker took.
+    pub inputs: u64,
+    /// Packets that the broker sent.
+    pub packets: u64,
+    /// Simulated time, in milliseconds.
+    pub simulated_ms: u64,
+    /// What is wrong, if anything.
+    pub violation: Option<Violation>,
+    /// Verdicts of the oracle on publications that matched a subscription.
+    pub verdicts: Verdicts,
+}
+
+/// How many of the oracle's verdicts bind the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Publications at QoS 1 and 2 and sessions that had to receive them.
+    pub must: u64,
+    /// All of those with a subscription that matched.
+    pub all: u64,
+}
+
+/// Runs a plan. The same plan gives the same outcome, on every machine.
+///
+/// # Errors
+/// If the plan has a setting that is not known.
+pub fn run(plan: &Plan, keeps_lines: bool) -> Result<Outcome, String> {
+    let mut world = World::new(plan, keeps_lines)?;
+    let panic = panics::catch(|| world.run());
+    let mut outcome = world.outcome();
+    if let Some(what) = panic {
+        outcome.violation = Some(Violation { guarantee: "PR", what, events: Vec::new() });
+    }
+    Ok(outcome)
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Happening {
+    /// A step of the plan.
+    Step { place: usize },
+    /// Something arrives at an end of a connection.
+    Arrives { connection: ConnectionNumber, at: End, signal: Signal },
+    /// A round of the broker's process.
+    Round { incarnation: u32 },
+    /// A timer of the broker's process rings.
+    Timer { incarnation: u32, at_ms: u64 },
+    /// A sync of the journal completes.
+    Synced { ticket: u64 },
+    /// A client is to be called.
+    Client { at_ms: u64 },
+    /// The faults are over.
+    Calm,
+    /// Those that should be back by now and are not, come back.
+    Return,
+    /// The bound has passed.
+    End,
+}
+
+/// Everything around the broker's process and the clients.
+struct Around {
+    now_ms: u64,
+    agenda: Agenda<Happening>,
+    network: Network,
+    journal: Journal,
+    record: Recorder,
+    rounds: Stream,
+    /// Counts the broker's processes.
+    incarnation: u32,
+    inputs: u64,
+    packets: u64,
+}
+
+impl Around {
+    fn new(plan: &Plan, streams: Streams, keeps_lines: bool) -> Self {
+        Around {
+            now_ms: 0,
+            agenda: Agenda::new(),
+            network: Network::new(plan, streams),
+            journal: Journal::new(plan, streams),
+            record: Recorder::new(plan, keeps_lines),
+            rounds: streams.stream("rounds"),
+            incarnation: 0,
+            inputs: 0,
+            packets: 0,
+        }
+    }
+
+    fn event(&mut self, what: What) {
+        self.record.event(self.now_ms, what);
+    }
+
+    fn note(&mut self, text: std::fmt::Arguments<'_>) {
+        self.record.note(self.now_ms, text);
+    }
+
+    fn send(&mut self, connection: ConnectionNumber, to: End, signal: Signal) {
+        self.network.send(self.now_ms, connection, to, signal, &mut self.agenda);
+    }
+
+    fn send_bytes(&mut self, connection: ConnectionNumber, to: End, bytes: Bytes) {
+        self.network.send_bytes(self.now_ms, connection, to, bytes, &mut self.agenda);
+    }
+
+    /// What the broker says of itself.
+    fn notice(&mut self, notice: &Notice) {
+        if let Notice::Dropped { receiver, topic, cause } = notice {
+            let (receiver, topic) = (receiver.to_string(), topic.to_string());
+            let cause = format!("{cause:?}");
+            let cause = cause.split('(').next().unwrap_or_default().to_owned();
+            self.event(What::Dropped { receiver, topic, cause });
+        } else if is_telling(notice) {
+            self.note(format_args!("  {notice:?}"));
+        }
+    }
+}
+
+/// Whether a notice says something that the packets in the trace do not.
+fn is_telling(notice: &Notice) -> bool {
+    match notice {
+        Notice::Connected { .. }
+        | Notice::SessionStarted { .. }
+        | Notice::Dropped { .. }
+        | Notice::Subscribed { .. }
+        | Notice::Unsubscribed { .. } => false,
+        Notice::Refused { .. }
+        | Notice::Disconnected { .. }
+        | Notice::SessionEnded { .. }
+        | Notice::PublishRefused { .. }
+        | Notice::SubscribeRefused { .. }
+        | Notice::WillPublished { .. }
+        | Notice::WillRefused { .. }
+        | Notice::UnknownAck { .. }
+        | Notice::DuplicateSuppressed { .. }
+        | Notice::RetainedExpired { .. }
+        | Notice::PermissionsReplaced
+        | Notice::TimeJumped { .. } => true,
+    }
+}
+
+/// A moment of the run on the broker's time axis.
+fn broker_time(at_ms: u64) -> Time {
+    Time::from_ms(EPOCH_MS + at_ms)
+}

@@ -1,0 +1,130 @@
+//! A model of the journal: records in order, syncs that take their time, and what is left after a
+//! crash.
+
+use signalhouse_core::{LogPosition, Record};
+
+use super::agenda::Agenda;
+use super::{Happening, setting};
+use crate::chance::{Stream, Streams};
+use crate::plan::Plan;
+
+/// The records and how far they are safe. It outlives the broker's process.
+#[derive(Debug)]
+pub(super) struct Journal {
+    records: Vec<(LogPosition, Record)>,
+    written: LogPosition,
+    synced: LogPosition,
+    sync: Option<Sync>,
+    next_ticket: u64,
+    syncs_complete: bool,
+    sync_ms: u64,
+    chance: Stream,
+}
+
+/// A sync under way.
+#[derive(Clone, Copy, Debug)]
+struct Sync {
+    ticket: u64,
+    through: LogPosition,
+    /// It would be complete, but the disk hangs.
+    is_stuck: bool,
+}
+
+impl Journal {
+    pub(super) fn new(plan: &Plan, streams: Streams) -> Self {
+        Journal {
+            records: Vec::new(),
+            written: LogPosition::START,
+            synced: LogPosition::START,
+            sync: None,
+            next_ticket: 0,
+            syncs_complete: true,
+            sync_ms: setting(plan, "journal.sync_ms").unwrap_or(0),
+            chance: streams.stream("journal"),
+        }
+    }
+
+    /// Takes the next record.
+    pub(super) fn append(&mut self, at: LogPosition, record: Record) {
+        assert_eq!(at.0, self.written.0 + 1, "positions of records rise by one");
+        self.written = at;
+        self.records.push((at, record));
+    }
+
+    /// Begins to make durable what was written; gives the position if that is done at once.
+    pub(super) fn flush(
+        &mut self,
+        now_ms: u64,
+        agenda: &mut Agenda<Happening>,
+    ) -> Option<LogPosition> {
+        if self.sync.is_some() || self.synced == self.written {
+            return None;
+        }
+        if self.sync_ms == 0 && self.syncs_complete {
+            self.synced = self.written;
+            return Some(self.synced);
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.sync = Some(Sync { ticket, through: self.written, is_stuck: false });
+        let takes_ms = self.chance.between(1, self.sync_ms.max(1));
+        agenda.push(now_ms + takes_ms, Happening::Synced { ticket });
+        None
+    }
+
+    /// A sync is done; gives the position that is durable now.
+    pub(super) fn synced(&mut self, ticket: u64) -> Option<LogPosition> {
+        let sync = self.sync.as_mut().filter(|sync| sync.ticket == ticket)?;
+        if !self.syncs_complete {
+            sync.is_stuck = true;
+            return None;
+        }
+        self.synced = sync.through;
+        self.sync = None;
+        Some(self.synced)
+    }
+
+    /// Lets syncs complete, or hang. Gives the position that is durable now, if one did hang.
+    pub(super) fn set_syncs(&mut self, complete: bool) -> Option<LogPosition> {
+        self.syncs_complete = complete;
+        let ticket = self.sync.filter(|sync| complete && sync.is_stuck)?.ticket;
+        self.synced(ticket)
+    }
+
+    /// The process is gone, and the disk goes on: everything written is there.
+    pub(super) fn process_ended(&mut self) {
+        self.sync = None;
+    }
+
+    /// The power is gone: a prefix stays that holds at least everything synced. Gives how many
+    /// records were lost.
+    pub(super) fn power_cut(&mut self) -> u64 {
+        self.sync = None;
+        let kept = if self.chance.one_in(2) {
+            self.synced.0
+        } else {
+            self.chance.between(self.synced.0, self.written.0)
+        };
+        let lost = self.written.0 - kept;
+        self.records.retain(|(at, _)| at.0 <= kept);
+        self.written = LogPosition(kept);
+        lost
+    }
+
+    /// What recovery finds. It makes sure that all of that is durable before it serves anybody.
+    pub(super) fn recover(&mut self) -> (LogPosition, Vec<Record>) {
+        self.synced = self.written;
+        (self.written, self.records.iter().map(|(_, record)| record.clone()).collect())
+    }
+
+    /// Replaces all records by a snapshot of the same state.
+    pub(super) fn replace(&mut self, records: Vec<Record>) {
+        let at = self.written;
+        self.records = records.into_iter().map(|record| (at, record)).collect();
+    }
+
+    /// Whether everything written is durable.
+    pub(super) fn is_clean(&self) -> bool {
+        self.synced == self.written
+    }
+}

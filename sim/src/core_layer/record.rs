@@ -1,0 +1,78 @@
+//! What is written down of a run: trace, history, and the oracle's word on it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::{Verdicts, setting};
+use crate::history::{ConnectionNumber, Event, Violation, What};
+use crate::oracle::{Bounds, Oracle};
+use crate::plan::Plan;
+use crate::trace::{Shown, Trace};
+
+/// Takes everything observed.
+pub(super) struct Recorder {
+    oracle: Oracle,
+    pub(super) trace: Trace,
+    events: usize,
+    misbehaved: BTreeSet<ConnectionNumber>,
+    pub(super) violation: Option<Violation>,
+}
+
+impl Recorder {
+    pub(super) fn new(plan: &Plan, keeps_lines: bool) -> Self {
+        let default = Bounds::default();
+        let expiry_s = setting(plan, "session_expiry_interval_maximum_s");
+        let bounds = Bounds {
+            session_expiry_maximum_s: expiry_s
+                .map_or(u32::MAX, |seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+            time_jump_maximum_ms: setting(plan, "time_jump_maximum_ms")
+                .unwrap_or(default.time_jump_maximum_ms),
+            ..default
+        };
+        Recorder {
+            oracle: Oracle::with_bounds(bounds),
+            trace: Trace::new(keeps_lines),
+            events: 0,
+            misbehaved: BTreeSet::new(),
+            violation: None,
+        }
+    }
+
+    /// An observation, for trace and oracle.
+    pub(super) fn event(&mut self, at_ms: u64, what: What) {
+        let index = self.events;
+        self.events += 1;
+        if let What::Misbehaved { connection } = &what {
+            self.misbehaved.insert(*connection);
+        }
+        let event = Event { at_ms, what };
+        self.trace.line(at_ms, format_args!("#{index} {}", Shown(&event.what)));
+        if self.violation.is_none() {
+            self.violation = self.oracle.event(&event);
+        }
+    }
+
+    /// A line for the trace alone.
+    pub(super) fn note(&mut self, at_ms: u64, text: fmt::Arguments<'_>) {
+        self.trace.line(at_ms, text);
+    }
+
+    /// Whether the client broke the protocol on this connection.
+    pub(super) fn has_misbehaved(&self, connection: ConnectionNumber) -> bool {
+        self.misbehaved.contains(&connection)
+    }
+
+    /// Something wrong that the engine found itself. The first one counts.
+    pub(super) fn fail(&mut self, violation: Violation) {
+        self.violation.get_or_insert(violation);
+    }
+
+    /// The history is complete.
+    pub(super) fn finish(&mut self) -> Verdicts {
+        if let Some(violation) = self.oracle.finish().into_iter().next() {
+            self.fail(violation);
+        }
+        let verdicts = self.oracle.verdicts();
+        Verdicts { must: verdicts.must, all: verdicts.must + verdicts.may }
+    }
+}

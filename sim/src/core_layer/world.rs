@@ -1,0 +1,496 @@
+//! The loop: takes what happens next and lets it happen to clients, network and broker.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use signalhouse_core::Config;
+use signalhouse_core::input::Gone;
+
+use super::network::{End, Signal};
+use super::process::{Options, Process};
+use super::{Around, Happening, Outcome, Verdicts, setting, settings};
+use crate::chance::Streams;
+use crate::client::{ClientInput, ClientOutput, Clients};
+use crate::history::{ConnectionNumber, Violation, What};
+use crate::plan::{BrokerFault, ClientIndex, Do, NetworkFault, Plan};
+
+/// More events than this at one moment are a loop without end.
+const EVENTS_AT_ONCE: u64 = 1_000_000;
+/// A plan has a few thousand inputs; more than this is a quarrel without end.
+const INPUTS: u64 = 150_000;
+
+/// A connection as the clients' side of the network has it.
+#[derive(Debug)]
+struct Socket {
+    client: ClientIndex,
+    state: SocketState,
+    /// What arrived and is not read yet, because the client does not read.
+    unread: VecDeque<Signal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SocketState {
+    Opening { attempt: u64 },
+    Open,
+    Over,
+}
+
+/// Why nobody answers where the broker was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Down {
+    /// The machine is there and refuses.
+    Process,
+    /// The machine is not there.
+    Power,
+}
+
+/// A run.
+pub(super) struct World<'a> {
+    plan: &'a Plan,
+    config: Config,
+    options: Options,
+    around: Around,
+    process: Option<Process>,
+    down: Down,
+    clients: Clients,
+    sockets: Vec<Socket>,
+    outputs: Vec<ClientOutput>,
+    /// The earliest call of a client that stands in the agenda.
+    wake_at_ms: u64,
+    is_calm: bool,
+    is_over: bool,
+    verdicts: Verdicts,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(plan: &'a Plan, keeps_lines: bool) -> Result<Self, String> {
+        let streams = Streams::new(plan.seed);
+        let outgoing = setting(plan, "connection.outgoing_buffer_bytes").unwrap_or(64 * 1024);
+        Ok(World {
+            plan,
+            config: settings::config(plan)?,
+            options: Options {
+                seed: plan.seed,
+                outgoing_bytes: usize::try_from(outgoing).unwrap_or(usize::MAX),
+                snapshots: setting(plan, "journal.snapshots").unwrap_or(0) != 0,
+            },
+            around: Around::new(plan, streams, keeps_lines),
+            process: None,
+            down: Down::Process,
+            clients: Clients::new(plan.seed, &plan.clients),
+            sockets: Vec::new(),
+            outputs: Vec::new(),
+            wake_at_ms: u64::MAX,
+            is_calm: false,
+            is_over: false,
+            verdicts: Verdicts::default(),
+        })
+    }
+
+    /// Lets everything happen, until the end or the first violation.
+    pub(super) fn run(&mut self) {
+        self.start();
+        for (place, step) in self.plan.steps.iter().enumerate() {
+            self.around.agenda.push(step.at_ms, Happening::Step { place });
+        }
+        let (calm_ms, bound_ms) = (self.plan.calm_at_ms, self.plan.bound_ms);
+        self.around.agenda.push(calm_ms, Happening::Calm);
+        for later_ms in [1_000, 6_000, 12_000] {
+            self.around.agenda.push(calm_ms + later_ms, Happening::Return);
+        }
+        self.around.agenda.push(calm_ms + bound_ms, Happening::End);
+        let mut at_once = 0;
+        while !self.is_over && self.around.record.violation.is_none() {
+            let Some((at_ms, happening)) = self.around.agenda.pop() else { return };
+            at_once = if at_ms == self.around.now_ms { at_once + 1 } else { 0 };
+            if at_once > EVENTS_AT_ONCE || self.around.inputs > INPUTS {
+                let what = format!("things go on without end at {at_ms} ms");
+                self.around.record.fail(Violation { guarantee: "LV", what, events: Vec::new() });
+                return;
+            }
+            self.around.now_ms = at_ms;
+            self.happen(happening);
+        }
+    }
+
+    /// What came of it.
+    pub(super) fn outcome(self) -> Outcome {
+        let record = self.around.record;
+        Outcome {
+            trace_hash: record.trace.hash(),
+            lines: record.trace.into_lines(),
+            inputs: self.around.inputs,
+            packets: self.around.packets,
+            simulated_ms: self.around.now_ms,
+            violation: record.violation,
+            verdicts: self.verdicts,
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Step { place } => self.step(place),
+            Happening::Arrives { connection, at, signal } => {
+                if let Some(signal) = self.around.network.pass(connection, at, signal) {
+                    self.arrives(connection, at, signal);
+                }
+            }
+            Happening::Round { incarnation } => self.round(incarnation),
+            Happening::Timer { incarnation, at_ms } => {
+                if incarnation == self.around.incarnation
+                    && let Some(process) = &mut self.process
+                {
+                    process.timer(at_ms, &mut self.around);
+                }
+            }
+            Happening::Synced { ticket } => {
+                if let Some(through) = self.around.journal.synced(ticket)
+                    && let Some(process) = &mut self.process
+                {
+                    process.durable(through, &mut self.around);
+                }
+            }
+            Happening::Client { at_ms } => {
+                if self.wake_at_ms == at_ms {
+                    self.wake_at_ms = u64::MAX;
+                    self.wake_clients();
+                }
+            }
+            Happening::Calm => self.calm(),
+            Happening::Return => self.bring_back(),
+            Happening::End => {
+                self.around.event(What::End);
+                self.verdicts = self.around.record.finish();
+                self.is_over = true;
+            }
+        }
+    }
+
+    fn step(&mut self, place: usize) {
+        let plan = self.plan;
+        let what = &plan.steps[place].what;
+        self.around.note(format_args!("step {place}"));
+        match what {
+            Do::Connect { client, .. }
+            | Do::Subscribe { client, .. }
+            | Do::Unsubscribe { client, .. }
+            | Do::Publish { client, .. }
+            | Do::Ping { client }
+            | Do::Disconnect { client, .. }
+            | Do::Vanish { client }
+            | Do::Misbehave { client, .. }
+            | Do::Acknowledging { client, .. } => self.tell(*client, ClientInput::Do(what)),
+            Do::Reading { client, .. } => {
+                self.tell(*client, ClientInput::Do(what));
+                self.read_on(*client);
+            }
+            Do::Network { client, fault } => self.network_fault(*client, *fault),
+            Do::Broker(fault) => self.broker_fault(*fault),
+            Do::DiskSyncs { on } => {
+                if let Some(through) = self.around.journal.set_syncs(*on)
+                    && let Some(process) = &mut self.process
+                {
+                    process.durable(through, &mut self.around);
+                }
+            }
+        }
+    }
+
+    /// Tells a client something and does what it wants.
+    fn tell(&mut self, client: ClientIndex, input: ClientInput<'_>) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.clients.handle(self.around.now_ms, client, input, &mut outputs);
+        for output in outputs.drain(..) {
+            self.output(client, output);
+        }
+        self.outputs = outputs;
+        self.set_wake();
+    }
+
+    fn set_wake(&mut self) {
+        if let Some((at_ms, _)) = self.clients.next_deadline_ms()
+            && at_ms < self.wake_at_ms
+        {
+            self.wake_at_ms = at_ms.max(self.around.now_ms);
+            self.around.agenda.push(self.wake_at_ms, Happening::Client { at_ms: self.wake_at_ms });
+        }
+    }
+
+    fn wake_clients(&mut self) {
+        while let Some((at_ms, client)) = self.clients.next_deadline_ms()
+            && at_ms <= self.around.now_ms
+        {
+            self.tell(client, ClientInput::Time);
+        }
+        self.set_wake();
+    }
+
+    fn output(&mut self, client: ClientIndex, output: ClientOutput) {
+        match output {
+            ClientOutput::Open { attempt } => {
+                let connection = self.around.network.open(client);
+                let state = SocketState::Opening { attempt };
+                self.sockets.push(Socket { client, state, unread: VecDeque::new() });
+                // The dead stay away: nobody hears them.
+                if !(self.is_calm && self.plan.dead.contains(&client)) {
+                    self.around.send(connection, End::Broker, Signal::Open);
+                }
+            }
+            ClientOutput::Send { connection, bytes } => {
+                self.around.send_bytes(connection, End::Broker, Bytes::from(bytes));
+            }
+            ClientOutput::Close { connection, reset } => {
+                let socket = self.socket(connection);
+                socket.state = SocketState::Over;
+                socket.unread.clear();
+                let signal = if reset { Signal::Reset } else { Signal::Fin };
+                self.around.send(connection, End::Broker, signal);
+            }
+            ClientOutput::Event(what) => self.around.event(what),
+        }
+    }
+
+    fn socket(&mut self, connection: ConnectionNumber) -> &mut Socket {
+        let place = usize::try_from(connection).unwrap_or(usize::MAX);
+        &mut self.sockets[place]
+    }
+
+    fn arrives(&mut self, connection: ConnectionNumber, at: End, signal: Signal) {
+        match at {
+            End::Broker => self.arrives_at_broker(connection, &signal),
+            End::Client => self.arrives_at_client(connection, signal),
+        }
+    }
+
+    fn arrives_at_broker(&mut self, connection: ConnectionNumber, signal: &Signal) {
+        let around = &mut self.around;
+        let Some(process) = &mut self.process else {
+            return self.arrives_at_nobody(connection, signal);
+        };
+        match signal {
+            Signal::Open => {
+                let answer =
+                    if process.open(connection, around) { Signal::Open } else { Signal::Reset };
+                around.send(connection, End::Client, answer);
+            }
+            Signal::Data(bytes) => {
+                if !process.receive(connection, bytes, around) {
+                    around.send(connection, End::Client, Signal::Reset);
+                }
+            }
+            Signal::Fin => process.closed(connection, Gone::PeerClosed, around),
+            Signal::Reset => process.closed(connection, Gone::Failed, around),
+        }
+    }
+
+    fn arrives_at_nobody(&mut self, connection: ConnectionNumber, signal: &Signal) {
+        match (self.down, signal) {
+            (Down::Process, Signal::Open | Signal::Data(_)) => {
+                self.around.send(connection, End::Client, Signal::Reset);
+            }
+            (Down::Process, Signal::Fin | Signal::Reset) | (Down::Power, _) => {}
+        }
+    }
+
+    fn arrives_at_client(&mut self, connection: ConnectionNumber, signal: Signal) {
+        let socket = self.socket(connection);
+        let client = socket.client;
+        match (socket.state, signal) {
+            (SocketState::Over, Signal::Data(bytes)) => {
+                self.around.network.took(connection, End::Client, bytes.len());
+                self.room_at_broker(connection);
+            }
+            (SocketState::Over, Signal::Open | Signal::Fin | Signal::Reset) => {}
+            (SocketState::Opening { attempt }, Signal::Open) => {
+                socket.state = SocketState::Open;
+                self.tell(client, ClientInput::Opened { attempt, connection });
+            }
+            (SocketState::Opening { attempt }, Signal::Data(_) | Signal::Fin | Signal::Reset) => {
+                socket.state = SocketState::Over;
+                self.tell(client, ClientInput::Failed { attempt });
+            }
+            (SocketState::Open, Signal::Open) => {}
+            (SocketState::Open, Signal::Reset) => {
+                socket.state = SocketState::Over;
+                socket.unread.clear();
+                self.tell(client, ClientInput::Ended { connection });
+            }
+            (SocketState::Open, signal @ (Signal::Data(_) | Signal::Fin)) => {
+                socket.unread.push_back(signal);
+                if self.clients.client(client).is_reading() {
+                    self.read(connection);
+                }
+            }
+        }
+    }
+
+    /// A client reads what waits for it on a connection.
+    fn read(&mut self, connection: ConnectionNumber) {
+        while let Some(signal) = self.socket(connection).unread.pop_front() {
+            let client = self.socket(connection).client;
+            match signal {
+                Signal::Data(bytes) => {
+                    self.around.network.took(connection, End::Client, bytes.len());
+                    self.tell(client, ClientInput::Bytes { connection, bytes: &bytes });
+                    self.room_at_broker(connection);
+                }
+                Signal::Open | Signal::Fin | Signal::Reset => {
+                    self.socket(connection).state = SocketState::Over;
+                    self.tell(client, ClientInput::Ended { connection });
+                }
+            }
+        }
+    }
+
+    /// A client's reading may have been switched on: it reads on all its connections.
+    fn read_on(&mut self, client: ClientIndex) {
+        if !self.clients.client(client).is_reading() {
+            return;
+        }
+        for connection in 0..self.around.network.len() {
+            if self.socket(connection).client == client {
+                self.read(connection);
+            }
+        }
+    }
+
+    fn room_at_broker(&mut self, connection: ConnectionNumber) {
+        if let Some(process) = &mut self.process {
+            process.has_room(connection, &mut self.around);
+        }
+    }
+
+    fn round(&mut self, incarnation: u32) {
+        if incarnation != self.around.incarnation {
+            return;
+        }
+        let Some(process) = &mut self.process else { return };
+        process.round(&mut self.around);
+        if process.has_stopped(&self.around) {
+            self.around.note(format_args!("broker stopped"));
+            self.end_process();
+        }
+    }
+
+    fn network_fault(&mut self, client: ClientIndex, fault: NetworkFault) {
+        self.around.event(What::Network { client, fault });
+        let connections: Vec<ConnectionNumber> = match fault {
+            // Whatever connection of the client was held.
+            NetworkFault::Release => (0..self.around.network.len())
+                .filter(|connection| self.around.network.client(*connection) == client)
+                .collect(),
+            NetworkFault::Hold
+            | NetworkFault::BlackHoleToBroker
+            | NetworkFault::BlackHoleToClient
+            | NetworkFault::Reset => self.clients.client(client).connection().into_iter().collect(),
+        };
+        for connection in connections {
+            for (at, signal) in self.around.network.fault(connection, fault) {
+                self.arrives(connection, at, signal);
+            }
+            if fault == NetworkFault::Reset {
+                self.around.network.end(connection);
+            }
+        }
+    }
+}
+
+/// The broker's process comes and goes.
+impl World<'_> {
+    fn start(&mut self) {
+        self.around.incarnation += 1;
+        match Process::start(self.config.clone(), &self.options, &mut self.around) {
+            Ok(process) => self.process = Some(process),
+            Err(violation) => self.around.record.fail(violation),
+        }
+    }
+
+    fn broker_fault(&mut self, fault: BrokerFault) {
+        match fault {
+            BrokerFault::Kill if self.process.is_some() => {
+                self.around.event(What::Broker(fault));
+                self.end_process();
+            }
+            BrokerFault::PowerCut if self.process.is_some() => {
+                self.around.event(What::Broker(fault));
+                self.process = None;
+                let lost = self.around.journal.power_cut();
+                self.around.note(format_args!("{lost} records lost"));
+                self.down = Down::Power;
+            }
+            BrokerFault::Stop => {
+                if let Some(process) =
+                    self.process.as_mut().filter(|process| !process.is_stopping())
+                {
+                    self.around.event(What::Broker(fault));
+                    process.stop(&mut self.around);
+                }
+            }
+            BrokerFault::Start => self.bring_up(),
+            BrokerFault::Kill | BrokerFault::PowerCut => {}
+        }
+    }
+
+    /// Starts the broker unless it runs; one that has not finished stopping is ended first.
+    fn bring_up(&mut self) {
+        if self.process.as_ref().is_some_and(Process::is_stopping) {
+            self.end_process();
+        }
+        if self.process.is_none() {
+            self.around.event(What::Broker(BrokerFault::Start));
+            self.start();
+        }
+    }
+
+    /// The process is gone; the kernel closes its sockets.
+    fn end_process(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        for connection in process.open_connections() {
+            let signal = if self.around.rounds.one_in(2) { Signal::Fin } else { Signal::Reset };
+            self.around.send(connection, End::Client, signal);
+        }
+        self.around.journal.process_ended();
+        self.down = Down::Process;
+    }
+
+    /// The faults end, and everybody who lives comes back.
+    fn calm(&mut self) {
+        self.around.event(What::Calm);
+        self.is_calm = true;
+        if let Some(through) = self.around.journal.set_syncs(true)
+            && let Some(process) = &mut self.process
+        {
+            process.durable(through, &mut self.around);
+        }
+        self.bring_up();
+        for client in 0..self.clients.len() {
+            self.network_fault(client, NetworkFault::Release);
+            self.tell(client, ClientInput::Do(&Do::Reading { client, on: true }));
+            self.read_on(client);
+            self.tell(client, ClientInput::Do(&Do::Acknowledging { client, on: true }));
+        }
+        for client in &self.plan.dead {
+            self.tell(*client, ClientInput::Do(&Do::Vanish { client: *client }));
+        }
+        self.bring_back();
+    }
+
+    fn bring_back(&mut self) {
+        for client in 0..self.clients.len() {
+            if self.plan.dead.contains(&client) || self.is_well(client) {
+                continue;
+            }
+            let connect = Do::Connect { client, clean_start: false, will: None };
+            self.tell(client, ClientInput::Do(&connect));
+        }
+    }
+
+    /// Whether a client has a connection that works.
+    fn is_well(&mut self, client: ClientIndex) -> bool {
+        let Some(connection) = self.clients.client(client).connection() else { return false };
+        let is_known = self.process.as_ref().is_some_and(|process| process.knows(connection));
+        is_known
+            && self.around.network.is_healthy(connection)
+            && !self.around.record.has_misbehaved(connection)
+    }
+}

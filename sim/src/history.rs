@@ -1,0 +1,115 @@
+//! What was observed in a run, in the order of time: the oracle judges nothing else.
+
+use crate::packet::Packet;
+use crate::plan::{BrokerFault, ClientIndex, NetworkFault};
+
+/// A connection of a run. Numbers rise and are never used again.
+pub type ConnectionNumber = u64;
+
+/// One observation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When, in milliseconds since the start.
+    pub at_ms: u64,
+    /// What.
+    pub what: What,
+}
+
+/// What was observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A client's connection was made.
+    Opened {
+        /// The client.
+        client: ClientIndex,
+        /// The connection.
+        connection: ConnectionNumber,
+    },
+    /// A client handed a packet to the network. Whether it arrives is another matter.
+    Sent {
+        /// The connection.
+        connection: ConnectionNumber,
+        /// The packet.
+        packet: Packet,
+    },
+    /// A client read a whole packet.
+    Received {
+        /// The connection.
+        connection: ConnectionNumber,
+        /// The packet, topic alias resolved in `alias_topic`.
+        packet: Packet,
+        /// The topic that an alias stands for.
+        alias_topic: Option<String>,
+        /// Bytes of the packet.
+        size_bytes: usize,
+    },
+    /// A client read something that its strict decoder refuses.
+    Undecodable {
+        /// The connection.
+        connection: ConnectionNumber,
+        /// Why.
+        cause: String,
+    },
+    /// A client's connection is over: it saw the end, or ended it.
+    Ended {
+        /// The connection.
+        connection: ConnectionNumber,
+        /// Whether the client ended it itself.
+        by_client: bool,
+    },
+    /// A client broke the protocol: nothing is owed to it on this connection any more.
+    Misbehaved {
+        /// The connection.
+        connection: ConnectionNumber,
+    },
+    /// The client's reading or acknowledging was switched off or on.
+    Holding {
+        /// The client.
+        client: ClientIndex,
+        /// Whether it now reads and acknowledges.
+        serving: bool,
+    },
+    /// The network between a client and the broker begins or stops to misbehave. What is read
+    /// under it, and for a moment after it, may be of any age.
+    Network {
+        /// The client.
+        client: ClientIndex,
+        /// What it does.
+        fault: NetworkFault,
+    },
+    /// The broker's process.
+    Broker(BrokerFault),
+    /// The broker said that it dropped a message for a receiver.
+    Dropped {
+        /// The client identifier, or a share's whole filter.
+        receiver: String,
+        /// The topic.
+        topic: String,
+        /// The cause's name, as in the broker's notice.
+        cause: String,
+    },
+    /// The faults are over and the clients that live come back.
+    Calm,
+    /// The plan's bound has passed since: all that is owed must have happened.
+    End,
+}
+
+/// What a checker found wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The guarantee: `Q1`, `OR`, ...
+    pub guarantee: &'static str,
+    /// What is wrong, with what was expected and what was observed.
+    pub what: String,
+    /// Places in the history that matter, first to last.
+    pub events: Vec<usize>,
+}
+
+/// Judges a history against one guarantee.
+pub trait Checker {
+    /// The guarantee's code.
+    fn guarantee(&self) -> &'static str;
+
+    /// Takes the next event and tells what is wrong, if anything.
+    fn event(&mut self, index: usize, event: &Event) -> Result<(), Violation>;
+}

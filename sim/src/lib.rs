@@ -1,0 +1,15 @@
+//! The simulator: the real broker under generated workloads and injected faults, judged by an
+//! oracle that shares no code with it. Every failure repeats from its seed.
+#![forbid(unsafe_code)]
+
+pub mod chance;
+pub mod client;
+pub mod codec;
+pub mod core_layer;
+pub mod history;
+pub mod oracle;
+pub mod packet;
+pub mod plan;
+pub mod shrink;
+pub mod token;
+pub mod trace;

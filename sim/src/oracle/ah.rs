@@ -1,0 +1,172 @@
+//! AH: every request has one answer, of its kind, and the answer is true.
+
+use crate::history::{Event, Violation, What};
+use crate::oracle::model::{Connection, Model, Request, Seen};
+use crate::oracle::rule::{Rule, violation};
+use crate::packet::{AckKind, Packet};
+
+/// No matching subscribers.
+const NOBODY: u8 = 0x10;
+
+/// Judges AH.
+pub(crate) struct HonestAnswers;
+
+impl Rule for HonestAnswers {
+    fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
+        let What::Received { connection, packet, .. } = &event.what else { return Ok(()) };
+        let Some(connection) = model.connections.get(connection) else { return Ok(()) };
+        let is_hostile = connection.misbehaved.is_some()
+            || model.session_of(connection.number).is_some_and(|found| found.hostile.is_some());
+        if is_hostile {
+            return Ok(());
+        }
+        let (wrong, sent) = match seen {
+            Seen::Unasked => (Some("answers nothing that is open".to_owned()), None),
+            Seen::Answered(answered) => {
+                (untrue(model, packet, &answered.request), Some(answered.moment.index))
+            }
+            Seen::Nothing | Seen::Admitted(_) | Seen::Delivered(_) | Seen::Released(_) => {
+                (None, None)
+            }
+        };
+        let Some(wrong) = wrong else { return Ok(()) };
+        let what = format!("{} to {:?} {wrong}", named(packet), connection.client_id);
+        Err(violation("AH", what, sent.into_iter().chain([model.now.index])))
+    }
+}
+
+fn named(packet: &Packet) -> String {
+    match packet {
+        Packet::Ack { kind, id, reason, .. } => format!("{kind:?} {id} with {reason:#04x}"),
+        Packet::SubAck { id, reasons, .. } => format!("SubAck {id} with {reasons:?}"),
+        Packet::UnsubAck { id, reasons, .. } => format!("UnsubAck {id} with {reasons:?}"),
+        Packet::PingResp => "PingResp".to_owned(),
+        Packet::Connect(_)
+        | Packet::ConnAck { .. }
+        | Packet::Publish(_)
+        | Packet::Subscribe { .. }
+        | Packet::Unsubscribe { .. }
+        | Packet::PingReq
+        | Packet::Disconnect { .. }
+        | Packet::Auth { .. } => "a packet".to_owned(),
+    }
+}
+
+fn untrue(model: &Model, packet: &Packet, request: &Request) -> Option<String> {
+    match (packet, request) {
+        (Packet::SubAck { reasons, .. }, Request::Subscribe(filters)) => {
+            if reasons.len() != filters.len() {
+                return Some(format!("answers {} filters", filters.len()));
+            }
+            let mut granted = reasons.iter().zip(filters);
+            let wrong =
+                granted.find(|(reason, (_, options))| **reason < 0x80 && **reason > (options & 3));
+            wrong.map(|(_, (filter, _))| format!("grants {filter:?} more than was asked for"))
+        }
+        (Packet::UnsubAck { reasons, .. }, Request::Unsubscribe(filters)) => {
+            let is_short = !reasons.is_empty() && reasons.len() != filters.len();
+            is_short.then(|| format!("answers {} filters", filters.len()))
+        }
+        (
+            Packet::Ack { kind: AckKind::PubAck | AckKind::PubRec, reason: NOBODY, .. },
+            Request::Publish(publication, _),
+        ) => {
+            let publication = &model.publications[*publication];
+            let somebody = model.sessions.iter().find(|session| {
+                let connection = session.connections.last();
+                let connection = connection.and_then(|number| model.connections.get(number));
+                let is_there = session.replaced.is_none()
+                    && session.hostile.is_none()
+                    && connection.is_some_and(|found| is_surely_there(model, found));
+                is_there
+                    && session
+                        .possible(publication)
+                        .any(|found| found.is_certain && found.is_stable(publication))
+            })?;
+            let name = &somebody.client_id;
+            (publication.sends.len() == 1 && !publication.muddled)
+                .then(|| format!("says that nobody subscribes, and {name:?} does"))
+        }
+        (
+            Packet::Connect(_)
+            | Packet::ConnAck { .. }
+            | Packet::Publish(_)
+            | Packet::Ack { .. }
+            | Packet::Subscribe { .. }
+            | Packet::SubAck { .. }
+            | Packet::Unsubscribe { .. }
+            | Packet::UnsubAck { .. }
+            | Packet::PingReq
+            | Packet::PingResp
+            | Packet::Disconnect { .. }
+            | Packet::Auth { .. },
+            Request::Connect
+            | Request::Ping
+            | Request::Publish(..)
+            | Request::Recorded(_)
+            | Request::Release(_)
+            | Request::Subscribe(_)
+            | Request::Unsubscribe(_),
+        ) => None,
+    }
+}
+
+/// Whether the session of its client's last connection surely lives now.
+fn is_surely_there(model: &Model, connection: &Connection) -> bool {
+    let is_only = model
+        .clients
+        .get(&connection.client_id)
+        .is_some_and(|client| client.attempts.as_slice() == [connection.number]);
+    let outlives = model.expiry_s(connection.number) > 0
+        && model.expiring(connection).from_ms > model.now.at_ms;
+    is_only && outlives
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HonestAnswers, NOBODY};
+    use crate::oracle::told::{Told, fails, passes, publish_of};
+    use crate::packet::{AckKind, Packet};
+
+    #[test]
+    fn one_answer_of_the_right_kind_is_right() {
+        let mut told = Told::new();
+        told.durable(1, "a").subscribe(1, "t", 1).publish(1, "t", "one", 1).ping(1);
+        told.sent(1, Packet::Publish(publish_of("u", "two", 1, 5)));
+        told.got_ack(1, AckKind::PubAck, 5, NOBODY).unsubscribe(1, "t", 0);
+        passes(HonestAnswers, &told);
+    }
+
+    #[test]
+    fn a_second_answer_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").publish_under(1, "t", "one", 1, 5);
+        told.got_ack(1, AckKind::PubAck, 5, 0);
+        fails(HonestAnswers, &told, "AH");
+    }
+
+    #[test]
+    fn an_answer_of_another_kind_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").publish_unanswered(1, "t", "one", 2, 5);
+        told.got_ack(1, AckKind::PubAck, 5, 0);
+        fails(HonestAnswers, &told, "AH");
+    }
+
+    #[test]
+    fn granting_more_than_was_asked_for_is_wrong() {
+        let mut told = Told::new();
+        let (filters, properties) = (vec![("t".to_owned(), 0)], Vec::new());
+        told.durable(1, "a").sent(1, Packet::Subscribe { id: 1, filters, properties });
+        told.got(1, Packet::SubAck { id: 1, reasons: vec![2], properties: Vec::new() });
+        fails(HonestAnswers, &told, "AH");
+    }
+
+    #[test]
+    fn denying_a_subscriber_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).lose(2);
+        told.publish_unanswered(1, "t", "one", 1, 5).got_ack(1, AckKind::PubAck, 5, NOBODY);
+        fails(HonestAnswers, &told, "AH");
+    }
+}

@@ -1,0 +1,358 @@
+//! What the clients know of a run: connections, sessions, subscriptions, publications, deliveries
+//! and faults, with the moments at which each was asked for and learned of.
+//!
+//! The model does not predict one run. It keeps, for everything that a client cannot see, the
+//! earliest and the latest moment at which it may have happened.
+
+mod connection;
+mod deliver;
+mod lifetime;
+mod publication;
+mod session;
+
+use std::collections::BTreeMap;
+
+pub(crate) use connection::{Answered, Connection, Network, Request};
+pub(crate) use lifetime::Presence;
+pub(crate) use publication::{
+    Delivery, DeliveryId, Holder, Publication, PublicationId, Send, Stage,
+};
+pub(crate) use session::{Session, SessionId, Subscription};
+
+use crate::history::{ConnectionNumber, Event, What};
+use crate::packet::Packet;
+use crate::plan::{BrokerFault, ClientIndex, NetworkFault};
+
+/// A place in the history, with its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment {
+    pub(crate) index: usize,
+    pub(crate) at_ms: u64,
+}
+
+/// How much time things may take that no packet tells about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// From one end of a connection to the other while the network works and the client reads,
+    /// waiting for the disk included.
+    pub latency_ms: u64,
+    /// How late the broker may be with what time makes it do.
+    pub slack_ms: u64,
+    /// The longest session expiry that the broker grants.
+    pub session_expiry_maximum_s: u32,
+    /// A stop longer than this makes the broker hold back expiry until somebody confirms the time.
+    pub time_jump_maximum_ms: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            latency_ms: 2_000,
+            slack_ms: 5_000,
+            session_expiry_maximum_s: u32::MAX,
+            time_jump_maximum_ms: 24 * 60 * 60 * 1000,
+        }
+    }
+}
+
+/// A stop of the broker's process, of whatever kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Outage {
+    pub(crate) stopped: Moment,
+    pub(crate) started: Option<Moment>,
+    /// What the broker did before this time is surely on the disk.
+    pub(crate) durable_before_ms: u64,
+}
+
+/// The broker's word that a message does not reach a receiver.
+#[derive(Clone, Debug)]
+pub(crate) struct Dropped {
+    pub(crate) moment: Moment,
+    pub(crate) receiver: String,
+    pub(crate) topic: String,
+    pub(crate) cause: String,
+}
+
+/// What the last event turned out to be.
+#[derive(Clone, Debug)]
+pub(crate) enum Seen {
+    /// Nothing that changes what is known.
+    Nothing,
+    /// A client was let in.
+    Admitted(Box<Presence>),
+    /// A client read a PUBLISH.
+    Delivered(DeliveryId),
+    /// A client read the response to this.
+    Answered(Answered),
+    /// A client read a response to nothing.
+    Unasked,
+    /// A client read PUBREL; what its identifier stood for.
+    Released(Option<Holder>),
+}
+
+/// What is known of one client identifier.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    /// Connections whose CONNECT may be the last that the broker has taken.
+    pub(crate) attempts: Vec<ConnectionNumber>,
+    pub(crate) sessions: Vec<SessionId>,
+}
+
+/// What is known of one client of the plan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// Since when it reads and acknowledges.
+    pub(crate) serving_since: Option<u64>,
+    pub(crate) is_held: bool,
+}
+
+/// What the clients know.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) bounds: Bounds,
+    pub(crate) now: Moment,
+    pub(crate) connections: BTreeMap<ConnectionNumber, Connection>,
+    pub(crate) clients: BTreeMap<String, Client>,
+    pub(crate) peers: BTreeMap<ClientIndex, Peer>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) publications: Vec<Publication>,
+    pub(crate) by_token: BTreeMap<Vec<u8>, PublicationId>,
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) drops: Vec<Dropped>,
+    pub(crate) outages: Vec<Outage>,
+    pub(crate) durable_before_ms: u64,
+    pub(crate) calm: Option<Moment>,
+    pub(crate) end: Option<Moment>,
+}
+
+/// The part of a payload that makes it unlike all others.
+pub(crate) fn token_of(payload: &[u8]) -> &[u8] {
+    let end = payload.iter().position(|byte| matches!(byte, b'|' | b':'));
+    &payload[..end.unwrap_or(payload.len())]
+}
+
+impl Model {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Model { bounds, ..Model::default() }
+    }
+
+    /// Takes the next event.
+    pub(crate) fn event(&mut self, index: usize, event: &Event) -> Seen {
+        self.now = Moment { index, at_ms: event.at_ms };
+        match &event.what {
+            What::Opened { client, connection } => self.opened(*client, *connection),
+            What::Sent { connection, packet } => self.sent(*connection, packet),
+            What::Received { connection, packet, alias_topic, size_bytes: _ } => {
+                return self.received(*connection, packet, alias_topic.as_deref());
+            }
+            What::Undecodable { .. } => {}
+            What::Ended { connection, by_client } => self.ended(*connection, *by_client),
+            What::Misbehaved { connection } => self.misbehaved(*connection),
+            What::Holding { client, serving } => {
+                let now = self.now.at_ms;
+                self.peer(*client).serving_since = serving.then_some(now);
+            }
+            What::Network { client, fault } => self.network(*client, *fault),
+            What::Broker(fault) => self.broker(*fault),
+            What::Dropped { receiver, topic, cause } => self.drops.push(Dropped {
+                moment: self.now,
+                receiver: receiver.clone(),
+                topic: topic.clone(),
+                cause: cause.clone(),
+            }),
+            What::Calm => self.calm = Some(self.now),
+            What::End => self.end = Some(self.now),
+        }
+        Seen::Nothing
+    }
+
+    pub(crate) fn peer(&mut self, client: ClientIndex) -> &mut Peer {
+        self.peers.entry(client).or_insert(Peer { serving_since: Some(0), is_held: false })
+    }
+
+    /// Whether the broker runs.
+    pub(crate) fn is_up(&self) -> bool {
+        self.outages.last().is_none_or(|outage| outage.started.is_some())
+    }
+
+    /// Whether the process was not there for a while between two places of the history.
+    pub(crate) fn has_outage(&self, from: usize, to: usize) -> bool {
+        self.outages.iter().any(|outage| outage.stopped.index > from && outage.stopped.index < to)
+    }
+
+    /// Whether nothing delays what the broker sends on `connection`, nor did for the last while.
+    pub(crate) fn is_prompt(&self, connection: &Connection, since_ms: u64) -> bool {
+        let serving = self.peers.get(&connection.client).map_or(Some(0), |peer| peer.serving_since);
+        let reads = serving.is_some_and(|from| from == 0 || from <= since_ms);
+        let flows = match connection.network {
+            Network::Calm(from) => from <= since_ms,
+            Network::Held | Network::BlackHole => false,
+        };
+        reads && flows
+    }
+
+    /// The moment before which things had time enough to be over at the end.
+    pub(crate) fn settled_by_ms(&self) -> u64 {
+        let Some(end) = self.end else { return 0 };
+        let calm =
+            self.calm.map_or(end.at_ms.saturating_sub(self.bounds.latency_ms), |calm| calm.at_ms);
+        calm + (end.at_ms - calm) / 2
+    }
+
+    /// The connection on which a session is served at the end, if nothing stood in its way for
+    /// long enough.
+    pub(crate) fn served(&self, session: &Session) -> Option<&Connection> {
+        self.end?;
+        let number = session.connections.last()?;
+        let connection = self.connections.get(number)?;
+        let connack = connection.connack.as_ref()?;
+        let attempts = &self.clients.get(&session.client_id)?.attempts;
+        let settled_by_ms = self.settled_by_ms();
+        let is_served = connection.is_open()
+            && connection.goodbye.is_none()
+            && session.hostile.is_none()
+            && session.replaced.is_none()
+            && attempts.as_slice() == [*number]
+            && self.is_up()
+            && connack.moment.at_ms <= settled_by_ms
+            && self.is_prompt(connection, settled_by_ms);
+        is_served.then_some(connection)
+    }
+
+    /// The session of a connection.
+    pub(crate) fn session_of(&self, connection: ConnectionNumber) -> Option<&Session> {
+        let session = self.connections.get(&connection)?.session?;
+        self.sessions.get(session)
+    }
+
+    fn opened(&mut self, client: ClientIndex, number: ConnectionNumber) {
+        let is_held = self.peer(client).is_held;
+        let mut connection = Connection::new(client, number, self.now);
+        if is_held {
+            connection.network = Network::Held;
+        }
+        self.connections.insert(number, connection);
+    }
+
+    fn ended(&mut self, number: ConnectionNumber, by_client: bool) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.ended = Some((now, by_client));
+        let Some(session) = connection.session else { return };
+        self.forget_shared(session, number);
+    }
+
+    fn misbehaved(&mut self, number: ConnectionNumber) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.misbehaved.get_or_insert(now);
+        if let Some(session) = connection.session {
+            self.sessions[session].hostile.get_or_insert(now);
+        }
+    }
+
+    fn network(&mut self, client: ClientIndex, fault: NetworkFault) {
+        let now = self.now.at_ms;
+        match fault {
+            NetworkFault::Hold => self.peer(client).is_held = true,
+            NetworkFault::Release => self.peer(client).is_held = false,
+            NetworkFault::BlackHoleToBroker
+            | NetworkFault::BlackHoleToClient
+            | NetworkFault::Reset => {}
+        }
+        for connection in self.connections.values_mut() {
+            if connection.client != client {
+                continue;
+            }
+            let is_over = connection.ended.is_some();
+            match (fault, connection.network) {
+                (NetworkFault::Hold, Network::Calm(_)) if !is_over => {
+                    connection.network = Network::Held;
+                }
+                (NetworkFault::Release, Network::Held) => {
+                    connection.network = Network::Calm(now);
+                }
+                (NetworkFault::BlackHoleToBroker | NetworkFault::BlackHoleToClient, _)
+                    if !is_over =>
+                {
+                    connection.network = Network::BlackHole;
+                }
+                (NetworkFault::Reset, _) if !is_over => connection.was_reset = true,
+                (
+                    NetworkFault::Hold
+                    | NetworkFault::Release
+                    | NetworkFault::BlackHoleToBroker
+                    | NetworkFault::BlackHoleToClient
+                    | NetworkFault::Reset,
+                    Network::Calm(_) | Network::Held | Network::BlackHole,
+                ) => {}
+            }
+        }
+    }
+
+    fn broker(&mut self, fault: BrokerFault) {
+        let now = self.now;
+        let is_orderly = match fault {
+            BrokerFault::Start => {
+                if let Some(outage) = self.outages.last_mut() {
+                    outage.started.get_or_insert(now);
+                }
+                return;
+            }
+            BrokerFault::Kill | BrokerFault::PowerCut => false,
+            BrokerFault::Stop => true,
+        };
+        if self.is_up() {
+            let durable_before_ms = if is_orderly { now.at_ms } else { self.durable_before_ms };
+            self.outages.push(Outage { stopped: now, started: None, durable_before_ms });
+        }
+        for connection in self.connections.values_mut() {
+            if connection.ended.is_none() {
+                connection.broker_gone.get_or_insert(now);
+            }
+        }
+        if !is_orderly {
+            self.forget_qos1_identifiers();
+        }
+    }
+
+    fn received(
+        &mut self,
+        number: ConnectionNumber,
+        packet: &Packet,
+        alias_topic: Option<&str>,
+    ) -> Seen {
+        let now = self.now;
+        match packet {
+            Packet::ConnAck { session_present, reason, properties } => {
+                self.connack(number, *session_present, *reason, properties)
+            }
+            Packet::Publish(publish) => self.delivered(number, publish, alias_topic),
+            Packet::Ack { kind, id, reason, properties: _ } => {
+                self.ack_received(number, *kind, *id, *reason)
+            }
+            Packet::SubAck { id, reasons, properties: _ } => self.suback(number, *id, reasons),
+            Packet::UnsubAck { id, reasons, properties: _ } => self.unsuback(number, *id, reasons),
+            Packet::PingResp => {
+                let Some(connection) = self.connections.get_mut(&number) else {
+                    return Seen::Nothing;
+                };
+                match connection.pings.pop_front() {
+                    Some(moment) => self.answered(number, moment, Request::Ping),
+                    None => Seen::Unasked,
+                }
+            }
+            Packet::Disconnect { reason, properties: _ } => {
+                if let Some(connection) = self.connections.get_mut(&number) {
+                    connection.dismissed.get_or_insert((now, *reason));
+                }
+                Seen::Nothing
+            }
+            Packet::Connect(_)
+            | Packet::Subscribe { .. }
+            | Packet::Unsubscribe { .. }
+            | Packet::PingReq
+            | Packet::Auth { .. } => Seen::Nothing,
+        }
+    }
+}

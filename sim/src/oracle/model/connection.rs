@@ -1,0 +1,557 @@
+//! Connections: what a client asked on each, and what it was answered.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Model, Moment, Publication, Seen, Send, SessionId, Subscription, token_of};
+use crate::history::ConnectionNumber;
+use crate::oracle::properties as property;
+use crate::oracle::topic;
+use crate::packet::{AckKind, Connect, Packet, Property, Publish};
+use crate::plan::ClientIndex;
+
+use super::publication::{PublicationId, Stage};
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) number: ConnectionNumber,
+    pub(crate) client: ClientIndex,
+    pub(crate) connect: Option<(Moment, Connect)>,
+    pub(crate) connack: Option<ConnAck>,
+    /// Empty as long as it is not known.
+    pub(crate) client_id: String,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) misbehaved: Option<Moment>,
+    /// DISCONNECT from the client.
+    pub(crate) goodbye: Option<Goodbye>,
+    /// DISCONNECT from the broker.
+    pub(crate) dismissed: Option<(Moment, u8)>,
+    pub(crate) ended: Option<(Moment, bool)>,
+    /// When the broker's process was gone under it.
+    pub(crate) broker_gone: Option<Moment>,
+    pub(crate) was_reset: bool,
+    pub(crate) network: Network,
+    /// When the last of the requests was sent that were answered: the broker had it open then.
+    pub(crate) evidence: Moment,
+    pub(crate) pings: VecDeque<Moment>,
+    /// What waits for an answer, by packet identifier.
+    pub(crate) outstanding: BTreeMap<u16, Answered>,
+    /// Publications at QoS 0 that the broker may not have come to.
+    unsettled: Vec<PublicationId>,
+    aliases: BTreeMap<u32, String>,
+    /// Sent ahead of CONNACK.
+    pub(crate) pipelined: Vec<(Moment, Packet)>,
+}
+
+/// The CONNACK of a client that was let in.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnAck {
+    pub(crate) moment: Moment,
+    pub(crate) present: bool,
+    pub(crate) properties: Vec<Property>,
+}
+
+/// DISCONNECT from the client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Goodbye {
+    pub(crate) moment: Moment,
+    pub(crate) reason: u8,
+    pub(crate) expiry_s: Option<u32>,
+}
+
+/// What the network does to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// It works, since then.
+    Calm(u64),
+    /// It holds back what is sent.
+    Held,
+    /// It loses what is sent, for good.
+    BlackHole,
+}
+
+/// A request, and when it was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    pub(crate) moment: Moment,
+    pub(crate) request: Request,
+}
+
+/// What a client can ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// CONNECT.
+    Connect,
+    /// PINGREQ.
+    Ping,
+    /// PUBLISH at QoS 1 or 2.
+    Publish(PublicationId, u8),
+    /// Nothing: PUBREC came and PUBREL is still to be sent.
+    Recorded(PublicationId),
+    /// PUBREL.
+    Release(Option<PublicationId>),
+    /// SUBSCRIBE: filters and the QoS asked for.
+    Subscribe(Vec<(String, u8)>),
+    /// UNSUBSCRIBE.
+    Unsubscribe(Vec<String>),
+}
+
+impl Connection {
+    pub(crate) fn new(client: ClientIndex, number: ConnectionNumber, now: Moment) -> Self {
+        Connection {
+            number,
+            client,
+            connect: None,
+            connack: None,
+            client_id: String::new(),
+            session: None,
+            misbehaved: None,
+            goodbye: None,
+            dismissed: None,
+            ended: None,
+            broker_gone: None,
+            was_reset: false,
+            network: Network::Calm(0),
+            evidence: now,
+            pings: VecDeque::new(),
+            outstanding: BTreeMap::new(),
+            unsettled: Vec::new(),
+            aliases: BTreeMap::new(),
+            pipelined: Vec::new(),
+        }
+    }
+
+    /// Whether it is open as far as its client and its broker's process know.
+    pub(crate) fn is_open(&self) -> bool {
+        self.ended.is_none() && self.broker_gone.is_none() && self.dismissed.is_none()
+    }
+
+    /// Protocol level; 5 before CONNECT.
+    pub(crate) fn level(&self) -> u8 {
+        self.connect.as_ref().map_or(5, |(_, connect)| connect.level)
+    }
+
+    /// A number among CONNECT's properties.
+    pub(crate) fn asked(&self, id: u8) -> Option<u32> {
+        let (_, connect) = self.connect.as_ref()?;
+        property::number(&connect.properties, id)
+    }
+
+    /// The keep alive in force, in seconds.
+    pub(crate) fn keep_alive_s(&self) -> u32 {
+        let asked = self.connect.as_ref().map_or(0, |(_, connect)| u32::from(connect.keep_alive_s));
+        let granted = self
+            .connack
+            .as_ref()
+            .and_then(|connack| property::number(&connack.properties, property::SERVER_KEEP_ALIVE));
+        granted.unwrap_or(asked)
+    }
+}
+
+impl Model {
+    /// A client handed a packet to the network.
+    pub(super) fn sent(&mut self, number: ConnectionNumber, packet: &Packet) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let is_pipelined = connection.session.is_none();
+        match packet {
+            Packet::Connect(connect) => self.connect_sent(number, connect),
+            Packet::Publish(publish) => self.publish_sent(number, publish),
+            Packet::Ack { kind, id, reason, properties: _ } => {
+                self.ack_sent(number, *kind, *id, *reason);
+            }
+            Packet::Subscribe { id, filters, properties: _ } => {
+                let request = Request::Subscribe(filters.clone());
+                connection.outstanding.insert(*id, Answered { moment: now, request });
+                if is_pipelined {
+                    connection.pipelined.push((now, packet.clone()));
+                } else {
+                    self.apply(number, now, packet);
+                }
+            }
+            Packet::Unsubscribe { id, filters, properties: _ } => {
+                let request = Request::Unsubscribe(filters.clone());
+                connection.outstanding.insert(*id, Answered { moment: now, request });
+                if is_pipelined {
+                    connection.pipelined.push((now, packet.clone()));
+                } else {
+                    self.apply(number, now, packet);
+                }
+            }
+            Packet::PingReq => connection.pings.push_back(now),
+            Packet::Disconnect { reason, properties } => {
+                let expiry_s = property::number(properties, property::SESSION_EXPIRY);
+                connection.goodbye.get_or_insert(Goodbye {
+                    moment: now,
+                    reason: *reason,
+                    expiry_s,
+                });
+            }
+            Packet::ConnAck { .. }
+            | Packet::SubAck { .. }
+            | Packet::UnsubAck { .. }
+            | Packet::PingResp
+            | Packet::Auth { .. } => {}
+        }
+    }
+
+    /// What a request for or against subscriptions does to the connection's session.
+    pub(super) fn apply(&mut self, number: ConnectionNumber, moment: Moment, packet: &Packet) {
+        let Some(session) = self.connections.get(&number).and_then(|found| found.session) else {
+            return;
+        };
+        self.apply_to(session, moment, packet);
+    }
+
+    /// Like [`Model::apply`], to any session.
+    pub(super) fn apply_to(&mut self, session: SessionId, moment: Moment, packet: &Packet) {
+        let session = &mut self.sessions[session];
+        if let Packet::Unsubscribe { filters, .. } = packet {
+            for filter in filters {
+                for subscription in session.subscriptions.get_mut(filter).into_iter().flatten() {
+                    subscription.end_requested.get_or_insert(moment);
+                }
+            }
+        }
+        let Packet::Subscribe { filters, properties, .. } = packet else { return };
+        let id = property::number(properties, property::SUBSCRIPTION_ID).unwrap_or(0);
+        for (whole, options) in filters {
+            let versions = session.subscriptions.entry(whole.clone()).or_default();
+            for earlier in &mut *versions {
+                earlier.end_requested.get_or_insert(moment);
+            }
+            let split = topic::split_share(whole);
+            versions.push(Subscription {
+                share: split.map(|(share, _)| share.to_owned()),
+                filter: split.map_or(whole.as_str(), |(_, filter)| filter).to_owned(),
+                qos: options & 3,
+                no_local: options & 4 != 0,
+                retain_as_published: options & 8 != 0,
+                retain_handling: (options >> 4) & 3,
+                id,
+                requested: moment,
+                granted: None,
+                refused: false,
+                end_requested: None,
+                ended: None,
+                is_certain: true,
+            });
+        }
+    }
+
+    fn connect_sent(&mut self, number: ConnectionNumber, connect: &Connect) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if connection.connect.is_some() {
+            return;
+        }
+        connection.connect = Some((now, connect.clone()));
+        connection.evidence = now;
+        if !connect.client_id.is_empty() {
+            connection.client_id.clone_from(&connect.client_id);
+            self.clients.entry(connect.client_id.clone()).or_default().attempts.push(number);
+        }
+        if let Some(will) = &connect.will
+            && !will.payload.is_empty()
+        {
+            let publish = Publish {
+                dup: false,
+                qos: will.qos,
+                retain: will.retain,
+                topic: will.topic.clone(),
+                id: None,
+                properties: will.properties.clone(),
+                payload: will.payload.clone(),
+            };
+            let send = Send { moment: now, connection: number, id: None };
+            let publication = self.publication(&publish, &will.topic, send);
+            self.publications[publication].will_of = Some(number);
+        }
+    }
+
+    fn publish_sent(&mut self, number: ConnectionNumber, publish: &Publish) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let alias = property::number(&publish.properties, property::TOPIC_ALIAS);
+        let topic = match alias {
+            Some(alias) if publish.topic.is_empty() => {
+                connection.aliases.get(&alias).cloned().unwrap_or_default()
+            }
+            Some(alias) => {
+                connection.aliases.insert(alias, publish.topic.clone());
+                publish.topic.clone()
+            }
+            None => publish.topic.clone(),
+        };
+        let send = Send { moment: now, connection: number, id: publish.id };
+        let publication = self.publication(publish, &topic, send);
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let Some(id) = publish.id.filter(|_| publish.qos > 0) else {
+            connection.unsettled.push(publication);
+            return;
+        };
+        let request = Request::Publish(publication, publish.qos);
+        connection.outstanding.insert(id, Answered { moment: now, request });
+        let session = connection.session.or_else(|| {
+            let client = self.clients.get(&connection.client_id)?;
+            client.sessions.last().copied()
+        });
+        let Some(session) = session.filter(|_| publish.qos == 2) else { return };
+        let before = self.sessions[session].inbound.insert(id, publication);
+        if before.is_some_and(|before| before != publication) {
+            self.publications[publication].muddled = true;
+        }
+    }
+
+    /// Finds the publication that was sent again, or makes a new one.
+    fn publication(&mut self, publish: &Publish, topic: &str, send: Send) -> PublicationId {
+        let is_clear = publish.payload.is_empty();
+        let token = if is_clear {
+            // Nothing tells one from another but where and under what it was sent.
+            let client = self.connections.get(&send.connection).map_or(0, |found| found.client);
+            format!("clear {topic} of client {client}").into_bytes()
+        } else {
+            token_of(&publish.payload).to_vec()
+        };
+        if let Some(id) = self.by_token.get(&token).copied()
+            && (!is_clear || publish.dup)
+        {
+            let found = &self.publications[id];
+            let earlier = found.sends[found.sends.len() - 1];
+            let session = |connection| self.connections.get(&connection).and_then(|c| c.session);
+            let is_same = publish.qos == 2
+                && earlier.id == send.id
+                && session(earlier.connection).is_some()
+                && session(earlier.connection) == session(send.connection);
+            let found = &mut self.publications[id];
+            found.sends.push(send);
+            found.instances += usize::from(!is_same);
+            return id;
+        }
+        let client_id = self.connections.get(&send.connection).map(|found| found.client_id.clone());
+        let id = self.publications.len();
+        self.publications.push(Publication {
+            token: token.clone(),
+            client_id: client_id.unwrap_or_default(),
+            topic: topic.to_owned(),
+            qos: publish.qos,
+            retain: publish.retain,
+            payload: publish.payload.clone(),
+            properties: publish.properties.clone(),
+            expiry_s: property::number(&publish.properties, property::MESSAGE_EXPIRY),
+            will_of: None,
+            sends: vec![send],
+            accepted: None,
+            refused: None,
+            settled: None,
+            muddled: false,
+            instances: 1,
+        });
+        self.by_token.insert(token, id);
+        id
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP from a client.
+    fn ack_sent(&mut self, number: ConnectionNumber, kind: AckKind, id: u16, reason: u8) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if kind == AckKind::PubRel {
+            let publication = match connection.outstanding.get(&id).map(|found| &found.request) {
+                Some(Request::Recorded(publication) | Request::Publish(publication, _)) => {
+                    Some(*publication)
+                }
+                Some(Request::Release(publication)) => *publication,
+                Some(
+                    Request::Connect
+                    | Request::Ping
+                    | Request::Subscribe(_)
+                    | Request::Unsubscribe(_),
+                )
+                | None => None,
+            };
+            let request = Request::Release(publication);
+            connection.outstanding.insert(id, Answered { moment: now, request });
+            return;
+        }
+        let Some(session) = connection.session else { return };
+        let Some(holder) = self.sessions[session].exchanges.get_mut(&id) else { return };
+        holder.stage = match (kind, holder.stage) {
+            (AckKind::PubAck | AckKind::PubComp, _) => Stage::Done(now),
+            (AckKind::PubRec, _) if reason >= 0x80 => Stage::Refused(now),
+            (AckKind::PubRec, Stage::Read) => Stage::Recorded(now),
+            (
+                AckKind::PubRec | AckKind::PubRel,
+                stage @ (Stage::Read
+                | Stage::Recorded(_)
+                | Stage::Released(_)
+                | Stage::Refused(_)
+                | Stage::Done(_)),
+            ) => stage,
+        };
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP from the broker.
+    pub(super) fn ack_received(
+        &mut self,
+        number: ConnectionNumber,
+        kind: AckKind,
+        id: u16,
+        reason: u8,
+    ) -> Seen {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&number) else { return Seen::Nothing };
+        let session = connection.session;
+        if kind == AckKind::PubRel {
+            let Some(session) = session else { return Seen::Unasked };
+            let holder = self.sessions[session].exchanges.get_mut(&id);
+            let before = holder.as_deref().cloned();
+            if let Some(holder) = holder {
+                match holder.stage {
+                    Stage::Read | Stage::Recorded(_) => holder.stage = Stage::Released(now),
+                    Stage::Released(_) | Stage::Refused(_) | Stage::Done(_) => {}
+                }
+            }
+            return Seen::Released(before);
+        }
+        let Some(found) = connection.outstanding.get(&id).cloned() else { return Seen::Unasked };
+        match (kind, &found.request) {
+            (AckKind::PubAck, Request::Publish(publication, 1)) => {
+                connection.outstanding.remove(&id);
+                self.judged(*publication, reason);
+            }
+            (AckKind::PubRec, Request::Publish(publication, 2)) => {
+                if reason >= 0x80 {
+                    connection.outstanding.remove(&id);
+                } else {
+                    let request = Request::Recorded(*publication);
+                    connection.outstanding.insert(id, Answered { moment: found.moment, request });
+                }
+                if reason >= 0x80
+                    && let Some(session) = session
+                {
+                    self.sessions[session].inbound.remove(&id);
+                }
+                self.judged(*publication, reason);
+            }
+            (AckKind::PubComp, Request::Release(_)) => {
+                connection.outstanding.remove(&id);
+                if let Some(session) = session {
+                    self.sessions[session].inbound.remove(&id);
+                }
+            }
+            (
+                AckKind::PubAck | AckKind::PubRec | AckKind::PubComp | AckKind::PubRel,
+                Request::Connect
+                | Request::Ping
+                | Request::Publish(..)
+                | Request::Recorded(_)
+                | Request::Release(_)
+                | Request::Subscribe(_)
+                | Request::Unsubscribe(_),
+            ) => return Seen::Unasked,
+        }
+        self.answered(number, found.moment, found.request)
+    }
+
+    fn judged(&mut self, publication: PublicationId, reason: u8) {
+        let now = self.now;
+        let publication = &mut self.publications[publication];
+        publication.settled.get_or_insert(now);
+        if reason < 0x80 {
+            publication.accepted.get_or_insert(now);
+        } else {
+            publication.refused.get_or_insert((now, reason));
+        }
+    }
+
+    /// A request is answered: the broker had the connection open when it came, and has dealt with
+    /// all that was sent before it.
+    pub(super) fn answered(
+        &mut self,
+        number: ConnectionNumber,
+        moment: Moment,
+        request: Request,
+    ) -> Seen {
+        let now = self.now;
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.evidence = connection.evidence.max(moment);
+            let publications = &mut self.publications;
+            connection.unsettled.retain(|publication| {
+                let publication = &mut publications[*publication];
+                let is_before = publication.last().index < moment.index;
+                if is_before {
+                    publication.settled.get_or_insert(now);
+                }
+                !is_before
+            });
+        }
+        Seen::Answered(Answered { moment, request })
+    }
+
+    pub(super) fn suback(&mut self, number: ConnectionNumber, id: u16, reasons: &[u8]) -> Seen {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&number) else { return Seen::Nothing };
+        let session = connection.session;
+        let Some(Answered { moment, request: Request::Subscribe(filters) }) =
+            connection.outstanding.get(&id).cloned()
+        else {
+            return Seen::Unasked;
+        };
+        connection.outstanding.remove(&id);
+        let is_durable = self.expiry_s(number) > 0;
+        if is_durable {
+            self.durable_before_ms = self.durable_before_ms.max(moment.at_ms);
+        }
+        if let Some(session) = session {
+            for ((filter, _), reason) in filters.iter().zip(reasons) {
+                let Some(versions) = self.sessions[session].subscriptions.get_mut(filter) else {
+                    continue;
+                };
+                grant(versions, moment, now, *reason);
+            }
+        }
+        self.answered(number, moment, Request::Subscribe(filters))
+    }
+
+    pub(super) fn unsuback(&mut self, number: ConnectionNumber, id: u16, reasons: &[u8]) -> Seen {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&number) else { return Seen::Nothing };
+        let session = connection.session;
+        let Some(Answered { moment, request: Request::Unsubscribe(filters) }) =
+            connection.outstanding.get(&id).cloned()
+        else {
+            return Seen::Unasked;
+        };
+        connection.outstanding.remove(&id);
+        if let Some(session) = session {
+            for (place, filter) in filters.iter().enumerate() {
+                let is_done = reasons.get(place).is_none_or(|reason| *reason < 0x80);
+                let versions = self.sessions[session].subscriptions.get_mut(filter);
+                for subscription in versions.into_iter().flatten() {
+                    if is_done && subscription.requested.index < moment.index {
+                        subscription.ended.get_or_insert(now);
+                    }
+                }
+            }
+        }
+        self.answered(number, moment, Request::Unsubscribe(filters))
+    }
+}
+
+/// SUBACK for the version of a subscription that was requested at `requested`.
+fn grant(versions: &mut [Subscription], requested: Moment, now: Moment, reason: u8) {
+    let mut is_earlier = true;
+    for subscription in versions {
+        if subscription.requested == requested {
+            is_earlier = false;
+            if reason < 0x80 {
+                subscription.granted.get_or_insert(now);
+                subscription.qos = reason;
+            } else {
+                subscription.refused = true;
+            }
+        } else if is_earlier && reason < 0x80 {
+            subscription.ended.get_or_insert(now);
+        }
+    }
+}

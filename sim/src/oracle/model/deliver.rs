@@ -1,0 +1,135 @@
+//! What clients read: which PUBLISH is a new message, and which only repeats one.
+
+use super::{Delivery, Holder, Model, PublicationId, Seen, SessionId, Stage, token_of};
+use crate::history::ConnectionNumber;
+use crate::packet::Publish;
+
+impl Model {
+    /// A client read PUBLISH.
+    pub(super) fn delivered(
+        &mut self,
+        number: ConnectionNumber,
+        publish: &Publish,
+        alias_topic: Option<&str>,
+    ) -> Seen {
+        let now = self.now;
+        let Some(session) = self.connections.get(&number).and_then(|found| found.session) else {
+            return Seen::Nothing;
+        };
+        let topic = match alias_topic {
+            Some(topic) if publish.topic.is_empty() => topic,
+            Some(_) | None => publish.topic.as_str(),
+        };
+        let token = token_of(&publish.payload);
+        let publication =
+            if publish.payload.is_empty() { None } else { self.by_token.get(token).copied() };
+        let mut delivery = Delivery {
+            moment: now,
+            connection: number,
+            session,
+            publication,
+            topic: topic.to_owned(),
+            qos: publish.qos,
+            dup: publish.dup,
+            retain: publish.retain,
+            id: publish.id,
+            is_fresh: true,
+            replaced: None,
+            properties: publish.properties.clone(),
+            payload: publish.payload.clone(),
+        };
+        if let Some(id) = publish.id.filter(|_| publish.qos > 0) {
+            self.occupy(&mut delivery, id, token);
+        }
+        let delivery_id = self.deliveries.len();
+        if let Some(publication) = publication {
+            let known = self.sessions[session].deliveries.entry(publication).or_default();
+            known.push(delivery_id);
+        }
+        self.deliveries.push(delivery);
+        Seen::Delivered(delivery_id)
+    }
+
+    /// Notes what a packet identifier stands for now, and whether the message is new.
+    fn occupy(&mut self, delivery: &mut Delivery, id: u16, token: &[u8]) {
+        let session = &mut self.sessions[delivery.session];
+        let before = session.exchanges.remove(&id);
+        let is_same =
+            before.as_ref().is_some_and(|before| before.token == token && !token.is_empty());
+        let is_known = delivery
+            .publication
+            .is_some_and(|publication| session.deliveries.contains_key(&publication));
+        delivery.is_fresh = match (delivery.qos, before.as_ref().map(|before| before.stage)) {
+            (2, Some(Stage::Read | Stage::Recorded(_) | Stage::Refused(_))) => !is_same,
+            (2, Some(Stage::Released(_) | Stage::Done(_)) | None) => true,
+            (_, _) => !(delivery.dup && is_known),
+        };
+        if delivery.qos == 2 {
+            session.used_ids.insert(id);
+        }
+        let first = before.as_ref().filter(|_| is_same).map_or(delivery.moment, |one| one.first);
+        let stage = match before.as_ref().map(|before| before.stage) {
+            Some(stage @ Stage::Recorded(_)) if is_same => stage,
+            Some(
+                Stage::Read
+                | Stage::Recorded(_)
+                | Stage::Released(_)
+                | Stage::Refused(_)
+                | Stage::Done(_),
+            )
+            | None => Stage::Read,
+        };
+        delivery.replaced = before;
+        let holder = Holder {
+            token: token.to_vec(),
+            publication: delivery.publication,
+            qos: delivery.qos,
+            moment: delivery.moment,
+            first,
+            connection: delivery.connection,
+            stage,
+        };
+        session.exchanges.insert(id, holder);
+    }
+
+    /// A connection is over: what a share's member has not acknowledged at QoS 1 goes to another,
+    /// and the identifier is free.
+    pub(super) fn forget_shared(&mut self, session: SessionId, number: ConnectionNumber) {
+        let now = self.now;
+        let session = &mut self.sessions[session];
+        let mut exchanges = std::mem::take(&mut session.exchanges);
+        for holder in exchanges.values_mut() {
+            let is_shared = holder.publication.is_some_and(|publication| {
+                let publication = &self.publications[publication];
+                session.possible(publication).any(|found| found.share.is_some())
+            });
+            if holder.qos == 1 && holder.connection == number && is_shared {
+                holder.stage = Stage::Done(now);
+            }
+        }
+        session.exchanges = exchanges;
+    }
+
+    /// A crash: at QoS 1, which identifier a message has need not have been remembered.
+    pub(super) fn forget_qos1_identifiers(&mut self) {
+        let now = self.now;
+        for session in &mut self.sessions {
+            for holder in session.exchanges.values_mut() {
+                if holder.qos == 1 {
+                    holder.stage = Stage::Done(now);
+                }
+            }
+        }
+    }
+
+    /// Deliveries of `publication` to `session` that a correct receiver takes for new messages.
+    pub(crate) fn fresh(
+        &self,
+        session: SessionId,
+        publication: PublicationId,
+    ) -> impl Iterator<Item = &Delivery> {
+        let known = self.sessions[session].deliveries.get(&publication);
+        let all = known.into_iter().flatten().map(|delivery| &self.deliveries[*delivery]);
+        all.filter(|delivery| delivery.is_fresh)
+    }
+}

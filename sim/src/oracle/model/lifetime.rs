@@ -1,0 +1,320 @@
+//! When connections and sessions can have ended, and what a CONNECT can have found.
+
+use super::{Connection, Model, Moment, Network, Request, Seen, Session, SessionId};
+use crate::history::ConnectionNumber;
+use crate::oracle::properties as property;
+use crate::packet::{Packet, Property};
+
+use super::connection::ConnAck;
+
+/// What the model expected of Session Present when a client was let in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Presence {
+    pub(crate) connection: ConnectionNumber,
+    /// What the client was told.
+    pub(crate) present: bool,
+    /// Whether this protocol level tells it at all.
+    pub(crate) is_told: bool,
+    pub(crate) clean_start: bool,
+    /// Whether a session surely lived.
+    pub(crate) must: bool,
+    /// Whether a session may have lived.
+    pub(crate) may: bool,
+    /// Whether what was expected follows from an expiry interval.
+    pub(crate) by_expiry: bool,
+    /// Whether the broker was restarted meanwhile.
+    pub(crate) across_restart: bool,
+    /// Where the last CONNECT of this client is that can have made or kept the session.
+    pub(crate) earlier: Option<usize>,
+}
+
+/// Earliest and latest time, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) from_ms: u64,
+    pub(crate) to_ms: u64,
+}
+
+/// Expiry interval that never ends.
+const FOR_EVER: u32 = u32::MAX;
+
+impl Model {
+    /// A client read CONNACK.
+    pub(super) fn connack(
+        &mut self,
+        number: ConnectionNumber,
+        present: bool,
+        reason: u8,
+        properties: &[Property],
+    ) -> Seen {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&number) else { return Seen::Nothing };
+        if connection.connect.is_none() || connection.connack.is_some() {
+            return Seen::Nothing;
+        }
+        if reason != 0 {
+            let client_id = connection.client_id.clone();
+            if let Some(client) = self.clients.get_mut(&client_id) {
+                client.attempts.retain(|attempt| *attempt != number);
+            }
+            return Seen::Nothing;
+        }
+        let connack = ConnAck { moment: now, present, properties: properties.to_vec() };
+        connection.connack = Some(connack);
+        if let Some(assigned) = property::text(properties, property::ASSIGNED_CLIENT_ID)
+            && connection.client_id.is_empty()
+        {
+            connection.client_id = assigned.to_owned();
+            self.clients.entry(assigned.to_owned()).or_default().attempts.push(number);
+            self.name_publications(number);
+        }
+        let presence = self.presence(number, present);
+        if self.expiry_s(number) > 0 {
+            let sent_ms = self.connect_moment(number).at_ms;
+            self.durable_before_ms = self.durable_before_ms.max(sent_ms);
+        }
+        self.admit(number, &presence);
+        let connect = self.connect_moment(number);
+        self.answered(number, connect, Request::Connect);
+        Seen::Admitted(Box::new(presence))
+    }
+
+    /// The session expiry interval that holds on a connection, as far as CONNECT and CONNACK say.
+    pub(crate) fn expiry_s(&self, number: ConnectionNumber) -> u32 {
+        let Some(connection) = self.connections.get(&number) else { return 0 };
+        let maximum_s = self.bounds.session_expiry_maximum_s;
+        let Some((_, connect)) = &connection.connect else { return 0 };
+        if connect.level < 5 {
+            return if connect.clean_start { 0 } else { maximum_s };
+        }
+        let granted = connection
+            .connack
+            .as_ref()
+            .and_then(|connack| property::number(&connack.properties, property::SESSION_EXPIRY));
+        let asked = connection.asked(property::SESSION_EXPIRY).unwrap_or(0);
+        granted.unwrap_or(asked.min(maximum_s))
+    }
+
+    /// When the broker can have ended a connection.
+    pub(crate) fn closing(&self, connection: &Connection) -> Range {
+        let latency_ms = self.bounds.latency_ms;
+        let seen_open_ms = match (connection.broker_gone, connection.ended) {
+            (Some(gone), _) => gone.at_ms,
+            (None, Some((ended, _))) => ended.at_ms,
+            (None, None) => self.now.at_ms,
+        };
+        let mut from_ms = connection.evidence.at_ms;
+        if self.is_prompt(connection, seen_open_ms.saturating_sub(latency_ms)) {
+            from_ms = from_ms.max(seen_open_ms.saturating_sub(latency_ms));
+        }
+        if let Some(goodbye) = connection.goodbye {
+            from_ms = from_ms.min(goodbye.moment.at_ms);
+        }
+        let mut to_ms = match (connection.ended, connection.network) {
+            (None, _) => u64::MAX,
+            (Some((ended, _)), Network::Calm(since_ms)) => ended.at_ms.max(since_ms) + latency_ms,
+            (Some(_), Network::Held) => u64::MAX,
+            (Some((ended, _)), Network::BlackHole) => match connection.keep_alive_s() {
+                0 => u64::MAX,
+                seconds => ended.at_ms + u64::from(seconds) * 1500 + self.bounds.slack_ms,
+            },
+        };
+        for outage in &self.outages {
+            // What was done shortly before a crash may be undone; then it is done at recovery.
+            let is_after = outage.stopped.at_ms >= from_ms;
+            let is_undone = to_ms >= outage.durable_before_ms;
+            if is_after && is_undone {
+                let started = outage.started.map(|started| started.at_ms + self.bounds.slack_ms);
+                to_ms = match started {
+                    Some(started_ms) if to_ms == u64::MAX => started_ms,
+                    Some(started_ms) => to_ms.max(started_ms),
+                    None => u64::MAX,
+                };
+            }
+        }
+        Range { from_ms, to_ms: to_ms.max(from_ms) }
+    }
+
+    /// When the session that a connection served can have ended, if no other connection came.
+    pub(crate) fn expiring(&self, connection: &Connection) -> Range {
+        let closing = self.closing(connection);
+        let granted_s = self.expiry_s(connection.number);
+        let changed_s = connection.goodbye.and_then(|goodbye| goodbye.expiry_s);
+        let changed_s = changed_s
+            .map_or(granted_s, |changed| changed.min(self.bounds.session_expiry_maximum_s));
+        let plus = |at_ms: u64, seconds: u32| match seconds {
+            FOR_EVER => u64::MAX,
+            seconds => at_ms.saturating_add(u64::from(seconds) * 1000),
+        };
+        let was_long_down = self.outages.iter().any(|outage| {
+            outage.started.is_some_and(|started| {
+                started.at_ms - outage.stopped.at_ms >= self.bounds.time_jump_maximum_ms / 2
+            })
+        });
+        let to_ms = if was_long_down {
+            u64::MAX
+        } else {
+            plus(closing.to_ms, granted_s.max(changed_s)).saturating_add(self.bounds.slack_ms)
+        };
+        Range { from_ms: plus(closing.from_ms, granted_s.min(changed_s)), to_ms }
+    }
+
+    fn connect_moment(&self, number: ConnectionNumber) -> Moment {
+        let connect = self.connections.get(&number).and_then(|found| found.connect.as_ref());
+        connect.map_or(self.now, |(moment, _)| *moment)
+    }
+
+    /// A will or message sent before the client knew its identifier belongs to it all the same.
+    fn name_publications(&mut self, number: ConnectionNumber) {
+        let Some(connection) = self.connections.get(&number) else { return };
+        for publication in &mut self.publications {
+            if publication.client_id.is_empty() && publication.first_connection() == number {
+                publication.client_id.clone_from(&connection.client_id);
+            }
+        }
+    }
+
+    /// CONNECTs of the same client whose effect this one can have met.
+    fn prior(&self, number: ConnectionNumber) -> Vec<&Connection> {
+        let Some(connection) = self.connections.get(&number) else { return Vec::new() };
+        let Some(client) = self.clients.get(&connection.client_id) else { return Vec::new() };
+        let others = client.attempts.iter().filter(|attempt| **attempt != number);
+        others.filter_map(|attempt| self.connections.get(attempt)).collect()
+    }
+
+    /// Whether the client of `one` knew that it was let in before it sent CONNECT on `other`.
+    fn is_before(&self, one: &Connection, other: ConnectionNumber) -> bool {
+        let sent = self.connect_moment(other);
+        one.connack.as_ref().is_some_and(|connack| connack.moment.index < sent.index)
+    }
+
+    fn presence(&self, number: ConnectionNumber, present: bool) -> Presence {
+        let Some(connection) = self.connections.get(&number) else { return Presence::default() };
+        let Some((sent, connect)) = &connection.connect else { return Presence::default() };
+        let prior = self.prior(number);
+        let lives_on = |other: &&Connection| {
+            let has_expiry = self.expiry_s(other.number) > 0;
+            has_expiry && self.expiring(other).from_ms > self.now.at_ms
+        };
+        let may_live_on = |other: &&Connection| {
+            let changed_s = other.goodbye.and_then(|goodbye| goodbye.expiry_s).unwrap_or(0);
+            let has_expiry = self.expiry_s(other.number).max(changed_s) > 0;
+            has_expiry && self.expiring(other).to_ms >= sent.at_ms
+        };
+        let definite = prior.iter().any(|other| self.is_before(other, number));
+        let from = prior.iter().map(|other| other.evidence.index).min();
+        Presence {
+            connection: number,
+            present,
+            is_told: connect.level > 3,
+            clean_start: connect.clean_start,
+            must: !connect.clean_start && definite && prior.iter().all(lives_on),
+            may: !connect.clean_start && prior.iter().any(may_live_on),
+            by_expiry: prior.iter().any(|other| {
+                let seconds = self.expiry_s(other.number);
+                let is_over = other.ended.is_some() || other.broker_gone.is_some();
+                is_over && seconds > 0 && seconds < FOR_EVER
+            }),
+            across_restart: from.is_some_and(|from| self.has_outage(from, self.now.index)),
+            earlier: prior
+                .iter()
+                .filter_map(|other| other.connect.as_ref())
+                .map(|(at, _)| at.index)
+                .max(),
+        }
+    }
+
+    /// Gives a connection its session, and forgets CONNECTs that can no longer matter.
+    fn admit(&mut self, number: ConnectionNumber, presence: &Presence) {
+        let prior = self.prior(number);
+        let has_session =
+            if presence.is_told { presence.present } else { presence.must || presence.may };
+        let definite = prior
+            .iter()
+            .filter(|other| self.is_before(other, number))
+            .max_by_key(|other| other.connack.as_ref().map(|connack| connack.moment));
+        let known = definite.and_then(|other| other.session);
+        let is_unclear = !presence.is_told && !presence.must
+            || prior.iter().any(|other| match (&other.connack, &other.connect) {
+                (Some(_), _) => other.session != known,
+                (None, Some((_, connect))) => connect.clean_start,
+                (None, None) => false,
+            });
+        let ahead: Vec<(Moment, Packet)> = prior
+            .iter()
+            .filter(|other| other.connack.is_none())
+            .flat_map(|other| other.pipelined.clone())
+            .collect();
+        let mut sessions: Vec<SessionId> = prior.iter().filter_map(|other| other.session).collect();
+        let sent = self.connect_moment(number);
+        let may_come_later = |other: &&&Connection| match &other.connack {
+            Some(connack) => connack.moment.index > sent.index,
+            None => self.closing(other).to_ms >= sent.at_ms,
+        };
+        let kept: Vec<ConnectionNumber> =
+            prior.iter().filter(may_come_later).map(|other| other.number).collect();
+        sessions.dedup();
+        let session = match known.filter(|_| has_session && !is_unclear) {
+            Some(session) => session,
+            None => {
+                for session in &sessions {
+                    self.sessions[*session].replaced.get_or_insert(self.now);
+                }
+                let heirs = if has_session { sessions } else { Vec::new() };
+                self.begin(number, &heirs)
+            }
+        };
+        if has_session {
+            for (moment, packet) in ahead {
+                self.apply_to(session, moment, &packet);
+            }
+        }
+        self.enter(number, session, kept);
+    }
+
+    /// Begins a session. What it may have from others, if they are the same, is uncertain.
+    fn begin(&mut self, number: ConnectionNumber, heirs: &[SessionId]) -> SessionId {
+        let mut fresh = Session { started: self.connect_moment(number), ..Session::default() };
+        for heir in heirs {
+            let heir = &self.sessions[*heir];
+            for (filter, versions) in &heir.subscriptions {
+                for version in versions {
+                    let mut version = version.clone();
+                    version.is_certain = false;
+                    fresh.subscriptions.entry(filter.clone()).or_default().push(version);
+                }
+            }
+            fresh.used_ids.extend(&heir.used_ids);
+            fresh.inbound.extend(&heir.inbound);
+            fresh.hostile = fresh.hostile.or(heir.hostile);
+        }
+        self.sessions.push(fresh);
+        self.sessions.len() - 1
+    }
+
+    fn enter(
+        &mut self,
+        number: ConnectionNumber,
+        session: SessionId,
+        mut kept: Vec<ConnectionNumber>,
+    ) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.session = Some(session);
+        let pipelined = connection.pipelined.clone();
+        let client = self.clients.entry(connection.client_id.clone()).or_default();
+        kept.push(number);
+        client.attempts = kept;
+        if client.sessions.last() != Some(&session) {
+            client.sessions.push(session);
+        }
+        let found = &mut self.sessions[session];
+        found.client_id.clone_from(&connection.client_id);
+        found.connections.push(number);
+        if let Some(misbehaved) = connection.misbehaved {
+            found.hostile.get_or_insert(misbehaved);
+        }
+        for (moment, packet) in pipelined {
+            self.apply(number, moment, &packet);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! MX: nothing is delivered after its expiry, and what is left of it is said in whole seconds.
+
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Delivery, Model, Publication, Seen};
+use crate::oracle::properties as property;
+use crate::oracle::rule::{Rule, violation};
+
+/// Judges MX.
+pub(crate) struct Expiry;
+
+impl Rule for Expiry {
+    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+        let Seen::Delivered(delivery) = seen else { return Ok(()) };
+        let delivery = &model.deliveries[*delivery];
+        let Some(id) = delivery.publication else { return Ok(()) };
+        let publication = &model.publications[id];
+        let Some(wrong) = wrong(model, publication, delivery) else { return Ok(()) };
+        let client_id = &model.sessions[delivery.session].client_id;
+        let what = format!(
+            "{} on {:?} with expiry {:?} s reached {client_id:?} {} ms after it was sent: {wrong}",
+            publication.name(),
+            publication.topic,
+            publication.expiry_s,
+            model.now.at_ms - publication.first().at_ms,
+        );
+        Err(violation("MX", what, [publication.first().index, delivery.moment.index]))
+    }
+}
+
+fn wrong(model: &Model, publication: &Publication, delivery: &Delivery) -> Option<String> {
+    let connection = model.connections.get(&delivery.connection)?;
+    let told_s = property::number(&delivery.properties, property::MESSAGE_EXPIRY);
+    let Some(expiry_s) = publication.expiry_s else {
+        return told_s.map(|told| format!("it is told to expire in {told} s"));
+    };
+    if connection.level() >= 5 && told_s.is_none() {
+        return Some("it is told no expiry".to_owned());
+    }
+    let expiry_ms = u64::from(expiry_s) * 1000;
+    let now_ms = model.now.at_ms;
+    let latency_ms = model.bounds.latency_ms;
+    // When the broker took it in, and when it sent it on, as far as that is known.
+    let taken_ms =
+        publication.settled.map(|settled| settled.at_ms).filter(|_| !publication.is_will());
+    let sent_ms = now_ms.saturating_sub(latency_ms);
+    let is_prompt = model.is_prompt(connection, sent_ms);
+    let held_ms = match taken_ms {
+        Some(taken_ms) if is_prompt => sent_ms.saturating_sub(taken_ms),
+        Some(_) | None => 0,
+    };
+    // A delivery that had begun goes on whatever the expiry.
+    if held_ms > expiry_ms && !delivery.dup {
+        return Some("its delivery began too late".to_owned());
+    }
+    let at_least_s = expiry_ms.saturating_sub(now_ms - publication.first().at_ms) / 1000;
+    let at_most_s = expiry_ms.saturating_sub(held_ms).div_ceil(1000);
+    let told_s = u64::from(told_s?);
+    let is_right = told_s >= at_least_s && told_s <= at_most_s;
+    (!is_right).then(|| format!("{told_s} s are said to be left, not {at_least_s} to {at_most_s}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Expiry;
+    use crate::oracle::properties as property;
+    use crate::oracle::told::{Told, fails, number, passes, publish_of};
+    use crate::packet::Publish;
+
+    fn held_for(ms: u64, told_s: u32) -> Told {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).lose(2);
+        let with = |seconds| Publish {
+            properties: vec![number(property::MESSAGE_EXPIRY, seconds)],
+            ..publish_of("t", "one", 1, 9)
+        };
+        told.publishes(1, with(10)).wait(ms).resume(3, "b").reads(3, with(told_s));
+        told
+    }
+
+    #[test]
+    fn what_is_left_is_said() {
+        passes(Expiry, &held_for(0, 10));
+        passes(Expiry, &held_for(3_500, 7));
+        passes(Expiry, &held_for(9_500, 1));
+    }
+
+    #[test]
+    fn a_message_past_its_expiry_is_wrong() {
+        fails(Expiry, &held_for(10_500, 1), "MX");
+    }
+
+    #[test]
+    fn the_interval_as_it_came_is_wrong() {
+        fails(Expiry, &held_for(3_500, 10), "MX");
+    }
+
+    #[test]
+    fn an_expiry_of_its_own_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).publish(1, "t", "one", 1);
+        let properties = vec![number(property::MESSAGE_EXPIRY, 5)];
+        told.reads(2, Publish { properties, ..publish_of("t", "one", 1, 9) });
+        fails(Expiry, &told, "MX");
+    }
+}

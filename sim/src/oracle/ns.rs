@@ -1,0 +1,170 @@
+//! NS: nothing arrives that nobody published, that no subscription asked for, or that was refused.
+//! What only an earlier session of the same client asked for is SS.
+
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Delivery, Model, Publication, Seen, Session};
+use crate::oracle::rule::{Rule, violation};
+
+/// Judges NS, and SS by what arrives.
+pub(crate) struct NothingSpurious;
+
+impl Rule for NothingSpurious {
+    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+        let Seen::Delivered(delivery) = seen else { return Ok(()) };
+        let delivery = &model.deliveries[*delivery];
+        let session = &model.sessions[delivery.session];
+        // The broker's own topics.
+        if delivery.topic.starts_with("$SYS/") {
+            return asked_for(model, delivery, session);
+        }
+        let Some(id) = delivery.publication else { return unknown(model, delivery, session) };
+        let publication = &model.publications[id];
+        if publication.is_refused() && !publication.is_will() {
+            let reason = publication.refused.map_or(0, |(_, reason)| reason);
+            let what = format!(
+                "{} on {:?} was refused with {reason:#04x} and reached {:?} all the same",
+                publication.name(),
+                publication.topic,
+                session.client_id,
+            );
+            let refused = publication.refused.map(|(at, _)| at.index);
+            let events = [publication.first().index, delivery.moment.index];
+            return Err(violation("NS", what, events.into_iter().chain(refused)));
+        }
+        let is_possible = session.possible(publication).next().is_some()
+            || session.replays(publication).next().is_some();
+        if is_possible { Ok(()) } else { Err(unasked(model, delivery, session, publication)) }
+    }
+}
+
+fn unasked(
+    model: &Model,
+    delivery: &Delivery,
+    session: &Session,
+    publication: &Publication,
+) -> Violation {
+    let client = model.clients.get(&session.client_id);
+    let is_old = client.into_iter().flat_map(|client| &client.sessions).any(|earlier| {
+        *earlier != delivery.session
+            && model.sessions[*earlier].possible(publication).next().is_some()
+    });
+    let own = session.client_id == publication.client_id;
+    let what = format!(
+        "{} on {:?}, published by {:?}, reached {:?}, whose session had no subscription for it{}{}",
+        publication.name(),
+        publication.topic,
+        publication.client_id,
+        session.client_id,
+        if own { "; it is its own" } else { "" },
+        if is_old { "; an earlier session had" } else { "" },
+    );
+    let code = if is_old { "SS" } else { "NS" };
+    violation(code, what, [publication.first().index, delivery.moment.index])
+}
+
+/// A payload that no client sent, or an empty one that clears a retained message.
+fn unknown(model: &Model, delivery: &Delivery, session: &Session) -> Result<(), Violation> {
+    let is_clear = delivery.payload.is_empty()
+        && model.publications.iter().any(|publication| {
+            publication.payload.is_empty() && publication.topic == delivery.topic
+        });
+    if is_clear {
+        return asked_for(model, delivery, session);
+    }
+    let what = format!(
+        "{:?} on {:?} reached {:?}, and nobody published it",
+        String::from_utf8_lossy(&delivery.payload),
+        delivery.topic,
+        session.client_id,
+    );
+    Err(violation("NS", what, [delivery.moment.index]))
+}
+
+fn asked_for(_model: &Model, delivery: &Delivery, session: &Session) -> Result<(), Violation> {
+    let is_meant = session.all().any(|found| {
+        let is_over = found.ended.is_some_and(|ended| ended.index < session.started.index);
+        !found.refused && !is_over && found.means(&delivery.topic)
+    });
+    if is_meant {
+        return Ok(());
+    }
+    let what = format!(
+        "a message on {:?} reached {:?}, whose session had no subscription for it",
+        delivery.topic, session.client_id,
+    );
+    Err(violation("NS", what, [delivery.moment.index]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NothingSpurious;
+    use crate::oracle::told::{Told, fails, passes, publish_of};
+    use crate::packet::{AckKind, Packet};
+
+    fn two() -> Told {
+        let mut told = Told::new();
+        told.connect(1, "a").durable(2, "b");
+        told
+    }
+
+    #[test]
+    fn what_a_subscription_asks_for_is_right() {
+        let mut told = two();
+        told.subscribe(2, "+/x", 1).publish(1, "t/x", "one", 1).read(2, "t/x", "one", 1);
+        told.subscribe(2, "$SYS/#", 0).read(2, "$SYS/broker/uptime", "5", 0);
+        passes(NothingSpurious, &told);
+    }
+
+    #[test]
+    fn what_was_routed_before_unsubscribe_may_come_after_it() {
+        let mut told = two();
+        told.subscribe(2, "t", 1).publish(1, "t", "one", 1).unsubscribe(2, "t", 0);
+        told.read(2, "t", "one", 1);
+        passes(NothingSpurious, &told);
+    }
+
+    #[test]
+    fn a_message_of_nobody_is_wrong() {
+        let mut told = two();
+        told.subscribe(2, "#", 1).read(2, "t", "one", 0);
+        fails(NothingSpurious, &told, "NS");
+    }
+
+    #[test]
+    fn a_leading_wildcard_does_not_mean_dollar_topics() {
+        let mut told = two();
+        told.subscribe(2, "#", 1).publish(1, "$x/y", "one", 1).read(2, "$x/y", "one", 1);
+        fails(NothingSpurious, &told, "NS");
+    }
+
+    #[test]
+    fn no_local_is_kept() {
+        let mut told = two();
+        told.subscribe_with(1, "t", 0x04, 0).publish(1, "t", "one", 0).read(1, "t", "one", 0);
+        fails(NothingSpurious, &told, "NS");
+    }
+
+    #[test]
+    fn after_unsubscribe_nothing_new_comes() {
+        let mut told = two();
+        told.subscribe(2, "t", 1).unsubscribe(2, "t", 0).publish(1, "t", "one", 1);
+        told.read(2, "t", "one", 1);
+        fails(NothingSpurious, &told, "NS");
+    }
+
+    #[test]
+    fn what_was_refused_reaches_nobody() {
+        let mut told = two();
+        told.subscribe(2, "t", 1).sent(1, Packet::Publish(publish_of("t", "one", 1, 5)));
+        told.got_ack(1, AckKind::PubAck, 5, 0x97).read(2, "t", "one", 1);
+        fails(NothingSpurious, &told, "NS");
+    }
+
+    #[test]
+    fn a_clean_start_has_nothing_of_the_old_session() {
+        let mut told = two();
+        told.subscribe(2, "t", 1).lose(2).publish(1, "t", "one", 1).durable(3, "b");
+        told.read(3, "t", "one", 1);
+        fails(NothingSpurious, &told, "SS");
+    }
+}

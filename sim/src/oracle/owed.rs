@@ -1,0 +1,173 @@
+//! For every publication at QoS 1 and 2 and every session with a matching subscription: must it
+//! have arrived at the end, may it, or must it not?
+
+use std::collections::BTreeMap;
+
+use crate::oracle::model::{Model, Publication, PublicationId, Session, SessionId};
+
+/// How many pairs of a publication at QoS 1 or 2 and a session with a matching subscription were
+/// judged how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// It had to arrive.
+    pub must: u64,
+    /// It might.
+    pub may: u64,
+    /// It was refused.
+    pub must_not: u64,
+    /// The session ended in the meantime, so nothing is owed any more.
+    pub ended: u64,
+}
+
+/// A publication that had to arrive and did not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missing {
+    pub(crate) publication: PublicationId,
+    pub(crate) session: SessionId,
+    /// At which QoS it was owed.
+    pub(crate) qos: u8,
+    /// Whether the broker was restarted after it had said that it has the message.
+    pub(crate) across_restart: bool,
+}
+
+/// What is owed at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    pub(crate) missing: Vec<Missing>,
+    pub(crate) verdicts: Verdicts,
+}
+
+/// How one pair is judged.
+enum Verdict {
+    Must(u8),
+    May,
+    MustNot,
+    Ended,
+}
+
+impl Owed {
+    pub(crate) fn of(model: &Model) -> Self {
+        let mut owed = Owed::default();
+        let mut topics: BTreeMap<&str, Vec<PublicationId>> = BTreeMap::new();
+        for (id, publication) in model.publications.iter().enumerate() {
+            if publication.qos > 0 && !publication.is_will() && !publication.payload.is_empty() {
+                topics.entry(&publication.topic).or_default().push(id);
+            }
+        }
+        for (number, session) in model.sessions.iter().enumerate() {
+            let is_served = model.served(session).is_some();
+            let is_over = is_over(model, session);
+            for (topic, publications) in &topics {
+                let is_meant =
+                    session.all().any(|found| found.share.is_none() && found.means(topic));
+                if !is_meant {
+                    continue;
+                }
+                let mut missing = Vec::new();
+                for id in publications {
+                    let publication = &model.publications[*id];
+                    match judge(model, session, publication, is_served, is_over) {
+                        None => {}
+                        Some(Verdict::Must(qos)) => {
+                            owed.verdicts.must += 1;
+                            if !session.deliveries.contains_key(id) {
+                                missing.push((*id, qos));
+                            }
+                        }
+                        Some(Verdict::May) => owed.verdicts.may += 1,
+                        Some(Verdict::MustNot) => owed.verdicts.must_not += 1,
+                        Some(Verdict::Ended) => owed.verdicts.ended += 1,
+                    }
+                }
+                owed.excuse(model, number, topic, &missing);
+            }
+        }
+        owed
+    }
+
+    /// Keeps of what is missing what the broker did not say it dropped.
+    fn excuse(
+        &mut self,
+        model: &Model,
+        session: SessionId,
+        topic: &str,
+        missing: &[(PublicationId, u8)],
+    ) {
+        let receiver = &model.sessions[session].client_id;
+        let mut notices = drops(model, receiver, topic);
+        for (id, qos) in missing {
+            let publication = &model.publications[*id];
+            let first = publication.first().index;
+            if let Some(place) = notices.iter().position(|notice| *notice > first) {
+                notices.remove(place);
+                continue;
+            }
+            let accepted = publication.accepted.map_or(first, |accepted| accepted.index);
+            self.missing.push(Missing {
+                publication: *id,
+                session,
+                qos: *qos,
+                across_restart: model.has_outage(accepted, usize::MAX),
+            });
+        }
+    }
+}
+
+/// Where the broker said that it dropped a message at QoS 1 or 2 on `topic` for `receiver`.
+pub(crate) fn drops(model: &Model, receiver: &str, topic: &str) -> Vec<usize> {
+    let is_meant = |drop: &&crate::oracle::model::Dropped| {
+        let is_offline = drop.cause.to_ascii_lowercase().contains("offline");
+        drop.receiver == receiver && drop.topic == topic && !is_offline
+    };
+    model.drops.iter().filter(is_meant).map(|drop| drop.moment.index).collect()
+}
+
+/// Whether the expiry of `publication` may have passed at `at_ms`.
+pub(crate) fn may_be_expired(publication: &Publication, at_ms: u64) -> bool {
+    publication
+        .expiry_s
+        .is_some_and(|seconds| publication.first().at_ms + u64::from(seconds) * 1000 <= at_ms)
+}
+
+fn judge(
+    model: &Model,
+    session: &Session,
+    publication: &Publication,
+    is_served: bool,
+    is_over: bool,
+) -> Option<Verdict> {
+    let best = session
+        .possible(publication)
+        .filter(|found| found.share.is_none())
+        .map(|found| found.qos.min(publication.qos))
+        .max()?;
+    if best == 0 {
+        return None;
+    }
+    if publication.is_refused() {
+        return Some(Verdict::MustNot);
+    }
+    if is_over {
+        return Some(Verdict::Ended);
+    }
+    let Some(accepted) = publication.accepted else { return Some(Verdict::May) };
+    let is_due = is_served
+        && accepted.at_ms <= model.settled_by_ms()
+        && !publication.muddled
+        && !may_be_expired(publication, model.now.at_ms);
+    match session.stable_qos(publication) {
+        Some(qos @ 1..) if is_due => Some(Verdict::Must(qos)),
+        Some(_) | None => Some(Verdict::May),
+    }
+}
+
+/// Whether a session has surely ended.
+fn is_over(model: &Model, session: &Session) -> bool {
+    let last = session.connections.last().and_then(|number| model.connections.get(number));
+    let is_gone = last.is_none_or(|last| {
+        let has_ended = last.ended.is_some() || last.broker_gone.is_some();
+        let expiry_s = model.expiry_s(last.number);
+        has_ended && (expiry_s == 0 || model.expiring(last).to_ms < model.now.at_ms)
+    });
+    session.replaced.is_some() || is_gone
+}

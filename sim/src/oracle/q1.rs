@@ -1,0 +1,128 @@
+//! Q1: an accepted publication reaches every stable subscription of QoS 1, and twice only where a
+//! repetition can be told.
+
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Model, Seen};
+use crate::oracle::owed::{Missing, Owed};
+use crate::oracle::rule::{Rule, too_often, violation};
+
+/// Judges Q1.
+pub(crate) struct AtLeastOnce;
+
+impl Rule for AtLeastOnce {
+    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+        let Seen::Delivered(delivery) = seen else { return Ok(()) };
+        let delivery = &model.deliveries[*delivery];
+        let Some(id) = delivery.publication.filter(|_| delivery.qos == 1) else { return Ok(()) };
+        let publication = &model.publications[id];
+        let session = &model.sessions[delivery.session];
+        // A share may give a message to a member again that did not acknowledge it.
+        let is_shared = session.possible(publication).any(|found| found.share.is_some());
+        let copies: Vec<usize> = model
+            .fresh(delivery.session, id)
+            .filter(|copy| copy.connection == delivery.connection || !is_shared)
+            .map(|copy| copy.moment.index)
+            .collect();
+        let most = session.copies(publication).max(1);
+        if delivery.is_fresh && copies.len() > most && session.hostile.is_none() {
+            let code = if publication.is_will() { "WL" } else { "Q1" };
+            return Err(too_often(code, model, publication, delivery, &copies, most));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, model: &Model, owed: &Owed) -> Vec<Violation> {
+        let missing = owed.missing.iter().filter(|one| one.qos == 1 && !one.across_restart);
+        missing.map(|one| lost("Q1", model, one)).collect()
+    }
+}
+
+/// Says that a message is missing.
+pub(crate) fn lost(guarantee: &'static str, model: &Model, missing: &Missing) -> Violation {
+    let publication = &model.publications[missing.publication];
+    let session = &model.sessions[missing.session];
+    let what = format!(
+        "{} on {:?} was accepted and is owed to {:?} at QoS {}, but arrived 0 times",
+        publication.name(),
+        publication.topic,
+        session.client_id,
+        missing.qos,
+    );
+    let granted = session
+        .possible(publication)
+        .filter(|found| found.is_stable(publication))
+        .filter_map(|found| found.granted);
+    let accepted = publication.accepted.iter().map(|accepted| accepted.index);
+    let events = accepted.chain(granted.map(|granted| granted.index));
+    violation(guarantee, what, events.chain([publication.first().index, model.now.index]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AtLeastOnce;
+    use crate::oracle::told::{Told, fails, passes};
+
+    fn two() -> Told {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1);
+        told
+    }
+
+    #[test]
+    fn what_was_accepted_arrives() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).read(2, "t", "one", 1).end();
+        passes(AtLeastOnce, &told);
+    }
+
+    #[test]
+    fn a_repetition_after_a_reconnect_is_right() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7).lose(2).resume(3, "b");
+        told.read_again(3, "t", "one", 1, 7).end();
+        passes(AtLeastOnce, &told);
+    }
+
+    #[test]
+    fn what_was_not_accepted_may_be_lost() {
+        let mut told = two();
+        told.publish_unanswered(1, "t", "one", 1, 9).lose(1).end();
+        passes(AtLeastOnce, &told);
+    }
+
+    #[test]
+    fn what_the_broker_said_it_dropped_is_not_owed() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).dropped("b", "t", "QueueFull").end();
+        passes(AtLeastOnce, &told);
+    }
+
+    #[test]
+    fn a_loss_is_wrong() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).publish(1, "t", "two", 1).read(2, "t", "two", 1).end();
+        fails(AtLeastOnce, &told, "Q1");
+    }
+
+    #[test]
+    fn one_drop_does_not_excuse_two_losses() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).publish(1, "t", "two", 1);
+        told.dropped("b", "t", "QueueFull").end();
+        fails(AtLeastOnce, &told, "Q1");
+    }
+
+    #[test]
+    fn a_loss_over_a_reconnect_is_wrong() {
+        let mut told = two();
+        told.lose(2).publish(1, "t", "one", 1).resume(3, "b").end();
+        fails(AtLeastOnce, &told, "Q1");
+    }
+
+    #[test]
+    fn a_second_copy_on_the_same_connection_is_wrong() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).read(2, "t", "one", 1).read(2, "t", "one", 1);
+        fails(AtLeastOnce, &told, "Q1");
+    }
+}

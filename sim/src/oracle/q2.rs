@@ -1,0 +1,107 @@
+//! Q2: an accepted publication reaches every stable subscription of QoS 2 exactly once.
+
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Model, Seen};
+use crate::oracle::owed::Owed;
+use crate::oracle::q1::lost;
+use crate::oracle::rule::{Rule, too_often};
+
+/// Judges Q2.
+pub(crate) struct ExactlyOnce;
+
+impl Rule for ExactlyOnce {
+    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+        let Seen::Delivered(delivery) = seen else { return Ok(()) };
+        let delivery = &model.deliveries[*delivery];
+        let Some(id) = delivery.publication.filter(|_| delivery.qos == 2) else { return Ok(()) };
+        let publication = &model.publications[id];
+        let session = &model.sessions[delivery.session];
+        let copies: Vec<usize> =
+            model.fresh(delivery.session, id).map(|copy| copy.moment.index).collect();
+        let most = session.copies(publication).max(1);
+        if delivery.is_fresh && copies.len() > most && session.hostile.is_none() {
+            let code = if publication.is_will() { "WL" } else { "Q2" };
+            return Err(too_often(code, model, publication, delivery, &copies, most));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, model: &Model, owed: &Owed) -> Vec<Violation> {
+        let missing = owed.missing.iter().filter(|one| one.qos == 2 && !one.across_restart);
+        missing.map(|one| lost("Q2", model, one)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ExactlyOnce;
+    use crate::oracle::told::{Told, fails, passes};
+
+    fn two() -> Told {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 2);
+        told
+    }
+
+    #[test]
+    fn once_is_right() {
+        let mut told = two();
+        told.publish(1, "t", "one", 2).read(2, "t", "one", 2).end();
+        passes(ExactlyOnce, &told);
+    }
+
+    #[test]
+    fn a_repetition_before_pubrel_is_no_second_message() {
+        let mut told = two();
+        told.publish(1, "t", "one", 2).read_only(2, "t", "one", 2, 7).pubrec(2, 7).lose(2);
+        told.resume(3, "b").read_again(3, "t", "one", 2, 7).pubrec(3, 7).release(3, 7).end();
+        passes(ExactlyOnce, &told);
+    }
+
+    #[test]
+    fn a_publication_sent_again_is_the_same() {
+        let mut told = two();
+        told.publish_unanswered(1, "t", "one", 2, 9).lose(1).resume(4, "a");
+        told.publish_again(4, "t", "one", 2, 9).read(2, "t", "one", 2).end();
+        passes(ExactlyOnce, &told);
+    }
+
+    #[test]
+    fn an_identifier_that_the_broker_may_hold_muddles_a_publication() {
+        let mut told = two();
+        told.publish_unanswered(1, "t", "one", 2, 9).lose(1).resume(4, "a");
+        told.publish_under(4, "t", "two", 2, 9).read(2, "t", "one", 2).end();
+        passes(ExactlyOnce, &told);
+    }
+
+    #[test]
+    fn never_is_wrong() {
+        let mut told = two();
+        told.publish(1, "t", "one", 2).end();
+        fails(ExactlyOnce, &told, "Q2");
+    }
+
+    #[test]
+    fn under_a_second_identifier_is_wrong() {
+        let mut told = two();
+        told.publish(1, "t", "one", 2).read_only(2, "t", "one", 2, 7).lose(2);
+        told.resume(3, "b").read_again(3, "t", "one", 2, 8);
+        fails(ExactlyOnce, &told, "Q2");
+    }
+
+    #[test]
+    fn after_pubrel_is_wrong() {
+        let mut told = two();
+        told.publish(1, "t", "one", 2).read_only(2, "t", "one", 2, 7).pubrec(2, 7);
+        told.release(2, 7).lose(2).resume(3, "b").read_again(3, "t", "one", 2, 7);
+        fails(ExactlyOnce, &told, "Q2");
+    }
+
+    #[test]
+    fn a_publication_sent_again_and_delivered_twice_is_wrong() {
+        let mut told = two();
+        told.publish_unanswered(1, "t", "one", 2, 9).read(2, "t", "one", 2).lose(1);
+        told.resume(4, "a").publish_again(4, "t", "one", 2, 9).read(2, "t", "one", 2);
+        fails(ExactlyOnce, &told, "Q2");
+    }
+}

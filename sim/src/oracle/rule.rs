@@ -1,0 +1,48 @@
+//! What a rule is, and how it says what is wrong.
+
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Delivery, Model, Publication, Seen};
+use crate::oracle::owed::Owed;
+
+/// Judges one guarantee.
+pub(crate) trait Rule {
+    /// Looks at the event that the model has just taken.
+    fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation>;
+
+    /// Looks back when all is over.
+    fn finish(&mut self, _model: &Model, _owed: &Owed) -> Vec<Violation> {
+        Vec::new()
+    }
+}
+
+/// A violation, with its places in order.
+pub(crate) fn violation(
+    guarantee: &'static str,
+    what: String,
+    events: impl IntoIterator<Item = usize>,
+) -> Violation {
+    let mut events: Vec<usize> = events.into_iter().collect();
+    events.sort_unstable();
+    events.dedup();
+    Violation { guarantee, what, events }
+}
+
+/// Says that `publication` came to the session of `delivery` more often than it may.
+pub(crate) fn too_often(
+    guarantee: &'static str,
+    model: &Model,
+    publication: &Publication,
+    delivery: &Delivery,
+    copies: &[usize],
+    most: usize,
+) -> Violation {
+    let client_id = &model.sessions[delivery.session].client_id;
+    let what = format!(
+        "{} on {:?} reached {client_id:?} as a new message {} times, at most {most} allowed",
+        publication.name(),
+        publication.topic,
+        copies.len(),
+    );
+    let sends = publication.sends.iter().map(|send| send.moment.index);
+    violation(guarantee, what, sends.chain(copies.iter().copied()))
+}

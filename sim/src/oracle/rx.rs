@@ -1,0 +1,184 @@
+//! RX: PUBLISH is sent again only on a new connection of a resumed session, marked and in its old
+//! order; PUBREL that is owed is sent again too.
+
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Delivery, Holder, Model, Seen, Stage};
+use crate::oracle::owed::Owed;
+use crate::oracle::rule::{Rule, violation};
+
+/// Judges RX.
+pub(crate) struct Repetition;
+
+impl Rule for Repetition {
+    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+        let Seen::Delivered(delivery) = seen else { return Ok(()) };
+        let delivery = &model.deliveries[*delivery];
+        let session = &model.sessions[delivery.session];
+        if session.hostile.is_some() || delivery.qos == 0 {
+            return Ok(());
+        }
+        let wrong = marked_wrongly(model, delivery).or_else(|| unmarked(delivery));
+        let Some((wrong, earlier)) = wrong else { return out_of_order(model, delivery) };
+        let what = format!(
+            "packet {} with {:?} to {:?} {wrong}",
+            delivery.id.unwrap_or(0),
+            String::from_utf8_lossy(&delivery.payload),
+            session.client_id,
+        );
+        Err(violation("RX", what, earlier.into_iter().chain([delivery.moment.index])))
+    }
+
+    fn finish(&mut self, model: &Model, _owed: &Owed) -> Vec<Violation> {
+        let mut found = Vec::new();
+        for session in &model.sessions {
+            if model.served(session).is_none() {
+                continue;
+            }
+            for (id, holder) in &session.exchanges {
+                found.extend(never_released(model, &session.client_id, *id, holder));
+            }
+        }
+        found
+    }
+}
+
+/// DUP where nothing can have been sent before.
+fn marked_wrongly(model: &Model, delivery: &Delivery) -> Option<(&'static str, Option<usize>)> {
+    let connection = model.connections.get(&delivery.connection)?;
+    let is_new = connection.level() > 3
+        && connection.connack.as_ref().is_some_and(|connack| !connack.present);
+    let session = &model.sessions[delivery.session];
+    let may_be_shared = delivery.publication.is_some_and(|publication| {
+        session.possible(&model.publications[publication]).any(|found| found.share.is_some())
+    });
+    let is_wrong = delivery.dup && is_new && !may_be_shared;
+    is_wrong.then_some(("has DUP in a session that has just begun", None))
+}
+
+/// The same message under the same identifier without DUP, or again on the same connection.
+fn unmarked(delivery: &Delivery) -> Option<(&'static str, Option<usize>)> {
+    let before = delivery.replaced.as_ref()?;
+    let is_same = before.publication.is_some() && before.publication == delivery.publication;
+    let is_in_use = match before.stage {
+        Stage::Read | Stage::Recorded(_) => true,
+        Stage::Released(_) | Stage::Refused(_) | Stage::Done(_) => false,
+    };
+    if !is_same || !is_in_use {
+        return None;
+    }
+    if before.connection == delivery.connection {
+        return Some(("is sent again on the same connection", Some(before.moment.index)));
+    }
+    (!delivery.dup).then_some(("is sent again without DUP", Some(before.moment.index)))
+}
+
+/// Repetitions on one connection come in the order in which the messages first came.
+fn out_of_order(model: &Model, delivery: &Delivery) -> Result<(), Violation> {
+    let session = &model.sessions[delivery.session];
+    let Some(holder) = delivery.id.and_then(|id| session.exchanges.get(&id)) else { return Ok(()) };
+    if !delivery.dup || holder.first == delivery.moment {
+        return Ok(());
+    }
+    let later = session.exchanges.values().find(|other| {
+        other.connection == delivery.connection
+            && other.moment < delivery.moment
+            && other.first < other.moment
+            && other.first > holder.first
+            && first_connection(model, other) != Some(delivery.connection)
+    });
+    let Some(later) = later else { return Ok(()) };
+    let what = format!(
+        "{:?} is sent again to {:?} after {:?}, which first came later",
+        String::from_utf8_lossy(&holder.token),
+        session.client_id,
+        String::from_utf8_lossy(&later.token),
+    );
+    let events = [holder.first, later.first, later.moment, delivery.moment];
+    Err(violation("RX", what, events.map(|moment| moment.index)))
+}
+
+fn first_connection(model: &Model, holder: &Holder) -> Option<u64> {
+    let place =
+        model.deliveries.binary_search_by_key(&holder.first, |delivery| delivery.moment).ok()?;
+    Some(model.deliveries[place].connection)
+}
+
+/// PUBREC that nothing followed.
+fn never_released(model: &Model, client_id: &str, id: u16, holder: &Holder) -> Option<Violation> {
+    let Stage::Recorded(at) = holder.stage else { return None };
+    if holder.qos != 2 || at.at_ms > model.settled_by_ms() {
+        return None;
+    }
+    let what = format!(
+        "{client_id:?} sent PUBREC for packet {id} with {:?} and never read PUBREL",
+        String::from_utf8_lossy(&holder.token),
+    );
+    Some(violation("RX", what, [holder.first.index, at.index, model.now.index]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Repetition;
+    use crate::oracle::told::{Told, fails, passes};
+
+    fn two(qos: u8) -> Told {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 2);
+        told.publish(1, "t", "one", qos).publish(1, "t", "two", qos);
+        told
+    }
+
+    #[test]
+    fn a_marked_repetition_in_order_is_right() {
+        let mut told = two(2);
+        told.read_only(2, "t", "one", 2, 1).read_only(2, "t", "two", 2, 2).pubrec(2, 1).lose(2);
+        told.resume(3, "b").got_ack(3, crate::packet::AckKind::PubRel, 1, 0);
+        told.sent_ack(3, crate::packet::AckKind::PubComp, 1).read_again(3, "t", "two", 2, 2);
+        told.pubrec(3, 2).release(3, 2).end();
+        passes(Repetition, &told);
+    }
+
+    #[test]
+    fn a_mark_on_what_the_client_has_not_read_is_right() {
+        let mut told = two(1);
+        told.lose(2).resume(3, "b").read_again(3, "t", "one", 1, 1);
+        passes(Repetition, &told);
+    }
+
+    #[test]
+    fn a_repetition_without_dup_is_wrong() {
+        let mut told = two(1);
+        told.read_only(2, "t", "one", 1, 1).lose(2).resume(3, "b").read_only(3, "t", "one", 1, 1);
+        fails(Repetition, &told, "RX");
+    }
+
+    #[test]
+    fn a_repetition_on_the_same_connection_is_wrong() {
+        let mut told = two(1);
+        told.read_only(2, "t", "one", 1, 1).read_again(2, "t", "one", 1, 1);
+        fails(Repetition, &told, "RX");
+    }
+
+    #[test]
+    fn a_mark_in_a_new_session_is_wrong() {
+        let mut told = two(1);
+        told.read_again(2, "t", "one", 1, 1);
+        fails(Repetition, &told, "RX");
+    }
+
+    #[test]
+    fn another_order_is_wrong() {
+        let mut told = two(2);
+        told.read_only(2, "t", "one", 2, 1).read_only(2, "t", "two", 2, 2).lose(2).resume(3, "b");
+        told.read_again(3, "t", "two", 2, 2).read_again(3, "t", "one", 2, 1);
+        fails(Repetition, &told, "RX");
+    }
+
+    #[test]
+    fn a_pubrel_that_never_comes_is_wrong() {
+        let mut told = two(2);
+        told.read_only(2, "t", "one", 2, 1).pubrec(2, 1).lose(2).resume(3, "b");
+        told.read(3, "t", "two", 2).end();
+        fails(Repetition, &told, "RX");
+    }
+}

@@ -1,0 +1,185 @@
+//! SH: a share's message goes to one of its members.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Delivery, Model, Publication, PublicationId, Seen, SessionId};
+use crate::oracle::owed::{Owed, drops, may_be_expired};
+use crate::oracle::rule::{Rule, violation};
+
+/// Judges SH.
+pub(crate) struct Shared;
+
+impl Rule for Shared {
+    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+        let Seen::Delivered(delivery) = seen else { return Ok(()) };
+        let delivery = &model.deliveries[*delivery];
+        let Some(id) = delivery.publication.filter(|_| delivery.is_fresh) else { return Ok(()) };
+        let publication = &model.publications[id];
+        let session = &model.sessions[delivery.session];
+        if !session.possible(publication).any(|found| found.share.is_some()) {
+            return Ok(());
+        }
+        let Some((whole, members)) = only_group(model, publication) else { return Ok(()) };
+        let earlier: Vec<&Delivery> = members
+            .iter()
+            .flat_map(|member| model.fresh(*member, id))
+            .filter(|copy| copy.moment < delivery.moment)
+            .collect();
+        if earlier.len() < publication.instances {
+            return Ok(());
+        }
+        let Some(first) = earlier.iter().find(|copy| !may_be_given_again(model, copy, delivery))
+        else {
+            return Ok(());
+        };
+        let what = format!(
+            "{} on {:?} reached {:?} and {:?}, both members of {whole:?}",
+            publication.name(),
+            publication.topic,
+            model.sessions[first.session].client_id,
+            session.client_id,
+        );
+        let events = [publication.first().index, first.moment.index, delivery.moment.index];
+        Err(violation("SH", what, events))
+    }
+
+    fn finish(&mut self, model: &Model, _owed: &Owed) -> Vec<Violation> {
+        if model.end.is_none() {
+            return Vec::new();
+        }
+        let mut used: BTreeMap<(String, String), usize> = BTreeMap::new();
+        let mut found = Vec::new();
+        for (id, publication) in model.publications.iter().enumerate() {
+            let Some((whole, accepted)) = unserved(model, id, publication) else { continue };
+            let key = (whole.clone(), publication.topic.clone());
+            let spent = used.entry(key).or_default();
+            if drops(model, &whole, &publication.topic).len() > *spent {
+                *spent += 1;
+                continue;
+            }
+            let what = format!(
+                "{} on {:?} was accepted and reached no member of {whole:?}",
+                publication.name(),
+                publication.topic,
+            );
+            let events = [publication.first().index, accepted, model.now.index];
+            found.push(violation("SH", what, events));
+        }
+        found
+    }
+}
+
+/// The one share that a publication can have gone to, with all that can be members, if no
+/// subscription of theirs of another kind can be the reason of a delivery.
+fn only_group(model: &Model, publication: &Publication) -> Option<(String, BTreeSet<SessionId>)> {
+    let mut groups: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut members = BTreeSet::new();
+    for (number, session) in model.sessions.iter().enumerate() {
+        let mut is_member = false;
+        let mut has_other = session.hostile.is_some();
+        for found in session.possible(publication) {
+            match &found.share {
+                Some(share) => {
+                    is_member = true;
+                    groups.insert((share, &found.filter));
+                }
+                None => has_other = true,
+            }
+        }
+        if is_member && has_other {
+            return None;
+        }
+        if is_member {
+            members.insert(number);
+        }
+    }
+    let (share, filter) = groups.pop_first().filter(|_| groups.is_empty())?;
+    Some((format!("$share/{share}/{filter}"), members))
+}
+
+/// Whether the broker can have taken a message back from one member and given it to another.
+fn may_be_given_again(model: &Model, first: &Delivery, second: &Delivery) -> bool {
+    let Some(connection) = model.connections.get(&first.connection) else { return true };
+    let is_over = connection.ended.is_some()
+        || connection.broker_gone.is_some()
+        || !model.is_prompt(connection, first.moment.at_ms);
+    first.qos == 1 && second.qos <= 1 && is_over
+}
+
+/// An accepted publication that one of the members had to get, and none did.
+fn unserved(
+    model: &Model,
+    id: PublicationId,
+    publication: &Publication,
+) -> Option<(String, usize)> {
+    let accepted = publication.accepted.filter(|at| at.at_ms <= model.settled_by_ms())?;
+    if publication.muddled || may_be_expired(publication, model.now.at_ms) {
+        return None;
+    }
+    let (whole, members) = only_group(model, publication)?;
+    let mut has_stable = false;
+    for member in &members {
+        let session = &model.sessions[*member];
+        // A member that has been away may have taken it with it.
+        let stayed = model.served(session).is_some() && session.connections.len() == 1;
+        let takes = session.possible(publication).all(|found| found.qos > 0);
+        let is_dropped = !drops(model, &session.client_id, &publication.topic).is_empty();
+        if session.deliveries.contains_key(&id) || !stayed || !takes || is_dropped {
+            return None;
+        }
+        has_stable |= session.possible(publication).any(|found| found.is_stable(publication));
+    }
+    has_stable.then_some((whole, accepted.index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Shared;
+    use crate::oracle::told::{Told, fails, passes};
+
+    fn three(qos: u8) -> Told {
+        let mut told = Told::new();
+        told.connect(1, "a").durable(2, "b").durable(3, "c");
+        told.subscribe(2, "$share/g/t", qos).subscribe(3, "$share/g/t", qos);
+        told
+    }
+
+    #[test]
+    fn each_message_goes_to_one_member() {
+        let mut told = three(2);
+        told.publish(1, "t", "one", 2).read(2, "t", "one", 2);
+        told.publish(1, "t", "two", 1).read(3, "t", "two", 1).end();
+        passes(Shared, &told);
+    }
+
+    #[test]
+    fn what_a_member_left_unacknowledged_goes_to_another() {
+        let mut told = three(1);
+        told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7).lose(2);
+        told.read(3, "t", "one", 1).end();
+        passes(Shared, &told);
+    }
+
+    #[test]
+    fn two_members_at_qos_2_are_wrong() {
+        let mut told = three(2);
+        told.publish(1, "t", "one", 2).read_only(2, "t", "one", 2, 7).lose(2);
+        told.read(3, "t", "one", 2);
+        fails(Shared, &told, "SH");
+    }
+
+    #[test]
+    fn two_members_that_are_both_there_are_wrong() {
+        let mut told = three(1);
+        told.publish(1, "t", "one", 1).read(2, "t", "one", 1).read(3, "t", "one", 1);
+        fails(Shared, &told, "SH");
+    }
+
+    #[test]
+    fn no_member_is_wrong() {
+        let mut told = three(1);
+        told.publish(1, "t", "one", 1).end();
+        fails(Shared, &told, "SH");
+    }
+}

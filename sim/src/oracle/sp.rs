@@ -1,0 +1,156 @@
+//! SP: Session Present says whether a session lived. What follows from an expiry interval is SX,
+//! and what a restart made untrue is DU; they are told apart here, because it is one bit.
+
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Model, Presence, Seen};
+use crate::oracle::rule::{Rule, violation};
+
+/// Judges SP, SX and DU by Session Present.
+pub(crate) struct SessionPresent;
+
+impl Rule for SessionPresent {
+    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+        let Seen::Admitted(presence) = seen else { return Ok(()) };
+        let Some(connection) = model.connections.get(&presence.connection) else { return Ok(()) };
+        let is_hostile = connection.misbehaved.is_some();
+        let is_right = if presence.present { presence.may } else { !presence.must };
+        if is_right || is_hostile || !presence.is_told {
+            return Ok(());
+        }
+        let expected = if presence.present { "no session can be left" } else { "a session lives" };
+        let what = format!(
+            "client {:?} is told session present {}, although {expected}{}",
+            connection.client_id,
+            u8::from(presence.present),
+            if presence.clean_start { ": it starts clean" } else { "" },
+        );
+        let events = presence.earlier.into_iter().chain([model.now.index]);
+        let sent = connection.connect.as_ref().map(|(sent, _)| sent.index);
+        Err(violation(code(presence), what, events.chain(sent)))
+    }
+}
+
+fn code(presence: &Presence) -> &'static str {
+    let is_lost = !presence.present;
+    if is_lost && presence.across_restart {
+        "DU"
+    } else if presence.by_expiry && !presence.clean_start {
+        "SX"
+    } else {
+        "SP"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SessionPresent;
+    use crate::history::What;
+    use crate::oracle::properties as property;
+    use crate::oracle::told::{Told, connect_of, fails, number, passes};
+    use crate::packet::{Connect, Packet};
+    use crate::plan::{BrokerFault, NetworkFault};
+
+    #[test]
+    fn a_session_is_there_until_its_expiry() {
+        let mut told = Told::new();
+        told.returns(1, "a", false).lose(1).wait(990_000).returns(2, "a", true).lose(2);
+        told.wait(1_001_000).returns(3, "a", false);
+        passes(SessionPresent, &told);
+    }
+
+    #[test]
+    fn around_the_expiry_both_are_right() {
+        for present in [false, true] {
+            let mut told = Told::new();
+            told.returns(1, "a", false).lose(1).wait(999_960).returns(2, "a", present);
+            passes(SessionPresent, &told);
+        }
+    }
+
+    #[test]
+    fn an_unanswered_clean_start_leaves_both_possible() {
+        for present in [false, true] {
+            let mut told = Told::new();
+            told.durable(1, "a").lose(1).asks_in(2, connect_of("a")).lose(2);
+            told.returns(3, "a", present);
+            passes(SessionPresent, &told);
+        }
+    }
+
+    #[test]
+    fn a_held_connection_may_be_open_for_long() {
+        let mut told = Told::new();
+        told.durable(1, "a").network(1, NetworkFault::Hold).lose(1).wait(2_000_000);
+        told.returns(2, "a", true);
+        passes(SessionPresent, &told);
+    }
+
+    #[test]
+    fn a_disconnect_may_shorten_the_expiry() {
+        let mut told = Told::new();
+        let properties = vec![number(property::SESSION_EXPIRY, 5)];
+        told.durable(1, "a").sent(1, Packet::Disconnect { reason: 0, properties }).lose(1);
+        told.wait(10_000).returns(2, "a", false);
+        passes(SessionPresent, &told);
+    }
+
+    #[test]
+    fn a_lost_session_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").returns(2, "a", false);
+        fails(SessionPresent, &told, "SP");
+    }
+
+    #[test]
+    fn a_session_from_nowhere_is_wrong() {
+        let mut told = Told::new();
+        told.returns(1, "a", true);
+        fails(SessionPresent, &told, "SP");
+    }
+
+    #[test]
+    fn a_session_after_a_clean_start_is_wrong() {
+        let mut told = Told::new();
+        let connect = Connect { clean_start: true, ..connect_of("a") };
+        told.durable(1, "a").lose(1).enters(2, connect, true);
+        fails(SessionPresent, &told, "SP");
+    }
+
+    #[test]
+    fn a_session_that_should_have_ended_with_its_connection_is_wrong() {
+        let mut told = Told::new();
+        told.connect(1, "a").lose(1).wait(1000).returns(2, "a", true);
+        fails(SessionPresent, &told, "SP");
+    }
+
+    #[test]
+    fn a_session_that_ends_too_early_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").lose(1).wait(500_000).returns(2, "a", false);
+        fails(SessionPresent, &told, "SX");
+    }
+
+    #[test]
+    fn a_session_that_outlives_its_expiry_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").lose(1).wait(1_001_000).returns(2, "a", true);
+        fails(SessionPresent, &told, "SX");
+    }
+
+    #[test]
+    fn a_session_lost_by_a_crash_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").crash().returns(2, "a", false);
+        fails(SessionPresent, &told, "DU");
+    }
+
+    #[test]
+    fn a_session_that_expired_while_the_broker_was_down_is_gone() {
+        let mut told = Told::new();
+        told.durable(1, "a").lose(1).durable(2, "b");
+        told.wait(1000).durable(3, "c").push(What::Broker(BrokerFault::Stop)).closed(2).closed(3);
+        told.wait(2_000_000).push(What::Broker(BrokerFault::Start)).wait(1000);
+        told.returns(4, "a", true);
+        fails(SessionPresent, &told, "SX");
+    }
+}

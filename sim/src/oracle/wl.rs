@@ -1,0 +1,273 @@
+//! WL: a will is published when its connection ended otherwise than by DISCONNECT 0x00, after its
+//! delay or with its session, and never if the session was resumed before that.
+
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Connection, Model, Publication, PublicationId, Seen, Session};
+use crate::oracle::owed::{Owed, drops, may_be_expired};
+use crate::oracle::properties as property;
+use crate::oracle::rule::{Rule, violation};
+
+/// Judges WL.
+pub(crate) struct Wills;
+
+impl Rule for Wills {
+    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+        let Seen::Delivered(delivery) = seen else { return still_open(model, seen) };
+        let delivery = &model.deliveries[*delivery];
+        let Some(id) = delivery.publication else { return Ok(()) };
+        let publication = &model.publications[id];
+        let Some(owner) = publication.will_of.and_then(|number| model.connections.get(&number))
+        else {
+            return Ok(());
+        };
+        if publication.sends.len() > 1 || owner.misbehaved.is_some() {
+            return Ok(());
+        }
+        let Some(wrong) = too_early(model, publication, owner) else { return Ok(()) };
+        let what = format!(
+            "the will {} of {:?} on {:?} was published: {wrong}",
+            publication.name(),
+            owner.client_id,
+            publication.topic,
+        );
+        Err(violation("WL", what, [publication.first().index, delivery.moment.index]))
+    }
+
+    fn finish(&mut self, model: &Model, _owed: &Owed) -> Vec<Violation> {
+        if model.end.is_none() {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for (id, publication) in model.publications.iter().enumerate() {
+            let owner = publication.will_of.and_then(|number| model.connections.get(&number));
+            let Some(owner) = owner else { continue };
+            if is_due(model, publication, owner) {
+                let sessions = model.sessions.iter();
+                found.extend(
+                    sessions.filter_map(|session| missing(model, id, publication, owner, session)),
+                );
+            }
+        }
+        found
+    }
+}
+
+/// A connection that answers is open, and its will was not to be published before.
+fn still_open(model: &Model, seen: &Seen) -> Result<(), Violation> {
+    let Seen::Answered(answered) = seen else { return Ok(()) };
+    let open = model.connections.values().filter(|found| found.evidence == answered.moment);
+    for connection in open {
+        let Some((_, connect)) = &connection.connect else { continue };
+        let Some(will) = &connect.will else { continue };
+        let token = crate::oracle::model::token_of(&will.payload);
+        let Some(id) = model.by_token.get(token) else { continue };
+        if model.publications[*id].sends.len() > 1 {
+            continue;
+        }
+        let early =
+            model.sessions.iter().filter_map(|session| session.deliveries.get(id)).flatten();
+        let early = early
+            .map(|delivery| model.deliveries[*delivery].moment)
+            .find(|read| read.index < answered.moment.index);
+        if let Some(read) = early {
+            let what = format!(
+                "the will {} of {:?} was published while its connection was open",
+                String::from_utf8_lossy(token),
+                connection.client_id,
+            );
+            let events = [read.index, answered.moment.index, model.now.index];
+            return Err(violation("WL", what, events));
+        }
+    }
+    Ok(())
+}
+
+/// The will's delay, or what is left of the session if that is less, in milliseconds.
+fn delay_ms(model: &Model, publication: &Publication, owner: &Connection) -> u64 {
+    let delay_s = property::number(&publication.properties, property::WILL_DELAY).unwrap_or(0);
+    u64::from(delay_s.min(model.expiry_s(owner.number))) * 1000
+}
+
+/// Connections of the same client that may have come after `owner`.
+fn later<'a>(model: &'a Model, owner: &'a Connection) -> impl Iterator<Item = &'a Connection> {
+    let sent = owner.connect.as_ref().map_or(usize::MAX, |(sent, _)| sent.index);
+    model.connections.values().filter(move |other| {
+        other.number != owner.number
+            && other.client_id == owner.client_id
+            && (other.connect.as_ref().is_some_and(|(at, _)| at.index > sent)
+                || other.connack.as_ref().is_some_and(|at| at.moment.index > sent))
+    })
+}
+
+fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Option<String> {
+    let closing = model.closing(owner);
+    let goodbye = owner.goodbye.filter(|goodbye| goodbye.reason == 0);
+    if let Some(goodbye) = goodbye {
+        // It need not have arrived; it did if the network works and the broker ran on.
+        let latency_ms = model.bounds.latency_ms;
+        let outage = model.outages.iter().any(|outage| {
+            outage.stopped.at_ms >= goodbye.moment.at_ms
+                && goodbye.moment.at_ms + latency_ms >= outage.durable_before_ms
+        });
+        let rival = later(model, owner).any(|other| {
+            other
+                .connect
+                .as_ref()
+                .is_some_and(|(at, _)| at.at_ms <= goodbye.moment.at_ms + latency_ms)
+        });
+        let arrived = !outage
+            && !rival
+            && !owner.was_reset
+            && owner.dismissed.is_none()
+            && owner.connack.is_some()
+            && model.is_prompt(owner, goodbye.moment.at_ms.saturating_sub(latency_ms));
+        if arrived {
+            return Some("its client had sent DISCONNECT 0x00".to_owned());
+        }
+    }
+    let shortened = owner.goodbye.is_some_and(|goodbye| goodbye.expiry_s.is_some());
+    let due_ms = closing.from_ms + delay_ms(model, publication, owner);
+    if later(model, owner).next().is_none() && model.now.at_ms < due_ms && !shortened {
+        return Some(format!("it was due {} ms later at the earliest", due_ms - model.now.at_ms));
+    }
+    let resumed = later(model, owner).find(|other| {
+        let is_same = other.session.is_some() && other.session == owner.session;
+        let in_time = other.connack.as_ref().is_some_and(|at| at.moment.at_ms < due_ms);
+        is_same && in_time && other.connack.as_ref().is_some_and(|connack| connack.present)
+    })?;
+    let is_only = later(model, owner).count() == 1 && !shortened && owner.connack.is_some();
+    is_only.then(|| format!("connection {} had resumed the session before", resumed.number))
+}
+
+/// Whether the will surely was to be published by the end.
+fn is_due(model: &Model, publication: &Publication, owner: &Connection) -> bool {
+    let closing = model.closing(owner);
+    let delay_ms = delay_ms(model, publication, owner);
+    let due_ms = closing.to_ms.saturating_add(delay_ms).saturating_add(model.bounds.slack_ms);
+    owner.connack.is_some()
+        && owner.ended.is_some()
+        && owner.goodbye.is_none_or(|goodbye| goodbye.reason != 0)
+        && owner.misbehaved.is_none()
+        && publication.sends.len() == 1
+        && due_ms <= model.settled_by_ms()
+        && !may_be_expired(publication, model.now.at_ms)
+        // A connection that came within the delay may have cancelled it.
+        && (delay_ms == 0
+            || later(model, owner).all(|other| {
+                other.connect.as_ref().is_none_or(|(at, _)| at.at_ms > due_ms)
+            }))
+        && later(model, owner).all(|other| other.connack.is_some())
+        && drops(model, &owner.client_id, &publication.topic).is_empty()
+}
+
+fn missing(
+    model: &Model,
+    id: PublicationId,
+    publication: &Publication,
+    owner: &Connection,
+    session: &Session,
+) -> Option<Violation> {
+    model.served(session)?;
+    let closing = model.closing(owner);
+    let is_stable = session.possible(publication).any(|found| {
+        found.share.is_none()
+            && found.is_certain
+            && found.qos.min(publication.qos) > 0
+            && found.granted.is_some_and(|granted| granted.at_ms < closing.from_ms)
+            && found.end_requested.is_none()
+    });
+    let is_dropped = !drops(model, &session.client_id, &publication.topic).is_empty();
+    if !is_stable || is_dropped || session.deliveries.contains_key(&id) {
+        return None;
+    }
+    let what = format!(
+        "the will {} of {:?} on {:?} is owed to {:?} and was never published",
+        publication.name(),
+        owner.client_id,
+        publication.topic,
+        session.client_id,
+    );
+    let ended = owner.ended.map(|(at, _)| at.index);
+    let events = [publication.first().index, model.now.index];
+    Some(violation("WL", what, events.into_iter().chain(ended)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Wills;
+    use crate::oracle::properties as property;
+    use crate::oracle::told::{Told, connect_of, fails, number, passes, will_of};
+    use crate::packet::Connect;
+
+    fn with_will(delay_s: u32) -> Told {
+        let mut told = Told::new();
+        told.durable(1, "b").subscribe(1, "w", 1).wait(1000);
+        let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+        let will = Some(will_of("w", "will", delay_s));
+        told.enters(2, Connect { will, properties, ..connect_of("a") }, false).wait(1000);
+        told
+    }
+
+    #[test]
+    fn a_will_is_published_after_its_delay() {
+        let mut told = with_will(10);
+        told.ping(2).lose(2).wait(10_000).read(1, "w", "will", 1).end();
+        passes(Wills, &told);
+    }
+
+    #[test]
+    fn disconnect_takes_the_will_away() {
+        let mut told = with_will(0);
+        told.leave(2, 0).end();
+        passes(Wills, &told);
+    }
+
+    #[test]
+    fn coming_back_in_time_takes_the_will_away() {
+        let mut told = with_will(10);
+        told.lose(2).wait(5_000).resume(3, "a").end();
+        passes(Wills, &told);
+    }
+
+    #[test]
+    fn a_crash_publishes_wills() {
+        let mut told = with_will(0);
+        told.crash().resume(3, "b").read(3, "w", "will", 1).end();
+        passes(Wills, &told);
+    }
+
+    #[test]
+    fn a_will_after_disconnect_is_wrong() {
+        let mut told = with_will(0);
+        told.leave(2, 0).read(1, "w", "will", 1);
+        fails(Wills, &told, "WL");
+    }
+
+    #[test]
+    fn a_will_before_its_delay_is_wrong() {
+        let mut told = with_will(10);
+        told.lose(2).wait(5_000).read(1, "w", "will", 1);
+        fails(Wills, &told, "WL");
+    }
+
+    #[test]
+    fn a_will_of_a_client_that_came_back_is_wrong() {
+        let mut told = with_will(10);
+        told.lose(2).wait(5_000).resume(3, "a").wait(10_000).read(1, "w", "will", 1);
+        fails(Wills, &told, "WL");
+    }
+
+    #[test]
+    fn a_will_of_an_open_connection_is_wrong() {
+        let mut told = with_will(0);
+        told.read(1, "w", "will", 1).ping(2);
+        fails(Wills, &told, "WL");
+    }
+
+    #[test]
+    fn a_will_that_never_comes_is_wrong() {
+        let mut told = with_will(0);
+        told.lose(2).end();
+        fails(Wills, &told, "WL");
+    }
+}

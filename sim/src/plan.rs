@@ -1,0 +1,229 @@
+//! A plan: everything a run does, decided before it starts.
+//!
+//! A seed expands to a plan; a shrunk failure is one; a person can write one. What happens by
+//! chance during the run (latencies, splits, torn writes) comes from streams of its own, derived
+//! from the plan's seed and the stream's name.
+
+mod draw;
+mod profiles;
+mod text;
+
+pub use draw::{bound_ms, draw};
+pub use profiles::Profile;
+pub use text::PlanError;
+
+/// A client of the plan, by its place in [`Plan::clients`].
+pub type ClientIndex = usize;
+
+/// Everything a run does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Seeds the streams of chance.
+    pub seed: u64,
+    /// The profile it was drawn for.
+    pub profile: String,
+    /// Settings of the broker that differ from the default, by name.
+    pub settings: Vec<(String, u64)>,
+    /// The clients.
+    pub clients: Vec<ClientSpec>,
+    /// What happens, in the order of time.
+    pub steps: Vec<Step>,
+    /// When the faults end and the clients that live come back.
+    pub calm_at_ms: u64,
+    /// Clients that stay away once the faults have ended.
+    pub dead: Vec<ClientIndex>,
+    /// How long after `calm_at_ms` everything owed must have happened.
+    pub bound_ms: u64,
+}
+
+/// How a client behaves unless a step says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSpec {
+    /// Client identifier; several clients may share one.
+    pub client_id: String,
+    /// Protocol level: 3, 4 or 5.
+    pub level: u8,
+    /// Session expiry interval, in seconds.
+    pub session_expiry_interval_s: u32,
+    /// Keep alive, in seconds; 0 for none.
+    pub keep_alive_s: u16,
+    /// Receive maximum.
+    pub receive_maximum: u16,
+    /// Maximum packet size, in bytes; 0 for none.
+    pub maximum_packet_size_bytes: u32,
+    /// Topic alias maximum.
+    pub topic_alias_maximum: u16,
+    /// How long it takes to acknowledge, in milliseconds, at most.
+    pub ack_delay_ms: u64,
+    /// Whether it acknowledges out of order where that is allowed.
+    pub reorders_acks: bool,
+    /// Whether it comes back by itself when its connection is lost, and after how long.
+    pub reconnect_after_ms: Option<u64>,
+    /// Whether it forgets its side of the session when its connection is lost.
+    pub forgets: bool,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// When, in milliseconds since the start.
+    pub at_ms: u64,
+    /// What.
+    pub what: Do,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Do {
+    /// A client connects, replacing a connection it has.
+    Connect {
+        /// The client.
+        client: ClientIndex,
+        /// Clean start.
+        clean_start: bool,
+        /// Will.
+        will: Option<WillSpec>,
+    },
+    /// A client subscribes, if it is connected.
+    Subscribe {
+        /// The client.
+        client: ClientIndex,
+        /// The filter.
+        filter: String,
+        /// Maximum QoS.
+        qos: u8,
+        /// No Local.
+        no_local: bool,
+        /// Retain As Published.
+        retain_as_published: bool,
+        /// Retain Handling.
+        retain_handling: u8,
+        /// Subscription identifier; 0 for none.
+        subscription_id: u32,
+    },
+    /// A client unsubscribes, if it is connected.
+    Unsubscribe {
+        /// The client.
+        client: ClientIndex,
+        /// The filter.
+        filter: String,
+    },
+    /// A client publishes, at once or when it is next connected and has quota. Its payload is a
+    /// token, so that the oracle knows every message.
+    Publish {
+        /// The client.
+        client: ClientIndex,
+        /// The topic.
+        topic: String,
+        /// QoS.
+        qos: u8,
+        /// RETAIN.
+        retain: bool,
+        /// Bytes that fill up the payload behind its token. With `clears`, there is no payload.
+        fill_bytes: u32,
+        /// An empty payload.
+        clears: bool,
+        /// Message expiry interval, in seconds; 0 for none.
+        expiry_s: u32,
+        /// User properties to add.
+        user_properties: u8,
+    },
+    /// A client sends PINGREQ.
+    Ping {
+        /// The client.
+        client: ClientIndex,
+    },
+    /// A client sends DISCONNECT and closes.
+    Disconnect {
+        /// The client.
+        client: ClientIndex,
+        /// Reason code.
+        reason: u8,
+        /// A new session expiry interval, in seconds.
+        session_expiry_interval_s: Option<u32>,
+    },
+    /// A client vanishes: its end of the connection is reset, and it comes back by a step or, if
+    /// it does so by itself, after a while.
+    Vanish {
+        /// The client.
+        client: ClientIndex,
+    },
+    /// A client sends bytes that break the protocol. From then on nothing is owed to it.
+    Misbehave {
+        /// The client.
+        client: ClientIndex,
+        /// Which of the ways of misbehaving.
+        way: u8,
+    },
+    /// A client stops reading, or reads again.
+    Reading {
+        /// The client.
+        client: ClientIndex,
+        /// Whether it reads.
+        on: bool,
+    },
+    /// A client withholds its acknowledgements, or gives them again.
+    Acknowledging {
+        /// The client.
+        client: ClientIndex,
+        /// Whether it acknowledges.
+        on: bool,
+    },
+    /// The network between a client and the broker.
+    Network {
+        /// The client.
+        client: ClientIndex,
+        /// What it does.
+        fault: NetworkFault,
+    },
+    /// The broker's process.
+    Broker(BrokerFault),
+    /// The broker's disk: nothing becomes durable while it is off.
+    DiskSyncs {
+        /// Whether syncs complete.
+        on: bool,
+    },
+}
+
+/// A will.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WillSpec {
+    /// Topic.
+    pub topic: String,
+    /// QoS.
+    pub qos: u8,
+    /// Retain.
+    pub retain: bool,
+    /// Will delay interval, in seconds.
+    pub delay_s: u32,
+    /// Message expiry interval, in seconds; 0 for none.
+    pub expiry_s: u32,
+}
+
+/// What the network does to one client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkFault {
+    /// Data is held back in both directions, to arrive later in order.
+    Hold,
+    /// What was held arrives.
+    Release,
+    /// Data to the broker is lost for good; the connection is dead in that direction.
+    BlackHoleToBroker,
+    /// Data to the client is lost for good; the connection is dead in that direction.
+    BlackHoleToClient,
+    /// Both ends see a reset.
+    Reset,
+}
+
+/// What happens to the broker's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerFault {
+    /// The process is killed: peers see their connections end, written data stays.
+    Kill,
+    /// The power is cut: peers see nothing, data not synced may be lost.
+    PowerCut,
+    /// An orderly stop.
+    Stop,
+    /// It is started again.
+    Start,
+}

@@ -1,0 +1,157 @@
+//! Makes a failing plan small: drops clients, steps and settings, simplifies what is left, and
+//! shortens the times, for as long as the plan breaks the same guarantee.
+
+mod simplify;
+
+use crate::plan::{Plan, bound_ms};
+
+/// Tries plans, counting.
+struct Trial<'a> {
+    fails: &'a mut dyn FnMut(&Plan) -> bool,
+    best: Plan,
+    tries_left: usize,
+}
+
+/// The smallest plan found that still `fails`, within so many tries. `plan` itself must fail.
+pub fn shrink(plan: &Plan, tries: usize, fails: &mut dyn FnMut(&Plan) -> bool) -> Plan {
+    let mut trial = Trial { fails, best: plan.clone(), tries_left: tries };
+    loop {
+        let before = trial.best.clone();
+        trial.drop_tail();
+        trial.drop_clients();
+        trial.drop_steps();
+        trial.drop_settings();
+        trial.simplify();
+        trial.shorten();
+        if trial.best == before || trial.tries_left == 0 {
+            return trial.best;
+        }
+    }
+}
+
+impl Trial<'_> {
+    /// Takes a plan over if it differs and still fails.
+    fn take(&mut self, plan: Plan) -> bool {
+        if self.tries_left == 0 || plan == self.best {
+            return false;
+        }
+        self.tries_left -= 1;
+        let fails = (self.fails)(&plan);
+        if fails {
+            self.best = plan;
+        }
+        fails
+    }
+
+    /// Takes over what `change` makes of the best plan, if it still fails.
+    fn change(&mut self, change: impl FnOnce(&mut Plan)) -> bool {
+        let mut plan = self.best.clone();
+        change(&mut plan);
+        self.take(plan)
+    }
+
+    /// Cuts off the end, half of what is left at a time.
+    fn drop_tail(&mut self) {
+        let mut cut = self.best.steps.len() / 2;
+        while cut > 0 {
+            let kept = self.best.steps.len().saturating_sub(cut);
+            if !self.change(|plan| {
+                plan.steps.truncate(kept);
+                end_earlier(plan);
+            }) {
+                cut /= 2;
+            }
+        }
+    }
+
+    fn drop_clients(&mut self) {
+        for client in (0..self.best.clients.len()).rev() {
+            self.change(|plan| remove_client(plan, client));
+        }
+        for place in (0..self.best.dead.len()).rev() {
+            self.change(|plan| {
+                plan.dead.remove(place);
+            });
+        }
+    }
+
+    /// Delta debugging: drops runs of steps, long ones first.
+    fn drop_steps(&mut self) {
+        let mut run = self.best.steps.len().div_ceil(2);
+        while run > 0 {
+            let mut from = self.best.steps.len();
+            while from > 0 {
+                let end = from.min(self.best.steps.len());
+                from = end.saturating_sub(run);
+                self.change(|plan| drop(plan.steps.drain(from..end)));
+            }
+            run = if run == 1 { 0 } else { run.div_ceil(2) };
+        }
+    }
+
+    fn drop_settings(&mut self) {
+        for place in (0..self.best.settings.len()).rev() {
+            self.change(|plan| drop(plan.settings.remove(place)));
+        }
+    }
+
+    /// Makes each step and client plainer, one feature at a time.
+    fn simplify(&mut self) {
+        for place in 0..self.best.clients.len() {
+            for simpler in simplify::clients(&self.best.clients[place]) {
+                self.change(|plan| plan.clients[place] = simpler);
+            }
+        }
+        for place in 0..self.best.steps.len() {
+            for simpler in simplify::steps(&self.best.steps[place].what) {
+                self.change(|plan| plan.steps[place].what = simpler);
+            }
+        }
+    }
+
+    /// Brings steps closer together, and the end closer to them.
+    fn shorten(&mut self) {
+        self.change(end_earlier);
+        for place in 0..self.best.steps.len() {
+            let before_ms = if place == 0 { 0 } else { self.best.steps[place - 1].at_ms };
+            let gap_ms = self.best.steps[place].at_ms - before_ms;
+            for shorter_ms in [0, 1, 10, 100, gap_ms / 2].into_iter().filter(|ms| *ms < gap_ms) {
+                if self.change(|plan| bring_forward(plan, place, gap_ms - shorter_ms)) {
+                    break;
+                }
+            }
+        }
+        self.change(|plan| plan.seed = 0);
+    }
+}
+
+/// Ends the faults right after the last step, and gives no more time than that leaves owed.
+fn end_earlier(plan: &mut Plan) {
+    plan.calm_at_ms = plan.steps.last().map_or(0, |step| step.at_ms) + 1;
+    plan.bound_ms = plan.bound_ms.min(bound_ms(plan));
+}
+
+fn bring_forward(plan: &mut Plan, from: usize, by_ms: u64) {
+    for step in &mut plan.steps[from..] {
+        step.at_ms -= by_ms;
+    }
+    plan.calm_at_ms -= by_ms;
+}
+
+fn remove_client(plan: &mut Plan, client: usize) {
+    plan.clients.remove(client);
+    plan.steps.retain(|step| step.what.client() != Some(client));
+    for step in &mut plan.steps {
+        if let Some(known) = step.what.client_mut()
+            && *known > client
+        {
+            *known -= 1;
+        }
+    }
+    plan.dead.retain(|dead| *dead != client);
+    for dead in &mut plan.dead {
+        if *dead > client {
+            *dead -= 1;
+        }
+    }
+}

@@ -74,6 +74,8 @@ pub struct Broker {
     next_group: u64,
     next_message: u64,
     next_seq: u64,
+    /// What was queued before recovery, and may have been sent, has a lower number.
+    recovered_seq: QueueSeq,
     sys: sys::Sys,
     scratch: route::Scratch,
 }
@@ -108,6 +110,7 @@ impl Broker {
             next_group: 1,
             next_message: 1,
             next_seq: 1,
+            recovered_seq: QueueSeq(0),
             sys: sys::Sys::new(now),
             scratch: route::Scratch::default(),
             config,

@@ -85,6 +85,8 @@ pub enum Record {
         session_expiry_interval_s: u32,
         /// Whether the will is still to be published.
         keeps_will: bool,
+        /// If a crash ended it: entries before this one, at QoS 1, may have been sent. Else 0.
+        maybe_sent_before: QueueSeq,
         /// When.
         at: Time,
     },
@@ -304,6 +306,8 @@ pub struct Enqueued {
     pub qos: QoS,
     /// RETAIN as it will be sent.
     pub retain: bool,
+    /// Whether the client may have seen it. Only in snapshots.
+    pub maybe_sent: bool,
     /// The group a session has it from.
     pub group: Option<GroupId>,
     /// The identifiers it will be sent with.

@@ -8,7 +8,7 @@ use crate::input::ConnectionId;
 use crate::link::Phase;
 use crate::notice::{Cause, DropCause, Notice, SessionEnd};
 use crate::outbox::{Action, Outbox};
-use crate::record::Record;
+use crate::record::{QueueSeq, Record};
 use crate::session::SessionKey;
 use crate::session::queue::{Entry, Lane};
 use crate::time::Time;
@@ -157,6 +157,7 @@ impl Broker {
             session: session.id,
             session_expiry_interval_s: session.expiry_interval_s,
             keeps_will,
+            maybe_sent_before: QueueSeq(0),
             at: now,
         };
         self.gate.persist(record, out);

@@ -174,8 +174,13 @@ impl Broker {
     }
 
     fn apply_disconnected(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
-        let Record::Disconnected { session: id, session_expiry_interval_s, keeps_will, at } =
-            record
+        let Record::Disconnected {
+            session: id,
+            session_expiry_interval_s,
+            keeps_will,
+            maybe_sent_before,
+            at,
+        } = record
         else {
             return Ok(());
         };
@@ -184,6 +189,7 @@ impl Broker {
         let session = self.known_session(id, index)?;
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
+        session.queue.mark_maybe_sent(maybe_sent_before);
         if !keeps_will {
             session.will = None;
         }
@@ -346,7 +352,7 @@ impl Broker {
             qos: enqueued.qos,
             retain: enqueued.retain,
             published_retain,
-            maybe_sent: false,
+            maybe_sent: enqueued.maybe_sent,
             after: LogPosition::START,
             journaled: Journaled::Here,
             group,
@@ -440,12 +446,13 @@ impl Broker {
         {
             self.held_at = Some(index.latest);
         }
+        self.recovered_seq = QueueSeq(self.next_seq);
         self.groups.drop_forgotten();
         for (id, key) in &index.sessions {
             let is_open = index.connected.get(id).copied().unwrap_or(false);
             let Some(session) = self.sessions.get_mut(*key) else { continue };
             if is_open {
-                session.queue.mark_maybe_sent();
+                session.queue.mark_maybe_sent(self.recovered_seq);
                 session.left_at = now;
                 session.open_in_journal = true;
                 self.unrecorded_ends.push_back(*key);
@@ -485,6 +492,7 @@ impl Broker {
                 session: session.id,
                 session_expiry_interval_s: session.expiry_interval_s,
                 keeps_will: session.will.is_some(),
+                maybe_sent_before: self.recovered_seq,
                 at: session.left_at,
             };
             self.gate.persist(record, out);

@@ -130,6 +130,7 @@ impl Broker {
                 seq,
                 qos,
                 retain: true,
+                maybe_sent: false,
                 group: None,
                 subscription_ids: subscription_ids.clone(),
             };

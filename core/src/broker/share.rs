@@ -219,6 +219,7 @@ impl Broker {
                 seq: entry.seq,
                 qos: entry.qos,
                 retain: entry.retain,
+                maybe_sent: false,
                 group: Some(group_id),
                 subscription_ids: entry.subscription_ids.clone(),
             };

@@ -49,6 +49,7 @@ impl Broker {
                     session: session.id,
                     session_expiry_interval_s: session.expiry_interval_s,
                     keeps_will: session.will.is_some(),
+                    maybe_sent_before: QueueSeq(0),
                     at: session.left_at,
                 });
             }
@@ -155,6 +156,7 @@ impl Broker {
                 seq: entry.seq,
                 qos: entry.qos,
                 retain: entry.retain,
+                maybe_sent: entry.maybe_sent,
                 group: group.map(|(_, id)| id),
                 subscription_ids: entry.subscription_ids.clone(),
             };
@@ -172,6 +174,7 @@ impl Broker {
                 seq: entry.seq,
                 qos: entry.message.qos,
                 retain: entry.published_retain,
+                maybe_sent: false,
                 group: None,
                 subscription_ids: SubscriptionIds::None,
             };

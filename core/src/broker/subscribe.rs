@@ -37,6 +37,14 @@ impl Broker {
             self.close(connection, cause, out);
             return;
         }
+        if version == Version::V31
+            && let Some(reason) = self.first_refusal(key, &subscribe, id_in_use)
+        {
+            // Its SUBACK has no code that says no.
+            let detail = "a subscription refused to a client that cannot be told";
+            self.close(connection, Cause::NotAllowed { reason, detail }, out);
+            return;
+        }
         let before = self.gate.appended();
         let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
         // [MQTT-3.8.4-5] [MQTT-3.8.4-6]
@@ -115,6 +123,19 @@ impl Broker {
         // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
         let unsuback = UnsubAck { packet_id: unsubscribe.packet_id, reasons, details: None };
         self.send_after(after, connection, ServerPacket::UnsubAck(Box::new(unsuback)), false, out);
+    }
+
+    fn first_refusal(
+        &self,
+        key: SessionKey,
+        subscribe: &Subscribe,
+        id_in_use: bool,
+    ) -> Option<ReasonCode> {
+        if id_in_use {
+            return Some(ReasonCode::PacketIdentifierInUse);
+        }
+        let mut filters = subscribe.subscriptions.iter();
+        filters.find_map(|(filter, _)| self.check_filter(key, filter).err())
     }
 
     /// What CONNACK called unavailable closes the connection.

@@ -168,10 +168,10 @@ impl Queue {
         self.main.iter_mut().chain(&mut self.qos0).for_each(regroup);
     }
 
-    /// Marks every entry at QoS 1 as perhaps seen by the client.
-    pub(crate) fn mark_maybe_sent(&mut self) {
+    /// Marks every earlier entry at QoS 1 as perhaps seen by the client.
+    pub(crate) fn mark_maybe_sent(&mut self, before: QueueSeq) {
         for entry in &mut self.main {
-            if entry.qos == QoS::AtLeastOnce {
+            if entry.qos == QoS::AtLeastOnce && entry.seq < before {
                 entry.maybe_sent = true;
             }
         }

@@ -49,3 +49,17 @@ fn an_unknown_setting_is_an_error() {
     plan.settings.push(("colour".to_owned(), 1));
     assert_eq!(core_layer::run(&plan, false).unwrap_err(), "the setting `colour` is not known");
 }
+
+#[test]
+fn every_defect_once_found_stays_mended() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let mut plans: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    plans.sort();
+    assert!(!plans.is_empty());
+    for path in plans {
+        let plan = Plan::from_text(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let run = core_layer::run(&plan, false).unwrap();
+        assert_eq!(run.violation, None, "{}", path.display());
+    }
+}

@@ -42,7 +42,7 @@ impl Broker {
         }
         // While anything waits, no member was free; a newer message must not overtake it. QoS 0
         // needs no window and never waits.
-        let takes_turns = group.queue.len() == 0 || message.qos == QoS::AtMostOnce;
+        let takes_turns = group.queue.is_empty() || message.qos == QoS::AtMostOnce;
         let candidates = if takes_turns { group.online_len() } else { 0 };
         for _ in 0..candidates {
             let member = self.groups.get_mut(key).and_then(|group| group.next_online());
@@ -374,7 +374,7 @@ impl Broker {
         let rounds = self.groups.get(key).map_or(0, Group::online_len);
         for _ in 0..rounds {
             let Some(group) = self.groups.get_mut(key) else { return };
-            if group.queue.len() == 0 {
+            if group.queue.is_empty() {
                 return;
             }
             if let Some(member) = group.next_online() {

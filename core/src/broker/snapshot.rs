@@ -104,8 +104,13 @@ impl Broker {
                     Stage::Release { .. } => None,
                 }
             });
-            for entry in session.queue.iter().chain(in_flight) {
-                self.hold(&mut holders, Receiver::Session(session.id), entry);
+            let receiver = Receiver::Session(session.id);
+            for entry in session.queue.iter() {
+                self.hold(&mut holders, receiver, entry, entry.maybe_sent);
+            }
+            for entry in in_flight {
+                // Of these its `Bound` says so.
+                self.hold(&mut holders, receiver, entry, false);
             }
         }
         for (_, session) in self.sessions.iter().filter(|(_, session)| !session.ended) {
@@ -121,7 +126,7 @@ impl Broker {
         }
         for (_, group) in self.groups.iter() {
             for entry in group.queue.iter() {
-                self.hold(&mut holders, Receiver::Group(group.id), entry);
+                self.hold(&mut holders, Receiver::Group(group.id), entry, false);
             }
         }
         let mut retained: BTreeMap<MessageId, &Retained> = self
@@ -148,7 +153,7 @@ impl Broker {
         }
     }
 
-    fn hold(&self, holders: &mut Holders, receiver: Receiver, entry: &Entry) {
+    fn hold(&self, holders: &mut Holders, receiver: Receiver, entry: &Entry, maybe_sent: bool) {
         if entry.journaled == Journaled::Here {
             let group = entry.group.filter(|group| self.groups.get_durable(*group).is_some());
             let enqueued = Enqueued {
@@ -156,7 +161,7 @@ impl Broker {
                 seq: entry.seq,
                 qos: entry.qos,
                 retain: entry.retain,
-                maybe_sent: entry.maybe_sent,
+                maybe_sent,
                 group: group.map(|(_, id)| id),
                 subscription_ids: entry.subscription_ids.clone(),
             };

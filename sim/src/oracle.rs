@@ -1,6 +1,6 @@
 //! The oracle: judges a history by the guarantees, and by nothing else.
 //!
-//! It shares no code with the broker. A [`model`] keeps what the clients know; each guarantee has
+//! It shares no code with the broker. A `model` keeps what the clients know; each guarantee has
 //! its rule in a file of its own, beside hand-written histories that the rule must pass and must
 //! fail. Where the clients cannot know what happened, the rules allow everything that can have.
 

@@ -52,7 +52,7 @@ section! {
 section! {
     /// The bounds of everything.
     limits Limits {
-        /// Network connections at once. Over it: CONNACK 0x89.
+        /// Network connections at once. Over it: closed without a word.
         connections: u32 = limits().connections, Whole(1, 10_000_000);
         /// Sessions, connected or not. Over it: CONNACK 0x97.
         sessions: u32 = limits().sessions, Whole(1, 100_000_000);

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 
 use signalhouse_core::Seed;
+use signalhouse_core::input::Command;
 use signalhouse_core::wire::reason::ReasonCode;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -187,6 +188,8 @@ impl Serving<'_> {
         self.settings.network.write_stall_timeout_ms = new.network.write_stall_timeout_ms;
         self.logging.set_level(&self.settings.log.level);
         handle.set_timeouts(self.settings.timeouts());
+        // Whoever reads the settings again is there to have looked at the clock.
+        handle.command(Command::ConfirmTime);
         info!(changed = taken, "settings read again");
         if !left.is_empty() {
             warn!(keys = left, "these settings change with a restart only");

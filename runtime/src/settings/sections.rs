@@ -44,7 +44,7 @@ section! {
         sys_interval_ms: u64 = 10_000, Whole(0, 24 * HOUR_MS);
         /// Base of the response topics of clients that ask for one; empty for none.
         response_information: String = String::new(), Text(1024);
-        /// A jump of the clock by more milliseconds needs confirmation before anything expires.
+        /// A jump of the clock by more milliseconds holds expiry back until SIGHUP confirms it.
         time_jump_maximum_ms: u64 = 24 * HOUR_MS, Whole(1_000, 10 * 365 * 24 * HOUR_MS);
     }
 }

@@ -150,7 +150,10 @@ impl Events {
             Notice::RetainedExpired { topic } => debug!(%topic, "retained message expired"),
             Notice::PermissionsReplaced => info!("permissions replaced"),
             Notice::TimeJumped { by_ms } => {
-                warn!(by_ms, "time jumped forward; nothing durable expires until it is confirmed");
+                warn!(
+                    by_ms,
+                    "time jumped forward; nothing durable expires until SIGHUP confirms it"
+                );
             }
         }
     }

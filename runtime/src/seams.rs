@@ -2,12 +2,14 @@
 
 mod authenticate;
 mod clock;
+mod disk;
 mod journal;
 mod net;
 mod spawn;
 
 pub use authenticate::{Anonymous, Authenticate};
 pub use clock::{Clock, TokioClock};
+pub use disk::{Disk, DiskFile, Listed};
 pub use journal::{Journal, MemoryJournal};
 pub use net::{Listener, Net, TcpNet};
 pub use spawn::{LocalSpawn, Spawn};

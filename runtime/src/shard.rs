@@ -26,7 +26,7 @@ use bytes::BytesMut;
 use signalhouse_core::input::Command;
 use signalhouse_core::wire::ReaderLimits;
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::{Config, ConnectionId, Seed, Time};
+use signalhouse_core::{Config, ConnectionId, Notice, Seed, Time};
 
 use self::connection::Connection;
 use self::driver::Driver;
@@ -145,6 +145,11 @@ where
         let shared = Rc::clone(&self.shared);
         self.spawn.spawn(accept::run(shared, listener, self.clock.clone(), self.spawn.clone()));
         Ok(address)
+    }
+
+    /// Shows every notice of the broker to `watcher`, as it comes.
+    pub fn watch(&mut self, watcher: impl FnMut(&Notice) + 'static) {
+        self.driver.watch(Box::new(watcher));
     }
 
     /// A way to reach the shard while it runs.

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use signalhouse_sim::core_layer;
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Plan, Profile, draw};
 
 use seeds::{SeedRange, parse_profile, parse_profiles, parse_seed};
@@ -32,6 +33,9 @@ enum Verdict {
 #[derive(Debug, Parser)]
 #[command(name = "sim", version)]
 struct Arguments {
+    /// What plans run on: `core`, the machine alone, or `runtime`, the shipped runtime around it
+    #[arg(long, global = true, default_value = "core")]
+    layer: Layer,
     #[command(subcommand)]
     command: Command,
 }
@@ -96,18 +100,19 @@ struct Profiles(Vec<Profile>);
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
     core_layer::quiet_panics();
+    let layer = arguments.layer;
     let ended = match arguments.command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Repro { seed, profile } => repeat::repeat(&draw(seed, profile)),
-        Command::Replay { plan } => read_plan(&plan).and_then(|plan| repeat::repeat(&plan)),
-        Command::Double { seeds, profile } => double::double(&seeds, &profile.0),
-        Command::Shrink(arguments) => shrink::shrink(&arguments),
-        Command::Trace(arguments) => repeat::trace(&arguments),
+        Command::Run(arguments) => run::run(&arguments, layer),
+        Command::Repro { seed, profile } => repeat::repeat(&draw(seed, profile), layer),
+        Command::Replay { plan } => read_plan(&plan).and_then(|plan| repeat::repeat(&plan, layer)),
+        Command::Double { seeds, profile } => double::double(&seeds, &profile.0, layer),
+        Command::Shrink(arguments) => shrink::shrink(&arguments, layer),
+        Command::Trace(arguments) => repeat::trace(&arguments, layer),
         Command::Plan { seed, profile } => {
             print!("{}", draw(seed, profile).to_text());
             Ok(Verdict::Clean)
         }
-        Command::Worker { seeds, profile, step } => worker::work(seeds, profile, step),
+        Command::Worker { seeds, profile, step } => worker::work(seeds, profile, step, layer),
     };
     match ended {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,

@@ -8,10 +8,10 @@ mod agenda;
 mod connection;
 mod journal;
 mod network;
-mod panics;
+pub(crate) mod panics;
 mod process;
-mod record;
-mod settings;
+pub(crate) mod record;
+pub(crate) mod settings;
 mod world;
 
 use bytes::Bytes;
@@ -26,11 +26,11 @@ use agenda::Agenda;
 use journal::Journal;
 use network::{End, Network, Signal};
 use record::Recorder;
-use settings::setting;
+pub(crate) use settings::setting;
 use world::World;
 
 /// The broker's clock at the start of a run, in milliseconds since the Unix epoch.
-const EPOCH_MS: u64 = 1_000_000_000_000;
+pub(crate) const EPOCH_MS: u64 = 1_000_000_000_000;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -144,19 +144,27 @@ impl Around {
 
     /// What the broker says of itself.
     fn notice(&mut self, notice: &Notice) {
-        if let Notice::Dropped { receiver, topic, cause } = notice {
-            let (receiver, topic) = (receiver.to_string(), topic.to_string());
-            let cause = format!("{cause:?}");
-            let cause = cause.split('(').next().unwrap_or_default().to_owned();
-            self.event(What::Dropped { receiver, topic, cause });
+        if let Some(dropped) = dropped(notice) {
+            self.event(dropped);
         } else if is_telling(notice) {
             self.note(format_args!("  {notice:?}"));
         }
     }
 }
 
+/// What is observed of a notice about a message that was dropped.
+pub(crate) fn dropped(notice: &Notice) -> Option<What> {
+    let Notice::Dropped { receiver, topic, cause } = notice else { return None };
+    let cause = format!("{cause:?}");
+    Some(What::Dropped {
+        receiver: receiver.to_string(),
+        topic: topic.to_string(),
+        cause: cause.split('(').next().unwrap_or_default().to_owned(),
+    })
+}
+
 /// Whether a notice says something that the packets in the trace do not.
-fn is_telling(notice: &Notice) -> bool {
+pub(crate) fn is_telling(notice: &Notice) -> bool {
     match notice {
         Notice::Connected { .. }
         | Notice::SessionStarted { .. }

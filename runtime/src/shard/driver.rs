@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 
 use signalhouse_core::wire::Written;
 use signalhouse_core::wire::packet::ClientPacket;
-use signalhouse_core::{Action, Broker, ConnectionId, Input, LogPosition, Outbox, Question, Time};
+use signalhouse_core::{
+    Action, Broker, ConnectionId, Input, LogPosition, Notice, Outbox, Question, Time,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::{Connection, Phase};
@@ -54,7 +56,11 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     settled: LogPosition,
     /// Records wait for the journal's `flush`.
     unflushed: bool,
+    watcher: Option<Watcher>,
 }
+
+/// Who is shown every notice.
+pub(crate) type Watcher = Box<dyn FnMut(&Notice)>;
 
 impl<S, C, J, P, A> Driver<S, C, J, P, A>
 where
@@ -86,7 +92,12 @@ where
             appended: LogPosition::START,
             settled: LogPosition::START,
             unflushed: false,
+            watcher: None,
         }
+    }
+
+    pub(crate) fn watch(&mut self, watcher: Watcher) {
+        self.watcher = Some(watcher);
     }
 
     pub(crate) async fn run(mut self) -> Result<(), RunError> {
@@ -297,6 +308,9 @@ where
                 }
                 Action::Ask { connection, question } => self.ask(connection, *question),
                 Action::Notice(notice) => {
+                    if let Some(watcher) = &mut self.watcher {
+                        watcher(&notice);
+                    }
                     let table = self.shared.table.borrow();
                     self.shared.events.borrow_mut().notice(now, &notice, |id| {
                         table.get(id).map(|connection| connection.peer.clone())

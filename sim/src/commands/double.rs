@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use signalhouse_sim::core_layer;
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Profile, draw};
 
 use super::{Ended, Verdict};
@@ -11,15 +11,15 @@ use super::{Ended, Verdict};
 const CONTEXT: usize = 5;
 
 /// Runs every seed with every profile three times.
-pub(super) fn double(seeds: &[u64], profiles: &[Profile]) -> Ended {
+pub(super) fn double(seeds: &[u64], profiles: &[Profile], layer: Layer) -> Ended {
     let mut verdict = Verdict::Clean;
     for profile in profiles {
         for seed in seeds {
             let plan = draw(*seed, *profile);
-            let first = core_layer::run(&plan, true)?;
-            let second = core_layer::run(&plan, true)?;
-            let other = lines_of_other_process(*seed, *profile)?;
-            let name = format!("seed={seed:#x} profile={}", profile.name());
+            let first = layer.run(&plan, true)?;
+            let second = layer.run(&plan, true)?;
+            let other = lines_of_other_process(*seed, *profile, layer)?;
+            let name = format!("seed={seed:#x} layer={layer} profile={}", profile.name());
             let in_process = same(&first.lines, &second.lines);
             let across = same(&first.lines, &other);
             match in_process.and(across) {
@@ -38,10 +38,15 @@ pub(super) fn double(seeds: &[u64], profiles: &[Profile]) -> Ended {
     Ok(verdict)
 }
 
-fn lines_of_other_process(seed: u64, profile: Profile) -> Result<Vec<String>, String> {
+fn lines_of_other_process(
+    seed: u64,
+    profile: Profile,
+    layer: Layer,
+) -> Result<Vec<String>, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new(program)
         .args(["repro", &seed.to_string(), "--profile", profile.name()])
+        .args(["--layer", layer.name()])
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("another process cannot be started: {error}"))?;

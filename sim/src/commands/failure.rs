@@ -3,6 +3,7 @@
 use std::fmt;
 
 use signalhouse_sim::history::Violation;
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Profile;
 
 /// A seed that failed.
@@ -10,27 +11,36 @@ use signalhouse_sim::plan::Profile;
 pub(super) struct Failure {
     pub(super) seed: u64,
     pub(super) profile: Profile,
+    pub(super) layer: Layer,
     pub(super) guarantee: String,
     pub(super) step: String,
     pub(super) what: String,
 }
 
 impl Failure {
-    pub(super) fn new(seed: u64, profile: Profile, violation: &Violation) -> Self {
+    pub(super) fn new(seed: u64, profile: Profile, layer: Layer, violation: &Violation) -> Self {
         let step = violation.events.last().map_or("-".to_owned(), |event| format!("#{event}"));
         let what = violation.what.replace(['\n', '\t'], " ");
-        Failure { seed, profile, guarantee: violation.guarantee.to_owned(), step, what }
+        let guarantee = violation.guarantee.to_owned();
+        Failure { seed, profile, layer, guarantee, step, what }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { seed, profile, guarantee, step, what } = self;
+        let Failure { seed, profile, layer, guarantee, step, what } = self;
         let profile = profile.name();
         let token = token(what).unwrap_or("-");
-        writeln!(f, "FAIL {guarantee} seed={seed:#x} profile={profile} step={step} token={token}")?;
+        writeln!(
+            f,
+            "FAIL {guarantee} seed={seed:#x} layer={layer} profile={profile} step={step} token={token}"
+        )?;
         writeln!(f, "  {what}")?;
-        write!(f, "  cargo sim repro {seed:#x} --profile {profile}")
+        write!(f, "  cargo sim repro {seed:#x} --profile {profile}")?;
+        match layer {
+            Layer::Core => Ok(()),
+            Layer::Runtime => write!(f, " --layer runtime"),
+        }
     }
 }
 

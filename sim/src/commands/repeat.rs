@@ -3,7 +3,8 @@
 use std::io::{BufWriter, Write as _};
 
 use clap::Args;
-use signalhouse_sim::core_layer::{self, Outcome};
+use signalhouse_sim::core_layer::Outcome;
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Plan, Profile, draw};
 
 use super::seeds::{parse_profile, parse_seed};
@@ -24,8 +25,8 @@ pub(super) struct TraceArguments {
 }
 
 /// Runs a plan and prints its trace, its hash, and what is wrong.
-pub(super) fn repeat(plan: &Plan) -> Ended {
-    let outcome = core_layer::run(plan, true)?;
+pub(super) fn repeat(plan: &Plan, layer: Layer) -> Ended {
+    let outcome = layer.run(plan, true)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     // A reader that has seen enough, like `head`, is no error.
     let _ = outcome.lines.iter().try_for_each(|line| writeln!(out, "{line}"));
@@ -34,8 +35,8 @@ pub(super) fn repeat(plan: &Plan) -> Ended {
 }
 
 /// Prints the trace of a seed, or the lines of it that are asked for.
-pub(super) fn trace(arguments: &TraceArguments) -> Ended {
-    let outcome = core_layer::run(&draw(arguments.seed, arguments.profile), true)?;
+pub(super) fn trace(arguments: &TraceArguments, layer: Layer) -> Ended {
+    let outcome = layer.run(&draw(arguments.seed, arguments.profile), true)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let wanted = |line: &&String| {
         arguments.with.is_empty() || arguments.with.iter().any(|text| line.contains(text.as_str()))

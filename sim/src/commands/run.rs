@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Profile;
 
 use super::seeds::{self, SeedRange};
@@ -43,7 +44,7 @@ enum Message {
 }
 
 /// Runs the seeds, and prints failures as they come and a summary in the end.
-pub(super) fn run(arguments: &RunArguments) -> Ended {
+pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
     let (sender, receiver) = channel();
     watch_for_interrupt(sender.clone());
     let mut batch = Batch {
@@ -52,6 +53,7 @@ pub(super) fn run(arguments: &RunArguments) -> Ended {
         shown: Instant::now(),
         shows_progress: std::io::stderr().is_terminal(),
         keep_going: arguments.keep_going,
+        layer,
     };
     let mut error = None;
     for profile in &arguments.profile.0 {
@@ -80,6 +82,7 @@ struct Batch {
     shown: Instant,
     shows_progress: bool,
     keep_going: bool,
+    layer: Layer,
 }
 
 impl Batch {
@@ -97,14 +100,14 @@ impl Batch {
         let mut workers = Workers(Vec::new());
         for seed in first..end.min(first.saturating_add(jobs)) {
             let seeds = SeedRange { first: seed, end };
-            workers.0.push(start_worker(profile, seeds, jobs, sender.clone())?);
+            workers.0.push(start_worker(profile, self.layer, seeds, jobs, sender.clone())?);
         }
         let wanted = self.summary.seeds() as u64 + (end - first);
         let mut speaking = workers.0.len();
         while speaking > 0 {
             match receiver.recv().map_err(|error| error.to_string())? {
                 Message::Line(line) => {
-                    let report = worker::read(&line);
+                    let report = worker::read(&line, self.layer);
                     let report = report.ok_or_else(|| format!("a worker said: {line}"))?;
                     if !self.take(&report) {
                         return Ok(false);
@@ -164,6 +167,7 @@ impl Drop for Workers {
 
 fn start_worker(
     profile: Profile,
+    layer: Layer,
     seeds: SeedRange,
     step: u64,
     sender: Sender<Message>,
@@ -171,6 +175,7 @@ fn start_worker(
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut worker = Command::new(program)
         .args(["worker", "--profile", profile.name(), "--step", &step.to_string()])
+        .args(["--layer", layer.name()])
         .args(["--seeds", &format!("{}..{}", seeds.first, seeds.end)])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Plan, Profile, draw};
-use signalhouse_sim::{core_layer, shrink as shrinking};
+use signalhouse_sim::shrink as shrinking;
 
 use super::seeds::{parse_profile, parse_seed};
 use super::{Ended, Verdict, read_plan};
@@ -27,26 +28,26 @@ pub(super) struct ShrinkArguments {
 }
 
 /// Shrinks what fails, and says where it went.
-pub(super) fn shrink(arguments: &ShrinkArguments) -> Ended {
+pub(super) fn shrink(arguments: &ShrinkArguments, layer: Layer) -> Ended {
     let plan = match parse_seed(&arguments.what) {
         Ok(seed) => draw(seed, arguments.profile),
         Err(_) => read_plan(Path::new(&arguments.what))?,
     };
-    let Some(violation) = core_layer::run(&plan, false)?.violation else {
+    let Some(violation) = layer.run(&plan, false)?.violation else {
         return Err("this plan violates nothing".to_owned());
     };
     let guarantee = violation.guarantee;
     let mut runs = 0;
     let small = shrinking::shrink(&plan, arguments.tries, &mut |plan: &Plan| {
         runs += 1;
-        let outcome = core_layer::run(plan, false).ok();
+        let outcome = layer.run(plan, false).ok();
         let violation = outcome.and_then(|outcome| outcome.violation);
         violation.is_some_and(|violation| violation.guarantee == guarantee)
     });
     let path = arguments.out.clone().unwrap_or_else(|| {
         PathBuf::from(format!("{}-{:x}.plan", guarantee.to_lowercase(), plan.seed))
     });
-    let violation = core_layer::run(&small, false)?.violation;
+    let violation = layer.run(&small, false)?.violation;
     let what = violation.map(|violation| violation.what).unwrap_or_default();
     let text = format!("# {guarantee}: {}\n{}", what.replace('\n', " "), small.to_text());
     std::fs::write(&path, &text)

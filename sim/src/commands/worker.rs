@@ -2,7 +2,8 @@
 
 use std::io::{BufWriter, Write as _};
 
-use signalhouse_sim::core_layer::{self, Outcome, Verdicts};
+use signalhouse_sim::core_layer::{Outcome, Verdicts};
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Profile, draw};
 
 use super::failure::Failure;
@@ -21,14 +22,14 @@ pub(super) struct Report {
 }
 
 /// Runs the seeds of the range, every `step`-th.
-pub(super) fn work(seeds: SeedRange, profile: Profile, step: u64) -> Ended {
+pub(super) fn work(seeds: SeedRange, profile: Profile, step: u64, layer: Layer) -> Ended {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut seed = seeds.first;
     while seed < seeds.end {
         let start = std::time::Instant::now();
-        let outcome = core_layer::run(&draw(seed, profile), false)?;
+        let outcome = layer.run(&draw(seed, profile), false)?;
         let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let line = line(seed, profile, micros, &outcome);
+        let line = line(seed, profile, layer, micros, &outcome);
         if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
             break; // nobody listens any more
         }
@@ -40,20 +41,20 @@ pub(super) fn work(seeds: SeedRange, profile: Profile, step: u64) -> Ended {
     Ok(Verdict::Clean)
 }
 
-fn line(seed: u64, profile: Profile, micros: u64, outcome: &Outcome) -> String {
+fn line(seed: u64, profile: Profile, layer: Layer, micros: u64, outcome: &Outcome) -> String {
     let Outcome { inputs, simulated_ms, verdicts, violation, .. } = outcome;
     let Verdicts { must, all } = verdicts;
     let name = profile.name();
     let mut line = format!("{seed}\t{name}\t{inputs}\t{simulated_ms}\t{micros}\t{must}\t{all}");
     if let Some(violation) = violation {
-        let Failure { guarantee, step, what, .. } = Failure::new(seed, profile, violation);
+        let Failure { guarantee, step, what, .. } = Failure::new(seed, profile, layer, violation);
         line.push_str(&format!("\t{guarantee}\t{step}\t{what}"));
     }
     line
 }
 
 /// Reads a worker's line.
-pub(super) fn read(line: &str) -> Option<Report> {
+pub(super) fn read(line: &str, layer: Layer) -> Option<Report> {
     let mut parts = line.split('\t');
     let seed = parts.next()?.parse().ok()?;
     let profile = Profile::from_name(parts.next()?)?;
@@ -65,6 +66,7 @@ pub(super) fn read(line: &str) -> Option<Report> {
         Some(guarantee) => Some(Failure {
             seed,
             profile,
+            layer,
             guarantee: guarantee.to_owned(),
             step: parts.next()?.to_owned(),
             what: parts.next()?.to_owned(),

@@ -10,16 +10,16 @@ use crate::plan::Plan;
 use crate::trace::{Shown, Trace};
 
 /// Takes everything observed.
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     oracle: Oracle,
-    pub(super) trace: Trace,
+    pub(crate) trace: Trace,
     events: usize,
     misbehaved: BTreeSet<ConnectionNumber>,
-    pub(super) violation: Option<Violation>,
+    pub(crate) violation: Option<Violation>,
 }
 
 impl Recorder {
-    pub(super) fn new(plan: &Plan, keeps_lines: bool) -> Self {
+    pub(crate) fn new(plan: &Plan, keeps_lines: bool) -> Self {
         let default = Bounds::default();
         let expiry_s = setting(plan, "session_expiry_interval_maximum_s");
         let bounds = Bounds {
@@ -39,7 +39,7 @@ impl Recorder {
     }
 
     /// An observation, for trace and oracle.
-    pub(super) fn event(&mut self, at_ms: u64, what: What) {
+    pub(crate) fn event(&mut self, at_ms: u64, what: What) {
         let index = self.events;
         self.events += 1;
         if let What::Misbehaved { connection } = &what {
@@ -53,22 +53,22 @@ impl Recorder {
     }
 
     /// A line for the trace alone.
-    pub(super) fn note(&mut self, at_ms: u64, text: fmt::Arguments<'_>) {
+    pub(crate) fn note(&mut self, at_ms: u64, text: fmt::Arguments<'_>) {
         self.trace.line(at_ms, text);
     }
 
     /// Whether the client broke the protocol on this connection.
-    pub(super) fn has_misbehaved(&self, connection: ConnectionNumber) -> bool {
+    pub(crate) fn has_misbehaved(&self, connection: ConnectionNumber) -> bool {
         self.misbehaved.contains(&connection)
     }
 
     /// Something wrong that the engine found itself. The first one counts.
-    pub(super) fn fail(&mut self, violation: Violation) {
+    pub(crate) fn fail(&mut self, violation: Violation) {
         self.violation.get_or_insert(violation);
     }
 
     /// The history is complete.
-    pub(super) fn finish(&mut self) -> Verdicts {
+    pub(crate) fn finish(&mut self) -> Verdicts {
         if let Some(violation) = self.oracle.finish().into_iter().next() {
             self.fail(violation);
         }

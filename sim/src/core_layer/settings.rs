@@ -17,7 +17,7 @@ const SURROUNDINGS: [&str; 7] = [
 ];
 
 /// A setting's value in a plan, if it is there.
-pub(super) fn setting(plan: &Plan, name: &str) -> Option<u64> {
+pub(crate) fn setting(plan: &Plan, name: &str) -> Option<u64> {
     plan.settings.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
 }
 
@@ -25,7 +25,7 @@ pub(super) fn setting(plan: &Plan, name: &str) -> Option<u64> {
 ///
 /// # Errors
 /// Names the setting that is not known.
-pub(super) fn config(plan: &Plan) -> Result<Config, String> {
+pub(crate) fn config(plan: &Plan) -> Result<Config, String> {
     let mut config = Config::default();
     for (name, value) in &plan.settings {
         if SURROUNDINGS.contains(&name.as_str()) {

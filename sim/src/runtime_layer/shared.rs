@@ -1,0 +1,177 @@
+//! What the loop and the tasks of both hosts share: the clients, what is written down, and what is
+//! to be done on which host. Everything lives on one thread, so cells do.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use signalhouse_core::{Config, Notice};
+use tokio::sync::Notify;
+
+use super::clock::SimClock;
+use super::net::Links;
+use super::socket::{Socket, SocketState};
+use super::stream::Weather;
+use crate::chance::Streams;
+use crate::client::{ClientInput, ClientOutput, Clients};
+use crate::core_layer::record::Recorder;
+use crate::core_layer::{is_telling, settings};
+use crate::history::{ConnectionNumber, What};
+use crate::plan::{ClientIndex, Plan};
+
+/// Why nobody answers where the broker was, if nobody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broker {
+    Up,
+    /// The machine is there and refuses.
+    ProcessDown,
+    /// The machine is not there.
+    PowerDown,
+}
+
+pub(super) struct Shared {
+    pub(super) plan: Plan,
+    pub(super) config: Config,
+    pub(super) clock: SimClock,
+    pub(super) weather: Rc<Weather>,
+    pub(super) links: Rc<Links>,
+    pub(super) record: RefCell<Recorder>,
+    pub(super) clients: RefCell<Clients>,
+    pub(super) sockets: RefCell<Vec<Socket>>,
+    /// Connections that are to be made, and the task that makes them.
+    pub(super) to_open: RefCell<VecDeque<ConnectionNumber>>,
+    pub(super) opener: Notify,
+    pub(super) broker: Cell<Broker>,
+    pub(super) is_calm: Cell<bool>,
+    /// The broker is to stop in order.
+    pub(super) is_stopping: Cell<bool>,
+    pub(super) stopper: Notify,
+    /// What ended the broker's process by itself.
+    pub(super) broker_failed: RefCell<Option<String>>,
+    pub(super) inputs: Cell<u64>,
+    pub(super) packets: Cell<u64>,
+}
+
+impl Shared {
+    pub(super) fn new(plan: &Plan, keeps_lines: bool) -> Result<Self, String> {
+        let streams = Streams::new(plan.seed);
+        Ok(Shared {
+            plan: plan.clone(),
+            config: settings::config(plan)?,
+            clock: SimClock::default(),
+            weather: Rc::new(Weather::new(plan, streams)),
+            links: Rc::default(),
+            record: RefCell::new(Recorder::new(plan, keeps_lines)),
+            clients: RefCell::new(Clients::new(plan.seed, &plan.clients)),
+            sockets: RefCell::default(),
+            to_open: RefCell::default(),
+            opener: Notify::new(),
+            broker: Cell::new(Broker::Up),
+            is_calm: Cell::new(false),
+            is_stopping: Cell::new(false),
+            stopper: Notify::new(),
+            broker_failed: RefCell::default(),
+            inputs: Cell::new(0),
+            packets: Cell::new(0),
+        })
+    }
+
+    pub(super) fn event(&self, what: What) {
+        match &what {
+            What::Opened { .. } | What::Sent { .. } | What::Ended { .. } => {
+                self.inputs.set(self.inputs.get() + 1);
+            }
+            What::Received { .. } => self.packets.set(self.packets.get() + 1),
+            What::Undecodable { .. }
+            | What::Misbehaved { .. }
+            | What::Holding { .. }
+            | What::Network { .. }
+            | What::Broker(_)
+            | What::Dropped { .. }
+            | What::Calm
+            | What::End => {}
+        }
+        self.record.borrow_mut().event(self.clock.now_ms(), what);
+    }
+
+    pub(super) fn note(&self, text: std::fmt::Arguments<'_>) {
+        self.record.borrow_mut().note(self.clock.now_ms(), text);
+    }
+
+    /// What the broker says of itself.
+    pub(super) fn notice(&self, notice: &Notice) {
+        if let Some(dropped) = crate::core_layer::dropped(notice) {
+            self.event(dropped);
+        } else if is_telling(notice) {
+            self.note(format_args!("  {notice:?}"));
+        }
+    }
+
+    /// Tells a client something and does what it wants.
+    pub(super) fn tell(&self, client: ClientIndex, input: ClientInput<'_>) {
+        self.weather.stir();
+        let mut outputs = Vec::new();
+        self.clients.borrow_mut().handle(self.clock.now_ms(), client, input, &mut outputs);
+        for output in outputs {
+            self.output(client, output);
+        }
+    }
+
+    /// Calls the clients whose time has come.
+    pub(super) fn wake_clients(&self) {
+        loop {
+            let next = self.clients.borrow().next_deadline_ms();
+            let Some((at_ms, client)) = next else { return };
+            if at_ms > self.clock.now_ms() {
+                return;
+            }
+            self.tell(client, ClientInput::Time);
+        }
+    }
+
+    pub(super) fn is_reading(&self, client: ClientIndex) -> bool {
+        self.clients.borrow().client(client).is_reading()
+    }
+
+    /// Has all connections of a client look what there is to be done.
+    pub(super) fn wake_sockets(&self, client: ClientIndex) {
+        self.weather.stir();
+        for socket in self.sockets.borrow_mut().iter_mut() {
+            if socket.client == client {
+                socket.wake();
+            }
+        }
+    }
+
+    fn output(&self, client: ClientIndex, output: ClientOutput) {
+        match output {
+            ClientOutput::Open { attempt } => {
+                let number = self.sockets.borrow().len() as ConnectionNumber;
+                self.sockets.borrow_mut().push(Socket::new(client, attempt));
+                // The dead stay away: nobody hears them.
+                if !(self.is_calm.get() && self.plan.dead.contains(&client)) {
+                    self.to_open.borrow_mut().push_back(number);
+                    self.opener.notify_one();
+                }
+            }
+            ClientOutput::Send { connection, bytes } => {
+                self.with_socket(connection, |socket| socket.send(&bytes));
+            }
+            ClientOutput::Close { connection, reset } => {
+                let state = if reset { SocketState::Resetting } else { SocketState::Closing };
+                self.with_socket(connection, |socket| socket.turn(state));
+            }
+            ClientOutput::Event(what) => self.event(what),
+        }
+    }
+
+    /// The socket of a connection. Numbers are given here and never taken back.
+    pub(super) fn with_socket<T>(
+        &self,
+        connection: ConnectionNumber,
+        work: impl FnOnce(&mut Socket) -> T,
+    ) -> T {
+        let place = usize::try_from(connection).unwrap_or(usize::MAX);
+        work(&mut self.sockets.borrow_mut()[place])
+    }
+}

@@ -1,0 +1,297 @@
+//! The loop: lets the plan happen, and time pass on both hosts.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use turmoil::Sim;
+
+use super::shared::{Broker, Shared};
+use super::{BROKER, CLIENTS, broker, socket};
+use crate::client::ClientInput;
+use crate::core_layer::{Outcome, Verdicts, setting};
+use crate::history::{ConnectionNumber, Violation, What};
+use crate::plan::{BrokerFault, ClientIndex, Do, NetworkFault, Plan};
+
+/// What the network and its hosts count as one step.
+const TICK_MS: u64 = 1;
+/// When nothing moved for so many ticks, nothing is on its way.
+const QUIET_TICKS: u32 = 3;
+/// Pending connections and segments beyond which `turmoil` gives up.
+const CAPACITY: usize = 4096;
+/// A plan has a few thousand inputs; more than this is a quarrel without end.
+const INPUTS: u64 = 150_000;
+
+/// A run.
+pub(super) struct World<'a> {
+    shared: Rc<Shared>,
+    sim: Sim<'a>,
+    verdicts: Verdicts,
+    next_step: usize,
+    /// When those that should be back by now and are not, come back.
+    returns_ms: Vec<u64>,
+    quiet_ticks: u32,
+}
+
+impl World<'_> {
+    pub(super) fn new(plan: &Plan, keeps_lines: bool) -> Result<Self, String> {
+        let shared = Rc::new(Shared::new(plan, keeps_lines)?);
+        let calm_ms = plan.calm_at_ms;
+        Ok(World {
+            sim: simulation(plan, &shared),
+            shared,
+            verdicts: Verdicts::default(),
+            next_step: 0,
+            returns_ms: vec![calm_ms + 12_000, calm_ms + 6_000, calm_ms + 1_000],
+            quiet_ticks: 0,
+        })
+    }
+
+    /// Lets everything happen, until the end or the first violation.
+    pub(super) fn run(&mut self) {
+        let calm_ms = self.shared.plan.calm_at_ms;
+        let end_ms = calm_ms + bound_ms(&self.shared.plan);
+        loop {
+            self.steps();
+            let now_ms = self.shared.clock.now_ms();
+            if now_ms >= calm_ms && !self.shared.is_calm.get() {
+                self.calm();
+            }
+            while self.returns_ms.last().is_some_and(|at_ms| *at_ms <= now_ms) {
+                self.returns_ms.pop();
+                self.bring_back();
+            }
+            if now_ms >= end_ms {
+                self.shared.event(What::End);
+                self.verdicts = self.shared.record.borrow_mut().finish();
+                return;
+            }
+            self.shared.wake_clients();
+            if let Err(error) = self.sim.step() {
+                return self.fail("PR", format!("the simulation failed: {error}"));
+            }
+            self.watch_process();
+            if self.shared.inputs.get() > INPUTS {
+                return self.fail("LV", format!("things go on without end at {now_ms} ms"));
+            }
+            if self.shared.record.borrow().violation.is_some() {
+                return;
+            }
+            self.pass_time(end_ms);
+        }
+    }
+
+    /// What came of it.
+    pub(super) fn outcome(self) -> Outcome {
+        let World { shared, sim, verdicts, .. } = self;
+        drop(sim);
+        // The tasks are gone with their hosts, and what they had of this with them.
+        let record =
+            shared.record.replace(crate::core_layer::record::Recorder::new(&shared.plan, false));
+        Outcome {
+            trace_hash: record.trace.hash(),
+            lines: record.trace.into_lines(),
+            inputs: shared.inputs.get(),
+            packets: shared.packets.get(),
+            simulated_ms: shared.clock.now_ms(),
+            violation: record.violation,
+            verdicts,
+        }
+    }
+
+    fn fail(&self, guarantee: &'static str, what: String) {
+        let violation = Violation { guarantee, what, events: Vec::new() };
+        self.shared.record.borrow_mut().fail(violation);
+    }
+
+    /// Moves the clock by a tick, or, if nothing moves, to where something will.
+    fn pass_time(&mut self, end_ms: u64) {
+        let Shared { clock, weather, plan, clients, is_calm, .. } = &*self.shared;
+        let now_ms = clock.now_ms();
+        let mut is_quiet = !weather.was_lively();
+        if is_quiet {
+            self.sim.links(|links| is_quiet = links.flatten().next().is_none());
+        }
+        self.quiet_ticks = if is_quiet { self.quiet_ticks + 1 } else { 0 };
+        let mut next_ms = now_ms + TICK_MS;
+        if self.quiet_ticks >= QUIET_TICKS {
+            let step_ms = plan.steps.get(self.next_step).map(|step| step.at_ms);
+            let client_ms = clients.borrow().next_deadline_ms().map(|(at_ms, _)| at_ms);
+            let calm_ms = (!is_calm.get()).then_some(plan.calm_at_ms);
+            let return_ms = self.returns_ms.last().copied();
+            let soonest = [step_ms, client_ms, calm_ms, return_ms, clock.next_ms(), Some(end_ms)];
+            next_ms = next_ms.max(soonest.into_iter().flatten().min().unwrap_or(next_ms));
+        }
+        if clock.advance_to_ms(next_ms) {
+            weather.stir();
+        }
+    }
+
+    /// Does the steps whose time has come.
+    fn steps(&mut self) {
+        let shared = Rc::clone(&self.shared);
+        while let Some(step) = shared.plan.steps.get(self.next_step)
+            && step.at_ms <= shared.clock.now_ms()
+        {
+            shared.note(format_args!("step {}", self.next_step));
+            self.next_step += 1;
+            shared.weather.stir();
+            self.step(&step.what);
+        }
+    }
+
+    fn step(&mut self, what: &Do) {
+        match what {
+            Do::Connect { client, .. }
+            | Do::Subscribe { client, .. }
+            | Do::Unsubscribe { client, .. }
+            | Do::Publish { client, .. }
+            | Do::Ping { client }
+            | Do::Disconnect { client, .. }
+            | Do::Vanish { client }
+            | Do::Misbehave { client, .. }
+            | Do::Acknowledging { client, .. } => {
+                self.shared.tell(*client, ClientInput::Do(what));
+            }
+            Do::Reading { client, .. } => {
+                self.shared.tell(*client, ClientInput::Do(what));
+                self.shared.wake_sockets(*client);
+            }
+            Do::Network { client, fault } => self.network_fault(*client, *fault),
+            Do::Broker(fault) => self.broker_fault(*fault),
+            Do::DiskSyncs { on: _ } => {}
+        }
+    }
+
+    fn network_fault(&mut self, client: ClientIndex, fault: NetworkFault) {
+        self.shared.event(What::Network { client, fault });
+        let current = self.shared.clients.borrow().client(client).connection();
+        for (number, socket) in self.shared.sockets.borrow_mut().iter_mut().enumerate() {
+            let concerns = match fault {
+                // Whatever connection of the client was held.
+                NetworkFault::Release => socket.client == client,
+                NetworkFault::Hold
+                | NetworkFault::BlackHoleToBroker
+                | NetworkFault::BlackHoleToClient
+                | NetworkFault::Reset => current == Some(number as ConnectionNumber),
+            };
+            if concerns {
+                socket.fault(fault);
+            }
+        }
+    }
+
+    fn broker_fault(&mut self, fault: BrokerFault) {
+        let is_up = self.shared.broker.get() == Broker::Up;
+        match fault {
+            BrokerFault::Kill if is_up => {
+                self.shared.event(What::Broker(fault));
+                self.sim.crash(BROKER);
+                self.shared.broker.set(Broker::ProcessDown);
+            }
+            BrokerFault::PowerCut if is_up => {
+                self.shared.event(What::Broker(fault));
+                // What dies with the power says nothing to anybody.
+                self.sim.partition(BROKER, CLIENTS);
+                self.sim.crash(BROKER);
+                self.sim.repair(BROKER, CLIENTS);
+                self.shared.broker.set(Broker::PowerDown);
+            }
+            BrokerFault::Stop if is_up && !self.shared.is_stopping.get() => {
+                self.shared.event(What::Broker(fault));
+                self.shared.is_stopping.set(true);
+                self.shared.stopper.notify_one();
+            }
+            BrokerFault::Start => self.bring_up(),
+            BrokerFault::Kill | BrokerFault::PowerCut | BrokerFault::Stop => {}
+        }
+    }
+
+    /// Starts the broker unless it runs; one that has not finished stopping is ended first.
+    fn bring_up(&mut self) {
+        if self.shared.broker.get() == Broker::Up && self.shared.is_stopping.get() {
+            self.sim.crash(BROKER);
+            self.shared.broker.set(Broker::ProcessDown);
+        }
+        if self.shared.broker.get() != Broker::Up {
+            self.shared.event(What::Broker(BrokerFault::Start));
+            self.shared.is_stopping.set(false);
+            self.shared.broker.set(Broker::Up);
+            self.sim.bounce(BROKER);
+        }
+    }
+
+    /// Notices that the broker's process ended by itself.
+    fn watch_process(&mut self) {
+        if self.shared.broker.get() != Broker::Up || self.sim.is_host_running(BROKER) {
+            return;
+        }
+        let failed = self.shared.broker_failed.borrow_mut().take();
+        if let Some(error) = failed {
+            self.fail("PR", format!("the broker ended: {error}"));
+        }
+        self.shared.note(format_args!("broker stopped"));
+        self.shared.broker.set(Broker::ProcessDown);
+    }
+
+    /// The faults end, and everybody who lives comes back.
+    fn calm(&mut self) {
+        let shared = Rc::clone(&self.shared);
+        shared.event(What::Calm);
+        shared.is_calm.set(true);
+        self.bring_up();
+        let clients = shared.plan.clients.len();
+        for client in 0..clients {
+            self.network_fault(client, NetworkFault::Release);
+            shared.tell(client, ClientInput::Do(&Do::Reading { client, on: true }));
+            shared.wake_sockets(client);
+            shared.tell(client, ClientInput::Do(&Do::Acknowledging { client, on: true }));
+        }
+        for client in &shared.plan.dead {
+            shared.tell(*client, ClientInput::Do(&Do::Vanish { client: *client }));
+        }
+        self.bring_back();
+    }
+
+    fn bring_back(&mut self) {
+        for client in 0..self.shared.plan.clients.len() {
+            if self.shared.plan.dead.contains(&client) || self.is_well(client) {
+                continue;
+            }
+            let connect = Do::Connect { client, clean_start: false, will: None };
+            self.shared.tell(client, ClientInput::Do(&connect));
+        }
+    }
+
+    /// Whether a client has a connection that works.
+    fn is_well(&self, client: ClientIndex) -> bool {
+        let connection = self.shared.clients.borrow().client(client).connection();
+        connection.is_some_and(|connection| {
+            self.shared.with_socket(connection, |socket| socket.is_well())
+                && !self.shared.record.borrow().has_misbehaved(connection)
+        })
+    }
+}
+
+/// The plan's bound, and more time where bytes go one by one.
+fn bound_ms(plan: &Plan) -> u64 {
+    plan.bound_ms.saturating_mul(2)
+}
+
+fn simulation<'a>(plan: &Plan, shared: &Rc<Shared>) -> Sim<'a> {
+    let latency_ms = setting(plan, "network.latency_ms").unwrap_or(0);
+    let jitter_ms = setting(plan, "network.jitter_ms").unwrap_or(0);
+    let mut sim = turmoil::Builder::new()
+        .epoch(SystemTime::UNIX_EPOCH)
+        .rng_seed(plan.seed)
+        .tick_duration(Duration::from_millis(TICK_MS))
+        .min_message_latency(Duration::from_millis(latency_ms))
+        .max_message_latency(Duration::from_millis(latency_ms + jitter_ms))
+        .simulation_duration(Duration::MAX)
+        .tcp_capacity(CAPACITY)
+        .build();
+    let brokers = Rc::clone(shared);
+    sim.host(BROKER, move || broker::run(Rc::clone(&brokers)));
+    let clients = Rc::clone(shared);
+    sim.client(CLIENTS, socket::serve_all(clients));
+    sim
+}

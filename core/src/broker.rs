@@ -90,7 +90,7 @@ impl Broker {
     fn starting_after(config: Config, seed: Seed, now: Time, through: LogPosition) -> Self {
         let state = KeyedState::new(seed);
         let mut broker = Broker {
-            permissions: Arc::new(Permissions::default()),
+            permissions: Arc::clone(&config.permissions),
             rng: Rng::new(seed),
             now,
             links: Links::default(),

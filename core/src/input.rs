@@ -6,6 +6,7 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use crate::credential::Credential;
 use crate::permission::Permissions;
 use crate::record::LogPosition;
 use crate::routing::topic::Topic;
@@ -114,13 +115,16 @@ pub enum AuthOutcome {
         identity: Option<Text>,
         /// Final data of an enhanced method.
         data: Option<Bytes>,
+        /// What else it showed. A re-authentication replaces what was shown before.
+        credential: Credential,
     },
     /// An enhanced method wants to hear more.
     Continue {
         /// The method's next data.
         data: Option<Bytes>,
     },
-    /// The client may not come in (or, re-authenticating, not stay).
+    /// The client may not come in; or not stay, if it is accepted already and its re-authentication
+    /// failed or what it was let in by no longer holds. The latter may come without a question.
     Refused {
         /// A code of 0x80 or above.
         reason: ReasonCode,

@@ -25,6 +25,7 @@
 extern crate alloc;
 
 mod broker;
+pub mod credential;
 mod gate;
 pub mod hash;
 pub mod input;

@@ -1,7 +1,9 @@
 //! Everything that is bounded, and how far; and the other choices an operator has.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::permission::Permissions;
 use crate::wire::types::{QoS, Text};
 
 /// The bounds of one broker. Every queue, table and buffer has one here.
@@ -92,6 +94,8 @@ impl Default for Limits {
 pub struct Config {
     /// The bounds.
     pub limits: Limits,
+    /// Who may do what, until a command replaces it.
+    pub permissions: Arc<Permissions>,
     /// Whether the driver is asked who a client is. If not, every client is anonymous.
     pub ask_credentials: bool,
     /// Enhanced authentication methods that the driver serves. Others get 0x8C.
@@ -113,6 +117,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             limits: Limits::default(),
+            permissions: Arc::default(),
             ask_credentials: false,
             authentication_methods: Vec::new(),
             queue_qos0_offline: false,

@@ -37,6 +37,8 @@ pub(crate) struct Link {
     /// Exchanges to be sent, or sent again, on this connection, in order. The number tells a
     /// later exchange under the same packet identifier apart.
     pub(crate) unsent: VecDeque<(OutboundPacketId, u64)>,
+    /// When what the client was let in by ends.
+    pub(crate) ends_at: Time,
     /// The method of an enhanced authentication.
     pub(crate) method: Option<Text>,
     /// Whether a re-authentication is going on.
@@ -84,6 +86,7 @@ impl Link {
             in_window: 0,
             maximum_packet_size_bytes: u32::MAX,
             unsent: VecDeque::new(),
+            ends_at: Time::NEVER,
             method: None,
             reauthenticating: false,
         }
@@ -95,6 +98,17 @@ impl Link {
             Phase::AwaitingConnect | Phase::Authenticating(_) => None,
             Phase::Accepting(session) | Phase::Live(session) => Some(session),
         }
+    }
+
+    /// When an accepted connection is due: nothing was heard of the client, or what it was let in
+    /// by ends.
+    pub(crate) fn due_at(&self) -> Time {
+        self.silent_at().min(self.ends_at)
+    }
+
+    /// When the client's silence is too long.
+    pub(crate) fn silent_at(&self) -> Time {
+        if self.silence_ms == 0 { Time::NEVER } else { self.heard_at.plus_ms(self.silence_ms) }
     }
 
     /// Whether packets other than CONNACK and AUTH may be sent.

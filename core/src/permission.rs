@@ -30,6 +30,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::BitOr;
 
+use crate::credential::Claims;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::wire::types::Text;
 
@@ -119,6 +120,8 @@ pub enum Who {
     /// The client with this client identifier. Clients choose it themselves, so rely on it only
     /// where authentication vouches for it.
     Client(Text),
+    /// The clients of whom this is claimed: the claim's name and its value.
+    Claim(Text, Text),
 }
 
 impl Who {
@@ -129,6 +132,7 @@ impl Who {
             Who::Named => subject.user_name.is_some(),
             Who::User(name) => subject.user_name == Some(name),
             Who::Client(id) => subject.client_id == id,
+            Who::Claim(name, value) => subject.claims.value(name) == Some(value),
         }
     }
 }
@@ -153,6 +157,18 @@ pub struct Subject<'a> {
     pub user_name: Option<&'a Text>,
     /// Its client identifier.
     pub client_id: &'a Text,
+    /// What is claimed of it beyond that.
+    pub claims: &'a Claims,
+    /// What it may do at most, whatever the broker's rules allow.
+    pub grants: Option<&'a Permissions>,
+}
+
+impl<'a> Subject<'a> {
+    /// A client of whom nothing else is known.
+    #[must_use]
+    pub const fn new(user_name: Option<&'a Text>, client_id: &'a Text) -> Self {
+        Subject { user_name, client_id, claims: &Claims::NONE, grants: None }
+    }
 }
 
 /// What came of it.
@@ -218,6 +234,13 @@ impl Permissions {
     /// Whether `subject` may do `action` on `topic`. To subscribe means, here, to this very topic.
     #[must_use]
     pub fn allows(&self, subject: &Subject<'_>, action: Action, topic: &Topic) -> Decision {
+        let decision = self.allows_alone(subject, action, topic);
+        let granted = |grants: &Permissions| grants.allows_alone(subject, action, topic).allowed;
+        Self::narrow(decision, subject, granted)
+    }
+
+    /// [`Permissions::allows`] without the subject's own grants.
+    fn allows_alone(&self, subject: &Subject<'_>, action: Action, topic: &Topic) -> Decision {
         let name = topic.as_text().as_bytes();
         let decision = self.decide(subject, action, name);
         if action == Action::Receive && decision.allowed && self.splits_reading {
@@ -232,7 +255,23 @@ impl Permissions {
     /// Whether `subject` may subscribe to `filter`.
     #[must_use]
     pub fn allows_subscribe(&self, subject: &Subject<'_>, filter: &TopicFilter) -> Decision {
-        self.decide(subject, Action::Subscribe, filter.covered_bytes())
+        let narrow = filter.covered_bytes();
+        let decision = self.decide(subject, Action::Subscribe, narrow);
+        let granted =
+            |grants: &Permissions| grants.decide(subject, Action::Subscribe, narrow).allowed;
+        Self::narrow(decision, subject, granted)
+    }
+
+    /// A decision that holds for `subject`, whose own grants may allow less.
+    fn narrow(
+        decision: Decision,
+        subject: &Subject<'_>,
+        granted: impl FnOnce(&Permissions) -> bool,
+    ) -> Decision {
+        match subject.grants {
+            Some(grants) if decision.allowed => Decision { allowed: granted(grants), ..decision },
+            Some(_) | None => decision,
+        }
     }
 
     /// The first rule about all of `narrow`, the bytes of a topic or of a filter.
@@ -288,7 +327,7 @@ struct Index {
 impl Index {
     fn add(&mut self, place: usize, who: &Who) {
         let places = match who {
-            Who::Any | Who::Anonymous | Who::Named => &mut self.others,
+            Who::Any | Who::Anonymous | Who::Named | Who::Claim(..) => &mut self.others,
             Who::User(name) => self.users.entry(name.clone()).or_default(),
             Who::Client(id) => self.clients.entry(id.clone()).or_default(),
         };
@@ -334,7 +373,7 @@ mod tests {
     /// Asks for the user `ann` at the client `c1`.
     fn decision(permissions: &Permissions, action: Action, topic: &str) -> (bool, Option<usize>) {
         let (user_name, client_id) = (text("ann"), text("c1"));
-        let subject = Subject { user_name: Some(&user_name), client_id: &client_id };
+        let subject = Subject::new(Some(&user_name), &client_id);
         let topic = Topic::try_from(topic).expect("a topic");
         let decision = permissions.allows(&subject, action, &topic);
         (decision.allowed, decision.rule)
@@ -342,7 +381,7 @@ mod tests {
 
     fn may_subscribe(permissions: &Permissions, filter: &str) -> (bool, Option<usize>) {
         let (user_name, client_id) = (text("ann"), text("c1"));
-        let subject = Subject { user_name: Some(&user_name), client_id: &client_id };
+        let subject = Subject::new(Some(&user_name), &client_id);
         let filter = TopicFilter::try_from(filter).expect("a filter");
         let decision = permissions.allows_subscribe(&subject, &filter);
         (decision.allowed, decision.rule)

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::credential::Claims;
 use crate::message::{Message, MessageId};
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::time::Time;
@@ -68,6 +69,8 @@ pub enum Record {
         client_id: Text,
         /// Which identity created it.
         identity: Option<Text>,
+        /// What this CONNECT showed of the client beyond that.
+        claims: Claims,
         /// The version spoken.
         version: Version,
         /// How many seconds it outlives its connection.

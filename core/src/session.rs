@@ -6,9 +6,11 @@ use alloc::vec::Vec;
 
 use slab::Slab;
 
+use crate::credential::Claims;
 use crate::hash::{KeyedMap, KeyedState};
 use crate::input::ConnectionId;
 use crate::message::MessageId;
+use crate::permission::{Permissions, Subject};
 use crate::record::{GroupId, LogPosition, SessionId};
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Flight;
@@ -31,6 +33,10 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) client_id: Text,
     pub(crate) identity: Option<Text>,
+    /// What its latest connection showed beyond that.
+    pub(crate) claims: Claims,
+    /// What its latest connection may do at most.
+    pub(crate) grants: Option<Arc<Permissions>>,
     pub(crate) version: Version,
     pub(crate) connection: Option<ConnectionId>,
     /// How long it outlives its connection; `u32::MAX` for ever.
@@ -102,6 +108,8 @@ impl Session {
             id,
             client_id,
             identity,
+            claims: Claims::NONE,
+            grants: None,
             version,
             connection: None,
             expiry_interval_s: 0,
@@ -118,6 +126,16 @@ impl Session {
             inbound: BTreeMap::new(),
             replays: VecDeque::new(),
             has_work: false,
+        }
+    }
+
+    /// Whom the rules of permission are applied to.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            user_name: self.identity.as_ref(),
+            client_id: &self.client_id,
+            claims: &self.claims,
+            grants: self.grants.as_deref(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Permissions against an evaluator that expands every rule and tries them one after the other.
 
 use proptest::prelude::*;
+use signalhouse_core::credential::Claims;
 use signalhouse_core::permission::{
     Action, Actions, Decision, Effect, Pattern, Permissions, Rule, Subject, Who,
 };
@@ -40,7 +41,16 @@ fn filter() -> impl Strategy<Value = TopicFilter> {
 /// A pattern's source, or `None` for everything.
 fn pattern() -> impl Strategy<Value = Option<String>> {
     let variable = prop::sample::select(
-        &["{username}", "%c", "x%u", "{client_id}{username}", "$%c", "{username}x"][..],
+        &[
+            "{username}",
+            "%c",
+            "x%u",
+            "{client_id}{username}",
+            "$%c",
+            "{username}x",
+            "{claim.a}",
+            "{claim.b}x%c",
+        ][..],
     );
     let level = prop_oneof![2 => prop::sample::select(&LEVELS[..]), 1 => Just("+"), 2 => variable];
     let source = (prop::collection::vec(level, 0..4), any::<bool>())
@@ -69,6 +79,7 @@ fn rule() -> impl Strategy<Value = RawRule> {
         1 => Just(Who::Named),
         2 => name().prop_map(|name| Who::User(text(name))),
         2 => name().prop_map(|name| Who::Client(text(name))),
+        1 => name().prop_map(|name| Who::Claim(text("a"), text(name))),
     ];
     (any::<bool>(), who, 1..8_u8, pattern()).prop_map(|(allow, who, actions, pattern)| RawRule {
         allow,
@@ -97,12 +108,18 @@ fn compile(default: Effect, rules: &[RawRule]) -> Permissions {
     Permissions::new(default, rules.collect()).expect("rules")
 }
 
+/// What the evaluator knows of a client: user name, identifier, and the claims `a` and `b`.
+type Known<'a> = (Option<&'a str>, &'a str, [Option<&'a str>; 2]);
+
 /// The pattern's filter for this client, if it has one.
-fn expand(source: &str, user_name: Option<&str>, client_id: &str) -> Option<TopicFilter> {
+fn expand(source: &str, (user_name, client_id, claims): Known<'_>) -> Option<TopicFilter> {
     let mut expanded = source.to_owned();
-    for (variables, value) in
-        [(["{username}", "%u"], user_name), (["{client_id}", "%c"], Some(client_id))]
-    {
+    for (variables, value) in [
+        (["{username}", "%u"], user_name),
+        (["{client_id}", "%c"], Some(client_id)),
+        (["{claim.a}"; 2], claims[0]),
+        (["{claim.b}"; 2], claims[1]),
+    ] {
         for variable in variables {
             if !source.contains(variable) {
                 continue;
@@ -119,21 +136,18 @@ fn expand(source: &str, user_name: Option<&str>, client_id: &str) -> Option<Topi
 }
 
 /// Whether the rule is about all that `narrow` matches.
-fn is_about(
-    rule: &RawRule,
-    user_name: Option<&str>,
-    client_id: &str,
-    narrow: &TopicFilter,
-) -> bool {
+fn is_about(rule: &RawRule, client: Known<'_>, narrow: &TopicFilter) -> bool {
+    let (user_name, client_id, claims) = client;
     let who = match &rule.who {
         Who::Any => true,
         Who::Anonymous => user_name.is_none(),
         Who::Named => user_name.is_some(),
         Who::User(name) => user_name == Some(name.as_str()),
         Who::Client(id) => client_id == id.as_str(),
+        Who::Claim(_, value) => claims[0] == Some(value.as_str()),
     };
     let Some(source) = &rule.pattern else { return who };
-    let Some(filter) = expand(source, user_name, client_id) else { return false };
+    let Some(filter) = expand(source, client) else { return false };
     let narrow_text = narrow.as_str();
     let leading_wildcard = source.starts_with(['+', '#']);
     let covers =
@@ -151,13 +165,12 @@ fn is_about(
 fn decide(
     default: Effect,
     rules: &[RawRule],
-    (user_name, client_id): (Option<&str>, &str),
+    client: Known<'_>,
     action: u8,
     narrow: &TopicFilter,
 ) -> Decision {
-    let place = rules.iter().position(|rule| {
-        rule.actions & action != 0 && is_about(rule, user_name, client_id, narrow)
-    });
+    let place =
+        rules.iter().position(|rule| rule.actions & action != 0 && is_about(rule, client, narrow));
     match place.and_then(|place| rules.get(place)) {
         Some(rule) => Decision { allowed: rule.allow, rule: place },
         None => Decision { allowed: default == Effect::Allow, rule: None },
@@ -178,6 +191,8 @@ proptest! {
         rules in prop::collection::vec(rule(), 0..8),
         user_name in prop::option::of(name()),
         client_id in name(),
+        claims in [prop::option::of(name()), prop::option::of(name())],
+        grants in prop::option::of(prop::collection::vec(rule(), 0..4)),
         topic in topic(),
         filter in filter(),
     ) {
@@ -185,25 +200,38 @@ proptest! {
         let permissions = compile(default, &rules);
         let user_text = user_name.map(text);
         let client_text = text(client_id);
-        let subject = Subject { user_name: user_text.as_ref(), client_id: &client_text };
-        let who = (user_name, client_id);
+        let named = [("a", claims[0]), ("b", claims[1])];
+        let claimed = named.iter().filter_map(|(name, value)| Some((text(name), text((*value)?))));
+        let claimed = Claims::new(claimed.collect());
+        let granted = grants.as_ref().map(|grants| compile(Effect::Deny, grants));
+        let subject = Subject {
+            user_name: user_text.as_ref(),
+            client_id: &client_text,
+            claims: &claimed,
+            grants: granted.as_ref(),
+        };
+        let who = (user_name, client_id, claims);
 
         let on_topic = TopicFilter::try_from(topic.as_str()).expect("a topic is a filter");
         for (bit, action) in ACTIONS {
-            let mut expected = decide(default, &rules, who, bit, &on_topic);
-            if action == Action::Receive && expected.allowed {
-                let subscribe = decide(default, &rules, who, 2, &on_topic);
-                if !subscribe.allowed {
-                    expected = subscribe;
-                }
+            let judge = |default, rules: &[RawRule]| {
+                let decision = decide(default, rules, who, bit, &on_topic);
+                let subscribe = decide(default, rules, who, 2, &on_topic);
+                let reads = action == Action::Receive && decision.allowed && !subscribe.allowed;
+                if reads { subscribe } else { decision }
+            };
+            let mut expected = judge(default, &rules);
+            if let Some(grants) = &grants {
+                expected.allowed &= judge(Effect::Deny, grants).allowed;
             }
             prop_assert_eq!(permissions.allows(&subject, action, &topic), expected);
         }
         let matched = std::str::from_utf8(filter.match_bytes()).expect("UTF-8");
         let matched = TopicFilter::try_from(matched).expect("a filter");
-        prop_assert_eq!(
-            permissions.allows_subscribe(&subject, &filter),
-            decide(default, &rules, who, 2, &matched)
-        );
+        let mut expected = decide(default, &rules, who, 2, &matched);
+        if let Some(grants) = &grants {
+            expected.allowed &= decide(Effect::Deny, grants, who, 2, &matched).allowed;
+        }
+        prop_assert_eq!(permissions.allows_subscribe(&subject, &filter), expected);
     }
 }

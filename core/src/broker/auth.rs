@@ -8,6 +8,7 @@ use crate::input::{AuthOutcome, ConnectionId};
 use crate::link::Phase;
 use crate::notice::Cause;
 use crate::outbox::{Action, ExchangeStep, Outbox, Question};
+use crate::time::Time;
 use crate::wire::packet::{Auth, ClientPacket, ServerPacket};
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::Text;
@@ -106,8 +107,11 @@ impl Broker {
         match outcome {
             AuthOutcome::Refused { reason } => {
                 // [MQTT-4.12.0-4] [MQTT-4.12.1-2]
-                let detail =
-                    if accepted { "re-authentication failed" } else { "not authenticated" };
+                let detail = match (accepted, link.reauthenticating) {
+                    (false, _) => "not authenticated",
+                    (true, true) => "re-authentication failed",
+                    (true, false) => "what the client was let in by no longer holds",
+                };
                 self.close(connection, Cause::NotAllowed { reason, detail }, out);
             }
             AuthOutcome::Continue { data } => {
@@ -117,13 +121,16 @@ impl Broker {
                 // [MQTT-4.12.0-2]
                 self.send_auth(connection, ReasonCode::ContinueAuthentication, data, out);
             }
-            AuthOutcome::Accepted { identity, data } if accepted => {
+            AuthOutcome::Accepted { identity, data, credential } if accepted => {
                 link.reauthenticating = false;
-                let same = link
-                    .session()
-                    .and_then(|key| self.sessions.get(key))
-                    .is_some_and(|session| session.identity == identity);
-                if same {
+                let key = link.session();
+                let session = key.and_then(|key| self.sessions.get_mut(key));
+                if let Some(session) = session.filter(|session| session.identity == identity) {
+                    link.ends_at = credential.ends_at.unwrap_or(Time::NEVER);
+                    session.claims = credential.claims;
+                    session.grants = credential.grants;
+                    let due_at = link.due_at();
+                    self.set_connection_timer(connection, due_at);
                     self.send_auth(connection, ReasonCode::Success, data, out);
                 } else {
                     let cause = Cause::NotAllowed {
@@ -133,8 +140,9 @@ impl Broker {
                     self.close(connection, cause, out);
                 }
             }
-            AuthOutcome::Accepted { identity, data } => {
-                self.accept(connection, identity.map(|identity| identity.compact()), data, out);
+            AuthOutcome::Accepted { identity, data, credential } => {
+                let identity = identity.map(|identity| identity.compact());
+                self.accept(connection, identity, credential, data, out);
             }
         }
     }

@@ -6,6 +6,7 @@ use alloc::format;
 use alloc::sync::Arc;
 
 use super::Broker;
+use crate::credential::Credential;
 use crate::input::ConnectionId;
 use crate::link::{Handshake, Phase};
 use crate::notice::{Cause, Notice, SessionEnd};
@@ -53,7 +54,7 @@ impl Broker {
         } else if let Some(question) = question {
             out.push(Action::Ask { connection, question: Box::new(question) });
         } else {
-            self.accept(connection, None, None, out);
+            self.accept(connection, None, Credential::default(), None, out);
         }
     }
 
@@ -115,6 +116,7 @@ impl Broker {
         &mut self,
         connection: ConnectionId,
         identity: Option<Text>,
+        credential: Credential,
         data: Option<bytes::Bytes>,
         out: &mut Outbox,
     ) {
@@ -129,7 +131,8 @@ impl Broker {
         };
         let pipelined = core::mem::take(&mut handshake.pipelined);
         self.end_what_is_overdue(&handshake.connect.client_id, out);
-        if let Some(cause) = self.check_identity(&handshake.connect, identity.as_ref()) {
+        if let Some(cause) = self.check_identity(&handshake.connect, identity.as_ref(), &credential)
+        {
             if let Some(link) = self.links.get_mut(connection) {
                 link.phase = Phase::Authenticating(handshake);
             }
@@ -138,7 +141,7 @@ impl Broker {
         }
         let before = self.gate.appended();
         let (key, session_present) = self.take_session(&handshake.connect, identity, out);
-        self.enter_session(connection, key, &handshake.connect, out);
+        self.enter_session(connection, key, &handshake.connect, credential, out);
         let connack = self.connack(&handshake, key, session_present, data);
         // What this CONNECT made, changed or deleted must be durable before it is said.
         let appended = self.gate.appended();
@@ -175,7 +178,12 @@ impl Broker {
         }
     }
 
-    fn check_identity(&self, connect: &Connect, identity: Option<&Text>) -> Option<Cause> {
+    fn check_identity(
+        &self,
+        connect: &Connect,
+        identity: Option<&Text>,
+        credential: &Credential,
+    ) -> Option<Cause> {
         let existing =
             self.sessions.find(&connect.client_id).and_then(|key| self.sessions.get(key));
         if let Some(session) = existing {
@@ -192,7 +200,12 @@ impl Broker {
             });
         }
         let will = connect.will.as_ref()?;
-        let subject = Subject { user_name: identity, client_id: &connect.client_id };
+        let subject = Subject {
+            user_name: identity,
+            client_id: &connect.client_id,
+            claims: &credential.claims,
+            grants: credential.grants.as_deref(),
+        };
         if self.permissions.allows(&subject, Permitted::Publish, &will.topic).allowed {
             None
         } else {
@@ -235,6 +248,7 @@ impl Broker {
         connection: ConnectionId,
         key: SessionKey,
         connect: &Connect,
+        credential: Credential,
         out: &mut Outbox,
     ) {
         let now = self.now;
@@ -250,6 +264,10 @@ impl Broker {
         link.maximum_packet_size_bytes = connect.maximum_packet_size_bytes.unwrap_or(u32::MAX);
         link.silence_ms = u64::from(keep_alive_s) * 1500;
         link.unsent = session.flight.to_resend().into();
+        link.heard_at = now;
+        link.ends_at = credential.ends_at.unwrap_or(Time::NEVER);
+        session.claims = credential.claims;
+        session.grants = credential.grants;
         session.connection = Some(connection);
         session.version = connect.version;
         session.expiry_interval_s =
@@ -272,6 +290,7 @@ impl Broker {
                 session: session.id,
                 client_id: session.client_id.clone(),
                 identity: session.identity.clone(),
+                claims: session.claims.clone(),
                 version: session.version,
                 session_expiry_interval_s: session.expiry_interval_s,
                 will: session.will.as_ref().map(|will| will.will.clone()),
@@ -279,7 +298,7 @@ impl Broker {
             };
             self.gate.persist(record, out);
         }
-        let due_at = if link.silence_ms == 0 { Time::NEVER } else { now.plus_ms(link.silence_ms) };
+        let due_at = link.due_at();
         self.set_connection_timer(connection, due_at);
         self.set_shares_durable(key);
     }

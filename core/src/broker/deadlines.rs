@@ -7,6 +7,7 @@ use crate::notice::{Cause, Notice, SessionEnd};
 use crate::outbox::Outbox;
 use crate::time::Time;
 use crate::timers::Timer;
+use crate::wire::reason::ReasonCode;
 
 /// The next moment at which the broker must be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,8 +164,12 @@ impl Broker {
             }
             Phase::Accepting(_) | Phase::Live(_) => {
                 // Re-armed here and not at every packet: most timers find that they are early.
-                let due_at = link.heard_at.plus_ms(link.silence_ms);
-                if due_at <= now {
+                let due_at = link.due_at();
+                if link.ends_at <= now {
+                    let reason = ReasonCode::MaximumConnectTime;
+                    let detail = "what the client was let in by has ended";
+                    self.close(connection, Cause::NotAllowed { reason, detail }, out);
+                } else if due_at <= now {
                     self.close(connection, Cause::KeepAliveTimeout, out); // [MQTT-3.1.2-22]
                 } else {
                     self.set_connection_timer(connection, due_at);

@@ -11,7 +11,7 @@ use crate::link::Link;
 use crate::message::Message;
 use crate::notice::DropCause;
 use crate::outbox::{Action, Outbox};
-use crate::permission::{Action as Permitted, Permissions, Subject};
+use crate::permission::{Action as Permitted, Permissions};
 use crate::record::{LogPosition, Receiver, Record};
 use crate::session::flight::{Exchange, Stage};
 use crate::session::queue::{Entry, Journaled, Lane};
@@ -325,10 +325,7 @@ impl Pump<'_> {
         if entry.message.is_expired(self.now) {
             return Some(DropCause::Expired); // [MQTT-3.3.2-5]
         }
-        let subject = Subject {
-            user_name: self.session.identity.as_ref(),
-            client_id: &self.session.client_id,
-        };
+        let subject = self.session.subject();
         let topic = &entry.message.topic;
         let allowed = self.permissions.allows(&subject, Permitted::Receive, topic).allowed;
         (!allowed).then_some(DropCause::NotAuthorized)

@@ -8,7 +8,7 @@ use crate::input::ConnectionId;
 use crate::message::Message;
 use crate::notice::{Cause, Notice};
 use crate::outbox::Outbox;
-use crate::permission::{Action as Permitted, Subject};
+use crate::permission::Action as Permitted;
 use crate::record::{LogPosition, Origin};
 use crate::routing::topic::Topic;
 use crate::session::SessionKey;
@@ -190,8 +190,7 @@ impl Broker {
             return Some(ReasonCode::TopicNameInvalid);
         }
         let session = self.sessions.get(key)?;
-        let subject =
-            Subject { user_name: session.identity.as_ref(), client_id: &session.client_id };
+        let subject = session.subject();
         if !self.permissions.allows(&subject, Permitted::Publish, &publish.topic).allowed {
             return Some(ReasonCode::NotAuthorized);
         }

@@ -146,6 +146,7 @@ impl Broker {
             session: id,
             client_id,
             identity,
+            claims,
             version,
             session_expiry_interval_s,
             will,
@@ -167,6 +168,7 @@ impl Broker {
         }
         let session = self.known_session(id, index)?;
         session.version = version;
+        session.claims = claims;
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
         session.will = will.map(|will| ArmedWill { will, due_at: Time::NEVER });

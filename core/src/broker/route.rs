@@ -9,7 +9,7 @@ use crate::gate::Item;
 use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
-use crate::permission::{Action as Permitted, Subject};
+use crate::permission::Action as Permitted;
 use crate::record::{
     Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, RetainedChange,
 };
@@ -229,8 +229,7 @@ impl Broker {
         let Some(session) = self.sessions.get(key) else {
             return Err((Text::default(), DropCause::Offline));
         };
-        let subject =
-            Subject { user_name: session.identity.as_ref(), client_id: &session.client_id };
+        let subject = session.subject();
         if !self.permissions.allows(&subject, Permitted::Receive, &message.topic).allowed {
             return Err((session.client_id.clone(), DropCause::NotAuthorized));
         }

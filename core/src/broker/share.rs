@@ -9,7 +9,7 @@ use crate::gate::Item;
 use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
-use crate::permission::{Action as Permitted, Subject};
+use crate::permission::Action as Permitted;
 use crate::record::{Enqueued, GroupId, Origin, Receiver, Record, RetainedChange};
 use crate::routing::shared::Group;
 use crate::routing::topic::{Topic, TopicFilter};
@@ -490,8 +490,7 @@ impl Broker {
 
     pub(super) fn may_receive(&self, key: SessionKey, topic: &Topic) -> bool {
         self.sessions.get(key).is_some_and(|session| {
-            let subject =
-                Subject { user_name: session.identity.as_ref(), client_id: &session.client_id };
+            let subject = session.subject();
             self.permissions.allows(&subject, Permitted::Receive, topic).allowed
         })
     }

@@ -62,6 +62,7 @@ impl Broker {
             session: session.id,
             client_id: session.client_id.clone(),
             identity: session.identity.clone(),
+            claims: session.claims.clone(),
             version: session.version,
             session_expiry_interval_s: session.expiry_interval_s,
             will: session.will.as_ref().map(|armed| armed.will.clone()),

@@ -10,7 +10,6 @@ use crate::input::ConnectionId;
 use crate::message::MessageId;
 use crate::notice::{Cause, Notice};
 use crate::outbox::Outbox;
-use crate::permission::Subject;
 use crate::record::{LogPosition, Record, ReplayState};
 use crate::routing::topic::TopicFilter;
 use crate::session::{Replay, SessionKey, Subscription};
@@ -180,8 +179,7 @@ impl Broker {
         if is_new && session.subscriptions.len() >= limits.subscriptions_per_session as usize {
             return Err(ReasonCode::QuotaExceeded);
         }
-        let subject =
-            Subject { user_name: session.identity.as_ref(), client_id: &session.client_id };
+        let subject = session.subject();
         if !self.permissions.allows_subscribe(&subject, filter).allowed {
             return Err(ReasonCode::NotAuthorized);
         }

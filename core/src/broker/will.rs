@@ -5,7 +5,7 @@ use super::route::Source;
 use crate::message::Message;
 use crate::notice::Notice;
 use crate::outbox::Outbox;
-use crate::permission::{Action as Permitted, Subject};
+use crate::permission::Action as Permitted;
 use crate::record::{Origin, Record};
 use crate::session::SessionKey;
 use crate::time::Time;
@@ -18,13 +18,14 @@ impl Broker {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(armed) = session.will.take() else { return }; // [MQTT-3.1.2-10]
+        let session = &*session;
         if armed.due_at != Time::NEVER {
             self.durable_timers.remove(armed.due_at, Timer::WillDelay(key));
         }
         let (client_id, session_id, recorded) =
             (session.client_id.clone(), session.id, session.recorded);
         let will = &armed.will;
-        let subject = Subject { user_name: session.identity.as_ref(), client_id: &client_id };
+        let subject = session.subject();
         let allowed = self.permissions.allows(&subject, Permitted::Publish, &will.topic).allowed;
         let stores = will.retain && !will.payload.is_empty();
         let properties = will.properties.as_ref();

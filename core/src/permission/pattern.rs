@@ -15,6 +15,7 @@ use crate::wire::types::Text;
 /// |---|---|
 /// | `{username}`, `%u` | the user name |
 /// | `{client_id}`, `%c` | the client identifier |
+/// | `{claim.NAME}` | what is claimed of the client under that name |
 ///
 /// A variable is a level or a part of one and can never become more: where it would stand for
 /// something empty, or with `/`, `+` or `#`, the pattern matches nothing. The same holds where it
@@ -47,17 +48,17 @@ enum Part {
     Variable(Variable),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Variable {
     UserName,
     ClientId,
+    Claim(Text),
 }
 
 /// What must be looked at before a pattern is tried.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 struct Variables {
-    user_name: bool,
-    client_id: bool,
+    all: Box<[Variable]>,
     leading: Option<Variable>,
 }
 
@@ -72,7 +73,8 @@ impl Pattern {
     pub fn new(source: &str) -> Result<Self, PatternError> {
         let mut filter = String::new();
         let mut levels = Vec::new();
-        let mut variables = Variables::default();
+        let mut variables = Vec::new();
+        let mut leading = None;
         for (place, level) in source.split('/').enumerate() {
             let parts = parse_level(level)?;
             if place > 0 {
@@ -83,7 +85,12 @@ impl Pattern {
                     RawPart::Literal(text) => filter.push_str(text),
                     RawPart::Variable(variable) => {
                         filter.push('x');
-                        variables.add(*variable, place == 0 && part_place == 0);
+                        if place == 0 && part_place == 0 {
+                            leading = Some(variable.clone());
+                        }
+                        if !variables.contains(variable) {
+                            variables.push(variable.clone());
+                        }
                     }
                 }
             }
@@ -94,6 +101,7 @@ impl Pattern {
             return Err(PatternError::Shared);
         }
         let source = Text::try_from(source).map_err(TopicError::Text)?;
+        let variables = Variables { all: variables.into(), leading };
         Ok(Pattern { source, levels: levels.into(), reaches_system: false, variables })
     }
 
@@ -187,20 +195,23 @@ pub enum PatternError {
     #[error("a pattern does not begin with $share/")]
     Shared,
     /// A name in braces is not a variable.
-    #[error("there is no variable {0}; the variables are {{username}} and {{client_id}}")]
+    #[error(
+        "there is no variable {0}; the variables are {{username}}, {{client_id}} and {{claim.NAME}}"
+    )]
     UnknownVariable(String),
 }
 
 impl Variable {
-    fn value<'a>(self, subject: &Subject<'a>) -> Option<&'a [u8]> {
+    fn value<'a>(&self, subject: &Subject<'a>) -> Option<&'a [u8]> {
         match self {
             Variable::UserName => subject.user_name.map(Text::as_bytes),
             Variable::ClientId => Some(subject.client_id.as_bytes()),
+            Variable::Claim(name) => subject.claims.value(name).map(Text::as_bytes),
         }
     }
 
     /// Whether the value can be a part of a level and of nothing else.
-    fn is_harmless(self, subject: &Subject<'_>) -> bool {
+    fn is_harmless(&self, subject: &Subject<'_>) -> bool {
         self.value(subject).is_some_and(|value| {
             !value.is_empty() && !value.iter().any(|byte| matches!(byte, b'/' | b'+' | b'#'))
         })
@@ -208,20 +219,9 @@ impl Variable {
 }
 
 impl Variables {
-    fn add(&mut self, variable: Variable, leading: bool) {
-        match variable {
-            Variable::UserName => self.user_name = true,
-            Variable::ClientId => self.client_id = true,
-        }
-        if leading {
-            self.leading = Some(variable);
-        }
-    }
-
     fn are_harmless(&self, subject: &Subject<'_>) -> bool {
-        let leading = self.leading.and_then(|variable| variable.value(subject));
-        (!self.user_name || Variable::UserName.is_harmless(subject))
-            && (!self.client_id || Variable::ClientId.is_harmless(subject))
+        let leading = self.leading.as_ref().and_then(|variable| variable.value(subject));
+        self.all.iter().all(|variable| variable.is_harmless(subject))
             && leading.is_none_or(|value| value.first() != Some(&b'$'))
     }
 }
@@ -285,6 +285,11 @@ fn parse_variable(before: &str, tail: &str) -> Result<Option<(Variable, usize)>,
     match (dollar, name) {
         ("", "username") => Ok(Some((Variable::UserName, bytes))),
         ("", "client_id") => Ok(Some((Variable::ClientId, bytes))),
+        ("", _) if name.strip_prefix("claim.").is_some_and(|claim| !claim.is_empty()) => {
+            let claim = name.strip_prefix("claim.").unwrap_or_default();
+            let claim = Text::try_from(claim).map_err(TopicError::Text)?;
+            Ok(Some((Variable::Claim(claim), bytes)))
+        }
         _ => Err(PatternError::UnknownVariable(alloc::format!("{dollar}{{{name}}}"))),
     }
 }
@@ -295,7 +300,7 @@ fn compile_level(parts: &[RawPart<'_>]) -> Level {
     }
     let compiled = parts.iter().map(|part| match part {
         RawPart::Literal(text) => Part::Literal(text.as_bytes().into()),
-        RawPart::Variable(variable) => Part::Variable(*variable),
+        RawPart::Variable(variable) => Part::Variable(variable.clone()),
     });
     Level::Mixed(compiled.collect())
 }
@@ -315,7 +320,7 @@ mod tests {
     fn matches(pattern: &str, user_name: Option<&str>, client_id: &str, topic: &str) -> bool {
         let user_name = user_name.and_then(|name| Text::try_from(name).ok());
         let client_id = Text::try_from(client_id).unwrap_or_default();
-        let subject = Subject { user_name: user_name.as_ref(), client_id: &client_id };
+        let subject = Subject::new(user_name.as_ref(), &client_id);
         Pattern::new(pattern).is_ok_and(|pattern| pattern.covers(&subject, topic.as_bytes(), false))
     }
 
@@ -366,7 +371,7 @@ mod tests {
         let filter = TopicFilter::try_from("a/{username}/%c/+").expect("a filter");
         let pattern = Pattern::literal(&filter).expect("not shared");
         let client_id = Text::default();
-        let subject = Subject { user_name: None, client_id: &client_id };
+        let subject = Subject::new(None, &client_id);
         assert!(pattern.covers(&subject, b"a/{username}/%c/x", false));
         assert!(Pattern::everything().covers(&subject, b"$SYS/x", false));
     }

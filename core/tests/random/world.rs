@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use signalhouse_core::credential::Credential;
 use signalhouse_core::input::{AuthOutcome, Command, PublishCommand};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Version;
@@ -309,10 +310,15 @@ impl World {
         let Some(key) = self.link(connection).map(|link| link.key.clone()) else { return };
         let outcome = match if self.is_ending { 99 } else { self.rng.below(100) } {
             0..=3 => AuthOutcome::Refused { reason: ReasonCode::NotAuthorized },
-            4..=5 => AuthOutcome::Accepted { identity: Some(text("stranger")), data: None },
+            4..=5 => AuthOutcome::Accepted {
+                identity: Some(text("stranger")),
+                data: None,
+                credential: Credential::default(),
+            },
             _ => AuthOutcome::Accepted {
                 identity: Some(text(&format!("owner of {key}"))),
                 data: None,
+                credential: Credential::default(),
             },
         };
         if let AuthOutcome::Accepted { .. } = outcome {

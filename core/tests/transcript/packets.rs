@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use signalhouse_core::credential::{Claims, Credential};
 use signalhouse_core::input::{AuthOutcome, Command, PublishCommand};
 use signalhouse_core::permission::{Action, Actions, Effect, Pattern, Permissions, Rule, Who};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
@@ -17,6 +18,7 @@ use signalhouse_core::wire::types::{
 };
 
 use crate::parse::{Args, number, text};
+use crate::run::START;
 
 /// The packet that `> connection verb rest` sends.
 pub(crate) fn client_packet(verb: &str, rest: &str, name: &str) -> Result<ClientPacket, String> {
@@ -122,6 +124,10 @@ fn rule(effect: Effect, args: &mut Args) -> Result<Rule, String> {
     let who = match (args.text("user")?, args.text("client")?) {
         (Some(name), None) => Who::User(name),
         (None, Some(id)) => Who::Client(id),
+        (None, None) if args.has("claim") => {
+            let (name, value) = args.pairs("claim")?.remove(0);
+            Who::Claim(name, value)
+        }
         (None, None) if args.flag("anonymous") => Who::Anonymous,
         (None, None) if args.flag("named") => Who::Named,
         (None, None) => Who::Any,
@@ -136,13 +142,42 @@ fn rule(effect: Effect, args: &mut Args) -> Result<Rule, String> {
 pub(crate) fn outcome(verb: &str, args: &mut Args) -> Result<AuthOutcome, String> {
     let outcome = match verb {
         "accept" => {
-            AuthOutcome::Accepted { identity: args.text("identity")?, data: args.bytes("data") }
+            let credential = credential(args)?;
+            AuthOutcome::Accepted {
+                identity: args.text("identity")?,
+                data: args.bytes("data"),
+                credential,
+            }
         }
         "continue" => AuthOutcome::Continue { data: args.bytes("data") },
         _ => AuthOutcome::Refused { reason: reason(args)?.unwrap_or(ReasonCode::NotAuthorized) },
     };
     args.finish()?;
     Ok(outcome)
+}
+
+/// What `accept` says of the client beyond its identity.
+fn credential(args: &mut Args) -> Result<Credential, String> {
+    let claims = args.pairs("claim")?;
+    let ends_at_ms: Option<u64> = args.number("ends")?;
+    let mut grants = Vec::new();
+    for (action, pattern) in args.pairs("grant")? {
+        let action = match action.as_str() {
+            "publish" => Action::Publish.into(),
+            "read" => Actions::READ,
+            _ => return Err(format!("no grant is called `{action}`")),
+        };
+        let pattern = Pattern::new(&pattern).map_err(|error| error.to_string())?;
+        grants.push(Rule { effect: Effect::Allow, who: Who::Any, actions: action, pattern });
+    }
+    let grants = Some(grants).filter(|grants| !grants.is_empty()).map(|grants| {
+        Permissions::new(Effect::Deny, grants).map(Arc::new).map_err(|error| error.to_string())
+    });
+    Ok(Credential {
+        claims: Claims::new(claims),
+        grants: grants.transpose()?,
+        ends_at: ends_at_ms.map(|ms| START.plus_ms(ms)),
+    })
 }
 
 /// The version that `v=` names.

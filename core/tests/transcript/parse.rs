@@ -133,9 +133,19 @@ impl Args {
 
     /// Every `prop=name:value`, in order.
     pub(crate) fn user_properties(&mut self) -> Result<Vec<(Text, Text)>, String> {
+        self.pairs("prop")
+    }
+
+    /// Whether `name=…` is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.named.iter().any(|(other, _)| other == name)
+    }
+
+    /// Every `name=first:second`, in order.
+    pub(crate) fn pairs(&mut self, name: &str) -> Result<Vec<(Text, Text)>, String> {
         let mut found = Vec::new();
-        while let Some(pair) = self.text("prop")? {
-            let (name, value) = pair.split_once(':').ok_or("prop needs name:value")?;
+        while let Some(pair) = self.text(name)? {
+            let (name, value) = pair.split_once(':').ok_or("a pair needs name:value")?;
             found.push((text(name)?, text(value)?));
         }
         Ok(found)

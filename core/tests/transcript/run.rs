@@ -15,7 +15,7 @@ use crate::show::Shown;
 use crate::{packets, settings, show};
 
 /// Every transcript begins at this moment.
-const START: Time = Time::from_ms(1_700_000_000_000);
+pub(crate) const START: Time = Time::from_ms(1_700_000_000_000);
 /// More rounds than this after one command, and the broker never comes to rest.
 const ROUNDS: usize = 10_000;
 

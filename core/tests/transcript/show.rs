@@ -201,10 +201,19 @@ pub(crate) fn question(question: &Question) -> String {
 pub(crate) fn record(record: &Record) -> String {
     match record {
         Record::Connected {
-            session, client_id, identity, session_expiry_interval_s, will, ..
+            session,
+            client_id,
+            identity,
+            claims,
+            session_expiry_interval_s,
+            will,
+            ..
         } => {
             let mut line = format!("Connected {session} {client_id}");
             field(&mut line, "identity", identity.as_ref());
+            for (name, value) in claims.iter() {
+                field(&mut line, "claim", Some(format!("{name}:{value}")));
+            }
             field(&mut line, "expiry", Some(session_expiry_interval_s));
             field(&mut line, "will", will.as_deref().map(|will: &Will| will.topic.as_str()));
             line

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::rc::Rc;
 
+use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::wire::types::Text;
 use signalhouse_core::{ConnectionId, Question};
@@ -45,7 +46,7 @@ impl Authenticate for Anonymous {
     }
 
     async fn answer(self: Rc<Self>, _: ConnectionId, _: Question) -> AuthOutcome {
-        AuthOutcome::Accepted { identity: None, data: None }
+        AuthOutcome::Accepted { identity: None, data: None, credential: Credential::default() }
     }
 
     fn forget(&self, _: ConnectionId) {}

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use signalhouse::client::{Client, ClientError};
 use signalhouse::seams::{Authenticate, Clock, MemoryJournal, TokioClock};
+use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::wire::encode_client;
 use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
@@ -250,7 +251,11 @@ impl Authenticate for Thoughtful {
             Question::Credentials { user_name, password: Some(password), .. }
                 if &password[..] == b"open sesame" =>
             {
-                AuthOutcome::Accepted { identity: user_name, data: None }
+                AuthOutcome::Accepted {
+                    identity: user_name,
+                    data: None,
+                    credential: Credential::default(),
+                }
             }
             Question::Credentials { .. } | Question::Exchange { .. } => {
                 AuthOutcome::Refused { reason: ReasonCode::BadUserNameOrPassword }

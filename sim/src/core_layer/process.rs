@@ -324,7 +324,11 @@ impl Process {
             Arrival::Room => Input::Writable { connection: id, room_bytes: outgoing.tell_room() },
             Arrival::Admitted => Input::Authenticated {
                 connection: id,
-                outcome: AuthOutcome::Accepted { identity: None, data: None },
+                outcome: AuthOutcome::Accepted {
+                    identity: None,
+                    data: None,
+                    credential: signalhouse_core::credential::Credential::default(),
+                },
             },
             Arrival::Closed(cause) => {
                 self.handle(Input::Closed { connection: id, cause }, around);

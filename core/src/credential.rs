@@ -1,0 +1,55 @@
+//! What a client showed of itself beyond its name: claims, a narrower permission, an end.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::permission::Permissions;
+use crate::time::Time;
+use crate::wire::types::Text;
+
+/// What a client was let in by, as far as the broker goes by it later.
+///
+/// The default claims nothing, narrows nothing, and does not end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credential {
+    /// What rules may name as `{claim.NAME}`. They are the session's until the next CONNECT, and
+    /// survive a restart with it.
+    pub claims: Claims,
+    /// What this connection may do at most; the broker's own rules must allow it as well. A session
+    /// without connection after a restart is bound by the broker's rules alone.
+    pub grants: Option<Arc<Permissions>>,
+    /// When the connection is closed with 0xA0, unless a re-authentication brings another end.
+    pub ends_at: Option<Time>,
+}
+
+/// Names and values that somebody trusted says of a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims(Option<Arc<[(Text, Text)]>>);
+
+impl Claims {
+    /// No claim.
+    pub const NONE: Claims = Claims(None);
+
+    /// Takes the claims over. Of two with the same name the first counts.
+    #[must_use]
+    pub fn new(claims: Vec<(Text, Text)>) -> Self {
+        if claims.is_empty() { Claims::NONE } else { Claims(Some(claims.into())) }
+    }
+
+    /// The value of the claim `name`.
+    #[must_use]
+    pub fn value(&self, name: &Text) -> Option<&Text> {
+        self.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// All claims, in the order in which they were given.
+    pub fn iter(&self) -> impl Iterator<Item = &(Text, Text)> {
+        self.0.iter().flat_map(|claims| claims.iter())
+    }
+
+    /// Whether there is no claim.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod double;
+mod explore;
 mod failure;
 mod repeat;
 mod run;
@@ -67,6 +68,8 @@ enum Command {
         #[arg(long, default_value = "all", value_parser = parse_profiles)]
         profile: Profiles,
     },
+    /// Visit every interleaving of small worlds
+    Explore(explore::ExploreArguments),
     /// Make a failing plan small, keeping the guarantee that it breaks
     Shrink(shrink::ShrinkArguments),
     /// Print the trace of a seed, or parts of it
@@ -106,6 +109,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Repro { seed, profile } => repeat::repeat(&draw(seed, profile), layer),
         Command::Replay { plan } => read_plan(&plan).and_then(|plan| repeat::repeat(&plan, layer)),
         Command::Double { seeds, profile } => double::double(&seeds, &profile.0, layer),
+        Command::Explore(arguments) => explore::explore(&arguments),
         Command::Shrink(arguments) => shrink::shrink(&arguments, layer),
         Command::Trace(arguments) => repeat::trace(&arguments, layer),
         Command::Plan { seed, profile } => {

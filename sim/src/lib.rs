@@ -6,6 +6,7 @@ pub mod chance;
 pub mod client;
 pub mod codec;
 pub mod core_layer;
+pub mod explore;
 pub mod history;
 pub mod layer;
 pub mod oracle;

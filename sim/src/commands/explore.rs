@@ -1,0 +1,71 @@
+//! `sim explore`: every interleaving of small worlds.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Instant;
+
+use clap::Args;
+use signalhouse_sim::explore::{self, Explored};
+
+use super::{Ended, Verdict};
+
+/// What `explore` is told.
+#[derive(Debug, Args)]
+pub(super) struct ExploreArguments {
+    /// The worlds, by name; all of them if none is named
+    world: Vec<String>,
+    /// Stop a world after so many states, exhausted or not
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    states: usize,
+}
+
+/// Explores the worlds one after the other and stops at the first violation.
+pub(super) fn explore(arguments: &ExploreArguments) -> Ended {
+    let names: Vec<&str> = if arguments.world.is_empty() {
+        explore::names()
+    } else {
+        arguments.world.iter().map(String::as_str).collect()
+    };
+    let mut total = 0;
+    for name in names {
+        let setup = explore::find(name).ok_or_else(|| {
+            format!("there is no world called {name}; there are: {}", explore::names().join(", "))
+        })?;
+        let start = Instant::now();
+        let shows_progress = std::io::stderr().is_terminal();
+        let explored = explore::search(&setup, arguments.states, |states| {
+            if shows_progress {
+                eprint!("\r\x1b[K{name}: {states} states, {:.0} s", start.elapsed().as_secs_f64());
+                let _ = std::io::stderr().flush();
+            }
+            true
+        });
+        if shows_progress {
+            eprint!("\r\x1b[K");
+        }
+        println!("{}", line(name, &explored, start.elapsed().as_secs_f64()));
+        total += explored.states;
+        if let Some(found) = explored.violation {
+            println!("FAIL {}", found.what);
+            for (number, step) in (1..).zip(&found.path) {
+                println!("  {number:3}. {step}");
+            }
+            return Ok(Verdict::Violated);
+        }
+    }
+    println!("{total} distinct states in all");
+    Ok(Verdict::Clean)
+}
+
+fn line(name: &str, explored: &Explored, seconds: f64) -> String {
+    let end = if explored.violation.is_some() {
+        "violated"
+    } else if explored.is_exhausted {
+        "exhausted"
+    } else {
+        "not exhausted"
+    };
+    format!(
+        "{name:<16} {:>9} states, {:>10} steps, depth {:>3}, {end}, {seconds:.1} s",
+        explored.states, explored.steps, explored.depth
+    )
+}

@@ -43,7 +43,7 @@ mod will;
 
 pub use counters::Counters;
 pub use deadlines::{Deadline, DeadlineReason};
-pub use recover::RecoverError;
+pub use recover::{RecoverError, Recovery, Totals};
 
 /// An MQTT broker without a network, a disk or a clock. See the crate documentation.
 #[derive(Clone, Debug)]
@@ -84,12 +84,16 @@ impl Broker {
     /// An empty broker at the moment `now`.
     #[must_use]
     pub fn new(config: Config, seed: Seed, now: Time) -> Self {
-        Self::starting_after(config, seed, now, LogPosition::START)
+        let mut broker = Self::empty(config, seed);
+        broker.start_at(now, LogPosition::START);
+        broker
     }
 
-    fn starting_after(config: Config, seed: Seed, now: Time, through: LogPosition) -> Self {
+    /// A broker whose time has not begun.
+    fn empty(config: Config, seed: Seed) -> Self {
         let state = KeyedState::new(seed);
-        let mut broker = Broker {
+        let now = Time::ZERO;
+        Broker {
             permissions: Arc::clone(&config.permissions),
             rng: Rng::new(seed),
             now,
@@ -99,7 +103,7 @@ impl Broker {
             subscriptions: SubscriptionTree::new(state.clone()),
             shares: SubscriptionTree::new(state),
             retained: RetainedStore::new(),
-            gate: Gate::starting_after(through),
+            gate: Gate::default(),
             timers: Timers::default(),
             durable_timers: Timers::default(),
             held_at: None,
@@ -114,9 +118,15 @@ impl Broker {
             sys: sys::Sys::new(now),
             scratch: route::Scratch::default(),
             config,
-        };
-        broker.start_timers();
-        broker
+        }
+    }
+
+    /// Begins at `now`; the next record follows `through`.
+    fn start_at(&mut self, now: Time, through: LogPosition) {
+        self.now = now;
+        self.sys = sys::Sys::new(now);
+        self.gate = Gate::starting_after(through);
+        self.start_timers();
     }
 
     /// Takes one input at the moment `now` and appends its consequences to `out`.

@@ -43,7 +43,7 @@ mod time;
 mod timers;
 pub mod wire;
 
-pub use broker::{Broker, Counters, Deadline, DeadlineReason, RecoverError};
+pub use broker::{Broker, Counters, Deadline, DeadlineReason, RecoverError, Recovery, Totals};
 pub use input::{ConnectionId, Input};
 pub use limits::{Config, Limits};
 pub use notice::Notice;

@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod journal;
 pub mod logging;
 pub mod seams;
 pub mod serve;

@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::Broker;
 use crate::limits::Config;
@@ -53,10 +54,92 @@ impl Index {
     }
 }
 
+/// A broker in the making: records go in one after the other, as they come from the journal.
+pub struct Recovery {
+    broker: Broker,
+    index: Index,
+    applied: u64,
+}
+
+impl Recovery {
+    /// Begins with nothing.
+    #[must_use]
+    pub fn new(config: Config, seed: Seed) -> Self {
+        Recovery { broker: Broker::empty(config, seed), index: Index::default(), applied: 0 }
+    }
+
+    /// Takes the next record.
+    ///
+    /// # Errors
+    /// [`RecoverError`] if it cannot follow those before it. What it said is then taken in part or
+    /// not at all; going on without it loses more than it, but contradicts nothing.
+    pub fn apply(&mut self, record: Record) -> Result<(), RecoverError> {
+        let index = self.applied;
+        self.applied += 1;
+        self.broker
+            .apply(record, &mut self.index)
+            .map_err(|Unknown(what)| RecoverError::Dangling { index, what })
+    }
+
+    /// The latest moment that a record names: the time axis must not begin before it.
+    #[must_use]
+    pub fn latest(&self) -> Time {
+        self.index.latest
+    }
+
+    /// How much there is.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let queued = self.broker.sessions.iter().map(|(_, session)| session.backlog() as u64);
+        let at_groups = self.broker.groups.iter().map(|(_, group)| group.queue.len() as u64);
+        Totals {
+            sessions: self.broker.sessions.len() as u64,
+            queued: queued.sum::<u64>() + at_groups.sum::<u64>(),
+            retained: self.broker.retained.len() as u64,
+        }
+    }
+
+    /// What the records describe as a short run of records, which can stand in their place:
+    /// connections that are open in the one are open in the other. Canonical, as
+    /// [`Broker::snapshot`].
+    #[must_use]
+    pub fn into_snapshot(self) -> Vec<Record> {
+        let Recovery { mut broker, index, .. } = self;
+        broker.groups.drop_forgotten();
+        for (id, key) in &index.sessions {
+            broker.regroup(*key, &index);
+            if let Some(session) = broker.sessions.get_mut(*key) {
+                session.open_in_journal = index.connected.get(id).copied().unwrap_or(false);
+            }
+        }
+        broker.snapshot()
+    }
+
+    /// The broker at the moment `now`. Every connection of before counts as closed then. `through`
+    /// is the position of the last record in the journal; new ones follow it.
+    #[must_use]
+    pub fn finish(self, now: Time, through: LogPosition) -> Broker {
+        let Recovery { mut broker, index, .. } = self;
+        broker.start_at(now, through);
+        broker.close_all(&index, now);
+        broker
+    }
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Sessions, all of them without a connection.
+    pub sessions: u64,
+    /// Messages in queues and in flight; one that waits for three sessions counts three times.
+    pub queued: u64,
+    /// Retained messages.
+    pub retained: u64,
+}
+
 impl Broker {
-    /// A broker in the state that `records` describe, at the moment `now`. Every connection of
-    /// before counts as closed at `now`. `through` is the position of the last record in the
-    /// journal; new ones follow it.
+    /// A broker in the state that `records` describe, at the moment `now`: [`Recovery`] in one
+    /// step.
     ///
     /// # Errors
     /// [`RecoverError`] if the records are not a prefix of what a broker emitted or a snapshot.
@@ -67,15 +150,9 @@ impl Broker {
         through: LogPosition,
         records: impl IntoIterator<Item = Record>,
     ) -> Result<Self, RecoverError> {
-        let mut broker = Broker::starting_after(config, seed, now, through);
-        let mut index = Index::default();
-        for (number, record) in (0..).zip(records) {
-            broker
-                .apply(record, &mut index)
-                .map_err(|Unknown(what)| RecoverError::Dangling { index: number, what })?;
-        }
-        broker.close_all(&index, now);
-        Ok(broker)
+        let mut recovery = Recovery::new(config, seed);
+        records.into_iter().try_for_each(|record| recovery.apply(record))?;
+        Ok(recovery.finish(now, through))
     }
 
     fn apply(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
@@ -291,7 +368,7 @@ impl Broker {
         message: &Arc<Message>,
         origin: &Origin,
         retained: RetainedChange,
-        entries: alloc::vec::Vec<Enqueued>,
+        entries: Vec<Enqueued>,
         index: &mut Index,
     ) -> Result<(), Unknown> {
         self.next_message = self.next_message.max(message.id.0 + 1);
@@ -459,18 +536,24 @@ impl Broker {
                 session.open_in_journal = true;
                 self.unrecorded_ends.push_back(*key);
             }
-            // A share may have ended, and begun again, since the journal had the entry.
-            let regroup = |entry: &mut QueueEntry| {
-                entry.group = entry.group.map(|(_, id)| (index.group_key(id), id));
-            };
-            session.queue.regroup(regroup);
-            session.flight.regroup(regroup);
             let left_at = session.left_at;
+            self.regroup(*key, index);
             self.start_expiry(*key, left_at);
         }
         let next = self.retained.next_expiry();
         if next.is_some() {
             self.set_retained_timer(None);
+        }
+    }
+
+    /// A share may have ended, and begun again, since the journal had an entry.
+    fn regroup(&mut self, key: SessionKey, index: &Index) {
+        let regroup = |entry: &mut QueueEntry| {
+            entry.group = entry.group.map(|(_, id)| (index.group_key(id), id));
+        };
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.queue.regroup(regroup);
+            session.flight.regroup(regroup);
         }
     }
 

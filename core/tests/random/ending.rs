@@ -9,7 +9,7 @@ use signalhouse_core::wire::packet::{
     ClientPacket, Connect, ServerPacket, Subscribe, SubscriptionOptions, Unsubscribe,
 };
 use signalhouse_core::wire::types::{QoS, Version};
-use signalhouse_core::{ConnectionId, Input, Record};
+use signalhouse_core::{ConnectionId, Input, Record, Recovery, Seed};
 
 use crate::client::{self, FILTERS, SHARES, inbound, text};
 use crate::world::{World, key_of};
@@ -253,6 +253,25 @@ impl World {
             self.fail(format!("recovery from a live snapshot and from records: {difference}"));
         }
         self.check_prefixes((length / 40).max(1));
+        for prefix in (0..length).step_by((length / 8).max(1)) {
+            self.check_compaction(prefix);
+        }
+    }
+
+    /// Records can be replaced by what they come to, in the middle of whatever goes on, without
+    /// a difference to those that follow.
+    fn check_compaction(&mut self, prefix: usize) {
+        let mut recovery = Recovery::new(self.config.clone(), Seed(3));
+        for record in self.base.iter().chain(&self.journal[..prefix]) {
+            recovery.apply(record.clone()).expect("a prefix of the journal");
+        }
+        let compacted = recovery.into_snapshot();
+        let rest = self.journal[prefix..].iter().cloned();
+        let compacted = self.recovered_from(compacted.into_iter().chain(rest).collect()).snapshot();
+        let recovered = self.recovered(self.journal_len()).snapshot();
+        if let Some(difference) = difference(&compacted, &recovered) {
+            self.fail(format!("{prefix} records compacted: {difference}"));
+        }
     }
 
     /// Recovery from every so many records.

@@ -1,0 +1,3 @@
+//! The journal on disk: what the broker must not forget, in files, and back.
+
+pub mod codec;

@@ -1,0 +1,321 @@
+//! From bytes to records.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use signalhouse_core::Time;
+use signalhouse_core::message::Message;
+use signalhouse_core::record::{
+    Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
+};
+use signalhouse_core::wire::packet::{RetainHandling, SubscriptionOptions, Will};
+use signalhouse_core::wire::property::{MessageProperties, SubscriptionIds};
+use signalhouse_core::wire::types::{InboundPacketId, OutboundPacketId, Version};
+
+use super::cursor::{Cursor, DecodeRecordError, check_message, qos};
+use super::{flag, tag};
+
+/// The record that `bytes` are, all of them.
+///
+/// # Errors
+/// [`DecodeRecordError`] says why they are none.
+pub fn decode(bytes: &[u8]) -> Result<Record, DecodeRecordError> {
+    let mut cursor = Cursor::new(bytes);
+    let record = record(&mut cursor)?;
+    cursor.end()?;
+    Ok(record)
+}
+
+fn record(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
+    let tag = cursor.byte()?;
+    match tag {
+        tag::CONNECTED => connected(cursor),
+        tag::SUBSCRIBED => subscribed(cursor),
+        tag::PUBLISHED => published(cursor),
+        tag::REMOVED | tag::MOVED | tag::RETAINED_CLEARED => of_queues(tag, cursor),
+        _ => of_session(tag, cursor),
+    }
+}
+
+fn of_queues(tag: u8, cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
+    Ok(match tag {
+        tag::REMOVED => {
+            Record::Removed { receiver: receiver(cursor)?, seq: QueueSeq(cursor.number()?) }
+        }
+        tag::MOVED => {
+            let (from, seq) = (receiver(cursor)?, QueueSeq(cursor.number()?));
+            let to = receiver(cursor)?;
+            let flags = cursor.flags(flag::QOS | flag::RETAIN | flag::IDS)?;
+            Record::Moved {
+                from,
+                seq,
+                to,
+                qos: qos(flags & flag::QOS)?,
+                subscription_ids: ids(flags, cursor)?,
+                retain: flags & flag::RETAIN != 0,
+            }
+        }
+        tag::RETAINED_CLEARED => Record::RetainedCleared { topic: cursor.topic()? },
+        other => return Err(DecodeRecordError::Tag(other)),
+    })
+}
+
+fn of_session(tag: u8, cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
+    if !(tag::CONNECTED..=tag::COUNTERS).contains(&tag) {
+        return Err(DecodeRecordError::Tag(tag));
+    }
+    let session = SessionId(cursor.number()?);
+    Ok(match tag {
+        tag::DISCONNECTED => Record::Disconnected {
+            session,
+            session_expiry_interval_s: cursor.small()?,
+            keeps_will: cursor.truth()?,
+            maybe_sent_before: QueueSeq(cursor.number()?),
+            at: Time::from_ms(cursor.number()?),
+        },
+        tag::SESSION_ENDED => Record::SessionEnded { session },
+        tag::WILL_DROPPED => Record::WillDropped { session },
+        tag::UNSUBSCRIBED => Record::Unsubscribed { session, filter: cursor.filter()? },
+        tag::REPLAYED => Record::Replayed {
+            session,
+            filter: cursor.filter()?,
+            topic: cursor.topic()?,
+            early: cursor.truth()?,
+            message: cursor.message_id()?,
+            entry: enqueued(cursor)?,
+        },
+        tag::REPLAY_ENDED => Record::ReplayEnded { session, filter: cursor.filter()? },
+        tag::BOUND => Record::Bound {
+            session,
+            seq: QueueSeq(cursor.number()?),
+            packet_id: OutboundPacketId(cursor.packet_id()?),
+        },
+        tag::RECEIVED => {
+            Record::Received { session, packet_id: OutboundPacketId(cursor.packet_id()?) }
+        }
+        tag::COMPLETED => {
+            Record::Completed { session, packet_id: OutboundPacketId(cursor.packet_id()?) }
+        }
+        tag::INBOUND_HELD => {
+            Record::InboundHeld { session, packet_id: InboundPacketId(cursor.packet_id()?) }
+        }
+        tag::INBOUND_RELEASED => {
+            Record::InboundReleased { session, packet_id: InboundPacketId(cursor.packet_id()?) }
+        }
+        tag::COUNTERS => Record::Counters {
+            next_session: session,
+            next_group: GroupId(cursor.number()?),
+            next_message: cursor.message_id()?,
+            next_seq: QueueSeq(cursor.number()?),
+        },
+        other => return Err(DecodeRecordError::Tag(other)),
+    })
+}
+
+fn connected(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
+    let session = SessionId(cursor.number()?);
+    let client_id = cursor.text()?;
+    let flags = cursor.flags(flag::VERSION | flag::IDENTITY | flag::WILL)?;
+    let version = match flags & flag::VERSION {
+        0 => Version::V31,
+        1 => Version::V311,
+        2 => Version::V5,
+        _ => return Err(DecodeRecordError::Value("version")),
+    };
+    let identity = if flags & flag::IDENTITY == 0 { None } else { Some(cursor.text()?) };
+    let session_expiry_interval_s = cursor.small()?;
+    let will = if flags & flag::WILL == 0 { None } else { Some(Arc::new(will(cursor)?)) };
+    let at = Time::from_ms(cursor.number()?);
+    Ok(Record::Connected {
+        session,
+        client_id,
+        identity,
+        version,
+        session_expiry_interval_s,
+        will,
+        at,
+    })
+}
+
+fn subscribed(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
+    let session = SessionId(cursor.number()?);
+    let filter = cursor.filter()?;
+    let flags = cursor.byte()?;
+    let retain_handling = match (flags & flag::HANDLING) >> flag::HANDLING.trailing_zeros() {
+        0 => RetainHandling::Always,
+        1 => RetainHandling::IfNew,
+        2 => RetainHandling::Never,
+        _ => return Err(DecodeRecordError::Value("retain handling")),
+    };
+    let options = SubscriptionOptions {
+        maximum_qos: qos(flags & flag::QOS)?,
+        no_local: flags & flag::NO_LOCAL != 0,
+        retain_as_published: flags & flag::AS_PUBLISHED != 0,
+        retain_handling,
+    };
+    let subscription_id =
+        if flags & flag::SUBSCRIPTION_ID == 0 { None } else { Some(cursor.small()?) };
+    let group = if flags & flag::SHARED == 0 { None } else { Some(GroupId(cursor.number()?)) };
+    let flags = cursor.flags(flag::REPLAY | flag::AFTER_TOPIC)?;
+    let replay = match flags & flag::REPLAY {
+        0 if flags == 0 => None,
+        0 => return Err(DecodeRecordError::Value("flags")),
+        _ => Some(replay(flags, cursor)?),
+    };
+    Ok(Record::Subscribed { session, filter, options, subscription_id, group, replay })
+}
+
+fn replay(flags: u8, cursor: &mut Cursor<'_>) -> Result<ReplayState, DecodeRecordError> {
+    let before = cursor.message_id()?;
+    let after_topic = if flags & flag::AFTER_TOPIC == 0 { None } else { Some(cursor.topic()?) };
+    let early = (0..cursor.count()?).map(|_| cursor.topic()).collect::<Result<_, _>>()?;
+    Ok(ReplayState { before, after_topic, early })
+}
+
+fn published(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
+    let message = Arc::new(message(cursor)?);
+    let flags = cursor.flags(flag::ORIGIN | flag::RETAINED | flag::PUBLISHER)?;
+    let origin = match flags & flag::ORIGIN {
+        0 => Origin::Untracked,
+        1 => Origin::Inbound {
+            session: SessionId(cursor.number()?),
+            packet_id: InboundPacketId(cursor.packet_id()?),
+        },
+        2 => Origin::Will { session: SessionId(cursor.number()?) },
+        _ => return Err(DecodeRecordError::Value("origin")),
+    };
+    let publisher = if flags & flag::PUBLISHER == 0 { None } else { Some(cursor.text()?) };
+    let change = (flags & flag::RETAINED) >> flag::RETAINED.trailing_zeros();
+    let retained = match (change, publisher) {
+        (0, None) => RetainedChange::None,
+        (1, publisher) => RetainedChange::Set { publisher },
+        (2, None) => RetainedChange::Clear,
+        _ => return Err(DecodeRecordError::Value("retained change")),
+    };
+    let entries = (0..cursor.count()?).map(|_| enqueued(cursor)).collect::<Result<_, _>>()?;
+    Ok(Record::Published { message, origin, retained, entries })
+}
+
+fn message(cursor: &mut Cursor<'_>) -> Result<Message, DecodeRecordError> {
+    let id = cursor.message_id()?;
+    let topic = cursor.topic()?;
+    let payload = Bytes::copy_from_slice(cursor.bytes()?);
+    let flags = cursor.flags(flag::QOS | flag::EXPIRY | flag::PROPERTIES)?;
+    let expires_at =
+        if flags & flag::EXPIRY == 0 { None } else { Some(Time::from_ms(cursor.number()?)) };
+    let message = Message {
+        id,
+        topic,
+        payload,
+        qos: qos(flags & flag::QOS)?,
+        expires_at,
+        properties: properties_if(flags, cursor)?,
+    };
+    check_message(&message)?;
+    Ok(message)
+}
+
+fn will(cursor: &mut Cursor<'_>) -> Result<Will, DecodeRecordError> {
+    let topic = cursor.topic()?;
+    let payload = Bytes::copy_from_slice(cursor.bytes()?);
+    let flags = cursor.flags(flag::QOS | flag::RETAIN | flag::EXPIRY | flag::PROPERTIES)?;
+    let delay_interval_s = cursor.small()?;
+    let message_expiry_interval_s =
+        if flags & flag::EXPIRY == 0 { None } else { Some(cursor.small()?) };
+    Ok(Will {
+        topic,
+        payload,
+        qos: qos(flags & flag::QOS)?,
+        retain: flags & flag::RETAIN != 0,
+        delay_interval_s,
+        message_expiry_interval_s,
+        properties: properties_if(flags, cursor)?,
+    })
+}
+
+fn properties_if(
+    flags: u8,
+    cursor: &mut Cursor<'_>,
+) -> Result<Option<Box<MessageProperties>>, DecodeRecordError> {
+    if flags & flag::PROPERTIES == 0 {
+        return Ok(None);
+    }
+    let known = flag::FORMAT
+        | flag::FORMAT_VALUE
+        | flag::CONTENT_TYPE
+        | flag::RESPONSE_TOPIC
+        | flag::CORRELATION
+        | flag::USER;
+    let flags = cursor.flags(known)?;
+    let has = |bit: u8| flags & bit != 0;
+    if has(flag::FORMAT_VALUE) && !has(flag::FORMAT) {
+        return Err(DecodeRecordError::Value("flags"));
+    }
+    let mut properties = MessageProperties {
+        payload_format_indicator: has(flag::FORMAT).then_some(has(flag::FORMAT_VALUE)),
+        ..MessageProperties::default()
+    };
+    if has(flag::CONTENT_TYPE) {
+        properties.content_type = Some(cursor.text()?);
+    }
+    if has(flag::RESPONSE_TOPIC) {
+        properties.response_topic = Some(cursor.topic()?);
+    }
+    if has(flag::CORRELATION) {
+        properties.correlation_data = Some(Bytes::copy_from_slice(cursor.bytes()?));
+    }
+    if has(flag::USER) {
+        let count = cursor.count()?;
+        if count == 0 {
+            return Err(DecodeRecordError::Value("user properties"));
+        }
+        properties.user_properties = (0..count)
+            .map(|_| Ok((cursor.text()?, cursor.text()?)))
+            .collect::<Result<_, DecodeRecordError>>()?;
+    }
+    Ok(Some(Box::new(properties)))
+}
+
+fn enqueued(cursor: &mut Cursor<'_>) -> Result<Enqueued, DecodeRecordError> {
+    let flags = cursor.byte()?;
+    let id = cursor.number()?;
+    let seq = QueueSeq(cursor.number()?);
+    let group = if flags & flag::FROM_GROUP == 0 { None } else { Some(GroupId(cursor.number()?)) };
+    Ok(Enqueued {
+        receiver: if flags & flag::AT_GROUP == 0 {
+            Receiver::Session(SessionId(id))
+        } else {
+            Receiver::Group(GroupId(id))
+        },
+        seq,
+        qos: qos(flags & flag::QOS)?,
+        retain: flags & flag::RETAIN != 0,
+        maybe_sent: flags & flag::MAYBE_SENT != 0,
+        group,
+        subscription_ids: ids(flags, cursor)?,
+    })
+}
+
+fn ids(flags: u8, cursor: &mut Cursor<'_>) -> Result<SubscriptionIds, DecodeRecordError> {
+    match (flags & flag::IDS) >> flag::IDS.trailing_zeros() {
+        0 => Ok(SubscriptionIds::None),
+        1 => Ok(SubscriptionIds::One(cursor.small()?)),
+        2 => {
+            let all: Box<[u32]> =
+                (0..cursor.count()?).map(|_| cursor.small()).collect::<Result<_, _>>()?;
+            if all.len() < 2 || !all.is_sorted() {
+                return Err(DecodeRecordError::Value("subscription identifiers"));
+            }
+            Ok(SubscriptionIds::Many(all))
+        }
+        _ => Err(DecodeRecordError::Value("subscription identifiers")),
+    }
+}
+
+fn receiver(cursor: &mut Cursor<'_>) -> Result<Receiver, DecodeRecordError> {
+    if cursor.truth()? {
+        Ok(Receiver::Group(GroupId(cursor.number()?)))
+    } else {
+        Ok(Receiver::Session(SessionId(cursor.number()?)))
+    }
+}

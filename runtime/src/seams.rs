@@ -3,6 +3,7 @@
 mod authenticate;
 mod clock;
 mod disk;
+mod folder_disk;
 mod journal;
 mod net;
 mod spawn;
@@ -10,6 +11,7 @@ mod spawn;
 pub use authenticate::{Anonymous, Authenticate};
 pub use clock::{Clock, TokioClock};
 pub use disk::{Disk, DiskFile, Listed};
+pub use folder_disk::{FolderDisk, FolderFile, OpenFolderError};
 pub use journal::{Journal, MemoryJournal};
 pub use net::{Listener, Net, TcpNet};
 pub use spawn::{LocalSpawn, Spawn};

@@ -8,7 +8,7 @@ use signalhouse_core::record::{
 };
 use signalhouse_core::wire::packet::{SubscriptionOptions, Will};
 use signalhouse_core::wire::property::{MessageProperties, SubscriptionIds};
-use signalhouse_core::wire::types::{QoS, Version};
+use signalhouse_core::wire::types::{PacketId, QoS, Version};
 
 use super::{flag, tag};
 
@@ -39,14 +39,7 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
         Record::Published { message, origin, retained, entries } => {
             published(message, origin, retained, entries, out);
         }
-        Record::Replayed { session, filter, topic, early, message, entry } => {
-            head(tag::REPLAYED, *session, out);
-            bytes(filter.as_text().as_bytes(), out);
-            bytes(topic.as_text().as_bytes(), out);
-            out.put_u8(u8::from(*early));
-            number(message.0, out);
-            enqueued(entry, out);
-        }
+        Record::Replayed { .. } => replayed(record, out),
         Record::ReplayEnded { session, filter } => {
             head(tag::REPLAY_ENDED, *session, out);
             bytes(filter.as_text().as_bytes(), out);
@@ -57,33 +50,22 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
             number(packet_id.0.value().into(), out);
         }
         Record::Received { session, packet_id } => {
-            head(tag::RECEIVED, *session, out);
-            number(packet_id.0.value().into(), out);
+            exchange(tag::RECEIVED, *session, packet_id.0, out);
         }
         Record::Completed { session, packet_id } => {
-            head(tag::COMPLETED, *session, out);
-            number(packet_id.0.value().into(), out);
+            exchange(tag::COMPLETED, *session, packet_id.0, out);
         }
         Record::Removed { receiver, seq } => {
             out.put_u8(tag::REMOVED);
             put_receiver(*receiver, out);
             number(seq.0, out);
         }
-        Record::Moved { from, seq, to, qos, subscription_ids, retain } => {
-            out.put_u8(tag::MOVED);
-            put_receiver(*from, out);
-            number(seq.0, out);
-            put_receiver(*to, out);
-            out.put_u8(*qos as u8 | set(flag::RETAIN, *retain) | ids_flag(subscription_ids));
-            ids(subscription_ids, out);
-        }
+        Record::Moved { .. } => moved(record, out),
         Record::InboundHeld { session, packet_id } => {
-            head(tag::INBOUND_HELD, *session, out);
-            number(packet_id.0.value().into(), out);
+            exchange(tag::INBOUND_HELD, *session, packet_id.0, out);
         }
         Record::InboundReleased { session, packet_id } => {
-            head(tag::INBOUND_RELEASED, *session, out);
-            number(packet_id.0.value().into(), out);
+            exchange(tag::INBOUND_RELEASED, *session, packet_id.0, out);
         }
         Record::RetainedCleared { topic } => {
             out.put_u8(tag::RETAINED_CLEARED);
@@ -96,6 +78,35 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
             number(next_seq.0, out);
         }
     }
+}
+
+fn replayed(record: &Record, out: &mut BytesMut) {
+    let Record::Replayed { session, filter, topic, early, message, entry } = record else {
+        return;
+    };
+    head(tag::REPLAYED, *session, out);
+    bytes(filter.as_text().as_bytes(), out);
+    bytes(topic.as_text().as_bytes(), out);
+    out.put_u8(u8::from(*early));
+    number(message.0, out);
+    enqueued(entry, out);
+}
+
+fn moved(record: &Record, out: &mut BytesMut) {
+    let Record::Moved { from, seq, to, qos, subscription_ids, retain } = record else {
+        return;
+    };
+    out.put_u8(tag::MOVED);
+    put_receiver(*from, out);
+    number(seq.0, out);
+    put_receiver(*to, out);
+    out.put_u8(*qos as u8 | set(flag::RETAIN, *retain) | ids_flag(subscription_ids));
+    ids(subscription_ids, out);
+}
+
+fn exchange(tag: u8, session: SessionId, packet_id: PacketId, out: &mut BytesMut) {
+    head(tag, session, out);
+    number(packet_id.value().into(), out);
 }
 
 fn connected(record: &Record, out: &mut BytesMut) {

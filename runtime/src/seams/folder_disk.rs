@@ -1,0 +1,228 @@
+//! A folder of the operating system as a [`Disk`]: a few threads carry out what would block.
+
+mod pool;
+
+use std::fs::{self, File};
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use self::pool::{Job, Pool, Queue};
+use super::disk::{Disk, DiskFile, Listed};
+
+/// The file whose lock says that a process uses the folder.
+const LOCK: &str = "lock";
+
+/// A folder, locked against other processes for as long as this or one of its files is there.
+#[derive(Clone, Debug)]
+pub struct FolderDisk {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    pool: Pool,
+    /// Operations on names, in order.
+    names: Arc<Queue>,
+    /// Unlocked by being closed.
+    _lock: File,
+}
+
+/// Why a folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFolderError {
+    /// Another process has it.
+    #[error("{} is in use by another process; stop that, or choose another folder with --data", .0.display())]
+    InUse(PathBuf),
+    /// It is not there, and was not to be made.
+    #[error("there is no store in {}", .0.display())]
+    Missing(PathBuf),
+    /// The operating system says no.
+    #[error("cannot use {} as the data folder: {source}", .path.display())]
+    Failed {
+        /// The folder.
+        path: PathBuf,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+impl FolderDisk {
+    /// Opens the folder at `path`, and makes it first if it is not there, for its owner alone.
+    ///
+    /// # Errors
+    /// [`OpenFolderError`] says why it cannot be used.
+    pub fn create(path: &Path) -> Result<Self, OpenFolderError> {
+        let failed = |source| OpenFolderError::Failed { path: path.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        FolderDisk::lock(path)
+    }
+
+    /// Opens the folder at `path`, which must be there.
+    ///
+    /// # Errors
+    /// [`OpenFolderError`] says why it cannot be used.
+    pub fn open(path: &Path) -> Result<Self, OpenFolderError> {
+        if path.is_dir() {
+            FolderDisk::lock(path)
+        } else {
+            Err(OpenFolderError::Missing(path.to_owned()))
+        }
+    }
+
+    fn lock(path: &Path) -> Result<Self, OpenFolderError> {
+        let failed = |source| OpenFolderError::Failed { path: path.to_owned(), source };
+        let lock = options().create(true).truncate(false).open(path.join(LOCK)).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(OpenFolderError::InUse(path.to_owned()));
+            }
+            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let folder = File::open(path).map_err(failed)?;
+        let pool = Pool::start().map_err(failed)?;
+        let names = Arc::new(Queue::new(folder));
+        Ok(FolderDisk {
+            shared: Arc::new(Shared { path: path.to_owned(), pool, names, _lock: lock }),
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Does `work` with the folder on a thread where it may block.
+    fn on_names<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> impl Future<Output = io::Result<T>> + 'static {
+        let path = self.shared.path.clone();
+        let (done, outcome) = oneshot::channel();
+        let job = Job::Call(Box::new(move || drop(done.send(work(&path)))));
+        self.shared.pool.submit(&self.shared.names, job);
+        answered(outcome)
+    }
+
+    fn opened(&self, file: File) -> FolderFile {
+        FolderFile { queue: Arc::new(Queue::new(file)), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Disk for FolderDisk {
+    type File = FolderFile;
+
+    fn list(&self) -> impl Future<Output = io::Result<Vec<Listed>>> + 'static {
+        self.on_names(|path| {
+            let mut files = Vec::new();
+            for entry in fs::read_dir(path)? {
+                let entry = entry?;
+                let data = entry.metadata()?;
+                // What is not ours to name cannot be ours to read.
+                if let Ok(name) = entry.file_name().into_string()
+                    && data.is_file()
+                    && name != LOCK
+                {
+                    files.push(Listed { name, bytes: data.len() });
+                }
+            }
+            Ok(files)
+        })
+    }
+
+    fn open(&self, name: &str) -> impl Future<Output = io::Result<FolderFile>> + 'static {
+        let (this, name) = (self.clone(), name.to_owned());
+        async move {
+            let file = this.on_names(move |path| options().open(path.join(name))).await?;
+            Ok(this.opened(file))
+        }
+    }
+
+    fn create(&self, name: &str) -> impl Future<Output = io::Result<FolderFile>> + 'static {
+        let (this, name) = (self.clone(), name.to_owned());
+        async move {
+            let make = move |path: &Path| options().create_new(true).open(path.join(name));
+            let file = this.on_names(make).await?;
+            Ok(this.opened(file))
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> impl Future<Output = io::Result<()>> + 'static {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.on_names(move |path| fs::rename(path.join(from), path.join(to)))
+    }
+
+    fn remove(&self, name: &str) -> impl Future<Output = io::Result<()>> + 'static {
+        let name = name.to_owned();
+        self.on_names(move |path| fs::remove_file(path.join(name)))
+    }
+
+    fn sync_folder(&self) -> impl Future<Output = io::Result<()>> + 'static {
+        self.on_names(|path| File::open(path)?.sync_all())
+    }
+
+    fn free_bytes(&self) -> impl Future<Output = io::Result<u64>> + 'static {
+        self.on_names(|path| {
+            let space = rustix::fs::statvfs(path)?;
+            Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        })
+    }
+}
+
+/// An open file of a [`FolderDisk`].
+#[derive(Clone, Debug)]
+pub struct FolderFile {
+    queue: Arc<Queue>,
+    shared: Arc<Shared>,
+}
+
+impl FolderFile {
+    fn submit<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Job,
+    ) -> impl Future<Output = io::Result<T>> + 'static {
+        let (done, outcome) = oneshot::channel();
+        self.shared.pool.submit(&self.queue, job(done));
+        answered(outcome)
+    }
+}
+
+impl DiskFile for FolderFile {
+    fn read_at(
+        &self,
+        offset: u64,
+        length: usize,
+    ) -> impl Future<Output = io::Result<Bytes>> + 'static {
+        self.submit(move |done| Job::Read { offset, length, done })
+    }
+
+    fn write_at(
+        &self,
+        offset: u64,
+        bytes: Bytes,
+    ) -> impl Future<Output = io::Result<usize>> + 'static {
+        self.submit(move |done| Job::Write { offset, bytes, done })
+    }
+
+    fn sync(&self) -> impl Future<Output = io::Result<()>> + 'static {
+        self.submit(move |done| Job::Sync { done })
+    }
+}
+
+async fn answered<T>(outcome: oneshot::Receiver<io::Result<T>>) -> io::Result<T> {
+    outcome.await.unwrap_or_else(|_| Err(io::Error::other("the disk's threads have ended")))
+}
+
+fn options() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).mode(0o600);
+    options
+}

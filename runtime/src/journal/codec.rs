@@ -11,7 +11,7 @@ mod decode;
 mod encode;
 
 pub use self::cursor::DecodeRecordError;
-pub use self::decode::decode;
+pub use self::decode::{decode, decode_first};
 pub use self::encode::encode;
 
 #[cfg(doc)]
@@ -50,6 +50,7 @@ mod flag {
     pub(super) const VERSION: u8 = 0b11;
     pub(super) const IDENTITY: u8 = 1 << 2;
     pub(super) const WILL: u8 = 1 << 3;
+    pub(super) const CLAIMS: u8 = 1 << 4;
     // A will or message.
     pub(super) const RETAIN: u8 = 1 << 2;
     pub(super) const EXPIRY: u8 = 1 << 3;

@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use signalhouse_core::Time;
+use signalhouse_core::credential::Claims;
 use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::record::{
     Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
@@ -105,6 +106,10 @@ fn will() -> BoxedStrategy<Option<Arc<Will>>> {
     .boxed()
 }
 
+fn claims() -> BoxedStrategy<Claims> {
+    vec((text(), text()), 0..3).prop_map(Claims::new).boxed()
+}
+
 fn enqueued() -> BoxedStrategy<Enqueued> {
     let ids = vec(any::<u32>(), 0..4);
     (receiver(), number(), qos(), any::<(bool, bool)>(), of(number()), ids)
@@ -157,16 +162,20 @@ fn published() -> BoxedStrategy<Record> {
 
 fn of_session() -> BoxedStrategy<Record> {
     let versions = prop_oneof![Just(Version::V31), Just(Version::V311), Just(Version::V5)];
-    let connected = (session(), text(), of(text()), versions, any::<u32>(), will(), number())
-        .prop_map(|(session, client_id, identity, version, expiry, will, at)| Record::Connected {
-            session,
-            client_id,
-            identity,
-            version,
-            session_expiry_interval_s: expiry,
-            will,
-            at: Time::from_ms(at),
-        });
+    let connected =
+        (session(), text(), of(text()), claims(), versions, any::<u32>(), will(), number())
+            .prop_map(|(session, client_id, identity, claims, version, expiry, will, at)| {
+                Record::Connected {
+                    session,
+                    client_id,
+                    identity,
+                    claims,
+                    version,
+                    session_expiry_interval_s: expiry,
+                    will,
+                    at: Time::from_ms(at),
+                }
+            });
     let disconnected = (session(), any::<(u32, bool)>(), number(), number()).prop_map(
         |(session, (expiry, keeps_will), before, at)| Record::Disconnected {
             session,

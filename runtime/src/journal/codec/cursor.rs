@@ -34,8 +34,9 @@ impl<'a> Cursor<'a> {
         Cursor { rest: bytes }
     }
 
-    pub(super) fn end(&self) -> Result<(), DecodeRecordError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DecodeRecordError::LeftOver) }
+    /// What has not been read.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     pub(super) fn byte(&mut self) -> Result<u8, DecodeRecordError> {

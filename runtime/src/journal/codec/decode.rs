@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use signalhouse_core::Time;
+use signalhouse_core::credential::Claims;
 use signalhouse_core::message::Message;
 use signalhouse_core::record::{
     Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
 };
 use signalhouse_core::wire::packet::{RetainHandling, SubscriptionOptions, Will};
 use signalhouse_core::wire::property::{MessageProperties, SubscriptionIds};
-use signalhouse_core::wire::types::{InboundPacketId, OutboundPacketId, Version};
+use signalhouse_core::wire::types::{InboundPacketId, OutboundPacketId, Text, Version};
 
 use super::cursor::{Cursor, DecodeRecordError, check_message, qos};
 use super::{flag, tag};
@@ -20,10 +21,20 @@ use super::{flag, tag};
 /// # Errors
 /// [`DecodeRecordError`] says why they are none.
 pub fn decode(bytes: &[u8]) -> Result<Record, DecodeRecordError> {
+    match decode_first(bytes)? {
+        (record, []) => Ok(record),
+        (_, _) => Err(DecodeRecordError::LeftOver),
+    }
+}
+
+/// The record that `bytes` begin with, and what is behind it.
+///
+/// # Errors
+/// [`DecodeRecordError`] says why there is none.
+pub fn decode_first(bytes: &[u8]) -> Result<(Record, &[u8]), DecodeRecordError> {
     let mut cursor = Cursor::new(bytes);
     let record = record(&mut cursor)?;
-    cursor.end()?;
-    Ok(record)
+    Ok((record, cursor.rest()))
 }
 
 fn record(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
@@ -115,7 +126,7 @@ fn of_session(tag: u8, cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordEr
 fn connected(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     let session = SessionId(cursor.number()?);
     let client_id = cursor.text()?;
-    let flags = cursor.flags(flag::VERSION | flag::IDENTITY | flag::WILL)?;
+    let flags = cursor.flags(flag::VERSION | flag::IDENTITY | flag::CLAIMS | flag::WILL)?;
     let version = match flags & flag::VERSION {
         0 => Version::V31,
         1 => Version::V311,
@@ -123,6 +134,7 @@ fn connected(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
         _ => return Err(DecodeRecordError::Value("version")),
     };
     let identity = if flags & flag::IDENTITY == 0 { None } else { Some(cursor.text()?) };
+    let claims = if flags & flag::CLAIMS == 0 { Claims::NONE } else { Claims::new(pairs(cursor)?) };
     let session_expiry_interval_s = cursor.small()?;
     let will = if flags & flag::WILL == 0 { None } else { Some(Arc::new(will(cursor)?)) };
     let at = Time::from_ms(cursor.number()?);
@@ -130,6 +142,7 @@ fn connected(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
         session,
         client_id,
         identity,
+        claims,
         version,
         session_expiry_interval_s,
         will,
@@ -265,15 +278,18 @@ fn properties_if(
         properties.correlation_data = Some(Bytes::copy_from_slice(cursor.bytes()?));
     }
     if has(flag::USER) {
-        let count = cursor.count()?;
-        if count == 0 {
-            return Err(DecodeRecordError::Value("user properties"));
-        }
-        properties.user_properties = (0..count)
-            .map(|_| Ok((cursor.text()?, cursor.text()?)))
-            .collect::<Result<_, DecodeRecordError>>()?;
+        properties.user_properties = pairs(cursor)?;
     }
     Ok(Some(Box::new(properties)))
+}
+
+/// Names with values, one at least.
+fn pairs(cursor: &mut Cursor<'_>) -> Result<Vec<(Text, Text)>, DecodeRecordError> {
+    let count = cursor.count()?;
+    if count == 0 {
+        return Err(DecodeRecordError::Value("list"));
+    }
+    (0..count).map(|_| Ok((cursor.text()?, cursor.text()?))).collect()
 }
 
 fn enqueued(cursor: &mut Cursor<'_>) -> Result<Enqueued, DecodeRecordError> {

@@ -8,7 +8,7 @@ use signalhouse_core::record::{
 };
 use signalhouse_core::wire::packet::{SubscriptionOptions, Will};
 use signalhouse_core::wire::property::{MessageProperties, SubscriptionIds};
-use signalhouse_core::wire::types::{PacketId, QoS, Version};
+use signalhouse_core::wire::types::{PacketId, QoS, Text, Version};
 
 use super::{flag, tag};
 
@@ -114,6 +114,7 @@ fn connected(record: &Record, out: &mut BytesMut) {
         session,
         client_id,
         identity,
+        claims,
         version,
         session_expiry_interval_s,
         will,
@@ -129,9 +130,17 @@ fn connected(record: &Record, out: &mut BytesMut) {
         Version::V311 => 1,
         Version::V5 => 2,
     };
-    out.put_u8(version | set(flag::IDENTITY, identity.is_some()) | set(flag::WILL, will.is_some()));
+    out.put_u8(
+        version
+            | set(flag::IDENTITY, identity.is_some())
+            | set(flag::CLAIMS, !claims.is_empty())
+            | set(flag::WILL, will.is_some()),
+    );
     if let Some(identity) = identity {
         bytes(identity.as_bytes(), out);
+    }
+    if !claims.is_empty() {
+        pairs(claims.iter().count(), claims.iter(), out);
     }
     number(u64::from(*session_expiry_interval_s), out);
     if let Some(will) = will {
@@ -280,11 +289,15 @@ fn put_properties(properties: &MessageProperties, out: &mut BytesMut) {
         bytes(data, out);
     }
     if !user_properties.is_empty() {
-        number(user_properties.len() as u64, out);
-        for (name, value) in user_properties {
-            bytes(name.as_bytes(), out);
-            bytes(value.as_bytes(), out);
-        }
+        pairs(user_properties.len(), user_properties.iter(), out);
+    }
+}
+
+fn pairs<'a>(count: usize, pairs: impl Iterator<Item = &'a (Text, Text)>, out: &mut BytesMut) {
+    number(count as u64, out);
+    for (name, value) in pairs {
+        bytes(name.as_bytes(), out);
+        bytes(value.as_bytes(), out);
     }
 }
 

@@ -90,6 +90,7 @@ impl Driver {
                     last = Some(at);
                 }
                 Action::Ask { question, .. } => println!("    who is this? {question:?}"),
+                Action::Fetch { message } => println!("    read {message} back"),
                 Action::Notice(notice) => println!("    notice {notice:?}"),
             }
         }

@@ -30,6 +30,7 @@ mod connect;
 mod counters;
 mod deadlines;
 mod deliver;
+mod fetch;
 mod leave;
 mod publish;
 mod recover;
@@ -59,6 +60,7 @@ pub struct Broker {
     shares: SubscriptionTree<()>,
     retained: RetainedStore,
     gate: Gate,
+    fetches: fetch::Fetches,
     /// Timers of connections, and those that do not touch durable state.
     timers: Timers,
     /// Timers at whose end durable state changes: held back after a jump of time.
@@ -104,6 +106,7 @@ impl Broker {
             shares: SubscriptionTree::new(state),
             retained: RetainedStore::new(),
             gate: Gate::default(),
+            fetches: fetch::Fetches::default(),
             timers: Timers::default(),
             durable_timers: Timers::default(),
             held_at: None,
@@ -168,6 +171,7 @@ impl Broker {
                 self.sessions.forget_ends(|at| self.gate.is_durable(at));
                 self.open_gate(out);
             }
+            Input::Fetched { message } => self.fetched(&message, out),
             Input::Command(command) => self.command(command, out),
             Input::Deadline => {}
         }

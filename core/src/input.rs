@@ -7,6 +7,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use crate::credential::Credential;
+use crate::message::Message;
 use crate::permission::Permissions;
 use crate::record::LogPosition;
 use crate::routing::topic::Topic;
@@ -85,6 +86,11 @@ pub enum Input {
         connection: ConnectionId,
         /// The answer.
         outcome: AuthOutcome,
+    },
+    /// The answer to an [`Action::Fetch`](crate::Action::Fetch), in any order; one for each.
+    Fetched {
+        /// The message as it was recorded.
+        message: Arc<Message>,
     },
     /// All records up to this position survive a power cut.
     Durable {

@@ -49,6 +49,9 @@ pub struct Limits {
     /// Bytes of the messages waiting in one session or shared group, as counted by
     /// [`Message::content_bytes`](crate::message::Message::content_bytes).
     pub queue_bytes: u64,
+    /// Bytes of all waiting messages that are kept in memory, counted once for each queue. What the
+    /// journal has beyond it stays there alone until its turn comes.
+    pub queue_memory_bytes: u64,
     /// Deliveries at QoS 1 and 2 in flight to one client, whatever receive maximum it states.
     pub inflight_messages: u16,
     /// Retained messages. Over it: 0x97.
@@ -81,6 +84,7 @@ impl Default for Limits {
             topic_levels: 128,
             queue_messages: 100_000,
             queue_bytes: 64 * 1024 * 1024,
+            queue_memory_bytes: 256 * 1024 * 1024,
             inflight_messages: 1024,
             retained_messages: 1_000_000,
             retained_bytes: 1024 * 1024 * 1024,

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::input::ConnectionId;
+use crate::message::MessageId;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::{QoS, Text, Version};
@@ -123,6 +124,15 @@ pub enum Notice {
         topic: Topic,
         /// Why.
         reason: ReasonCode,
+    },
+    /// A message does not reach a receiver; only the journal has it, and it was not read back.
+    DroppedUnread {
+        /// The client, or the filter of the share.
+        receiver: Text,
+        /// The message.
+        message: MessageId,
+        /// Why.
+        cause: DropCause,
     },
     /// A client acknowledged something that is not in flight; it was ignored.
     UnknownAck {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::input::ConnectionId;
+use crate::message::MessageId;
 use crate::notice::Notice;
 use crate::record::{LogPosition, Record};
 use crate::wire::packet::ServerPacket;
@@ -40,6 +41,16 @@ pub enum Action {
         connection: ConnectionId,
         /// The question.
         question: Box<Question>,
+    },
+    /// Read this message back from the journal and answer with
+    /// [`Input::Fetched`](crate::Input::Fetched).
+    ///
+    /// It is that of any [`Record::Published`] with this number that the journal has at this place in
+    /// the order of actions; records that follow may be the last to speak of it. There is no answer
+    /// for a message that cannot be read: then what was promised is damaged, and the driver stops.
+    Fetch {
+        /// The message.
+        message: MessageId,
     },
     /// Something worth knowing.
     Notice(Notice),

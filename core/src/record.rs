@@ -136,6 +136,21 @@ pub enum Record {
         /// The queues it joins.
         entries: Vec<Enqueued>,
     },
+    /// Queue entries of a message that an earlier record of the journal has. Only in snapshots, where
+    /// the message is not in memory; what keeps the snapshot without that earlier record puts a
+    /// [`Record::Published`] of the message with these entries in its place.
+    Requeued {
+        /// The message.
+        message: MessageId,
+        /// The QoS it was published at.
+        qos: QoS,
+        /// Its [`Message::content_bytes`].
+        content_bytes: u32,
+        /// When it stops being worth anything.
+        expires_at: Option<Time>,
+        /// The queues that have it.
+        entries: Vec<Enqueued>,
+    },
     /// A retained message was queued for a session by its subscribe's replay.
     Replayed {
         /// The session.
@@ -234,6 +249,33 @@ pub enum Record {
         /// The next queue entry.
         next_seq: QueueSeq,
     },
+}
+
+impl Record {
+    /// The record with its message, where `find` knows it: a [`Record::Requeued`] becomes the
+    /// [`Record::Published`] that stands for it alone.
+    #[must_use]
+    pub fn with_message(self, find: impl FnOnce(MessageId) -> Option<Arc<Message>>) -> Self {
+        let Record::Requeued { message: id, entries, .. } = &self else { return self };
+        let Some(message) = find(*id) else { return self };
+        Record::Published {
+            message,
+            origin: Origin::Untracked,
+            retained: RetainedChange::None,
+            entries: entries.clone(),
+        }
+    }
+
+    /// The message that the record brings, if it is the one with this number.
+    #[must_use]
+    pub fn message(&self, id: MessageId) -> Option<&Arc<Message>> {
+        if let Record::Published { message, .. } = self
+            && message.id == id
+        {
+            return Some(message);
+        }
+        None
+    }
 }
 
 /// A subscribe's delivery of retained messages.

@@ -20,7 +20,9 @@ use crate::wire::packet::{SubscriptionOptions, Will};
 use crate::wire::types::{InboundPacketId, Text, Version};
 
 pub(crate) mod flight;
+pub(crate) mod held;
 pub(crate) mod queue;
+pub(crate) mod slot;
 
 /// A session's place in [`Sessions`]; used again once the session is gone.
 pub(crate) type SessionKey = u32;
@@ -56,6 +58,8 @@ pub(crate) struct Session {
     /// The groups it is a member of.
     pub(crate) groups: Vec<GroupKey>,
     pub(crate) queue: Queue,
+    /// The queue's bytes in memory, as the broker last counted them.
+    pub(crate) counted_bytes: u64,
     pub(crate) flight: Flight,
     /// The client's QoS 2 publications not yet released; `true` while one counts against the
     /// receive maximum of the present connection.
@@ -122,6 +126,7 @@ impl Session {
             subscriptions: BTreeMap::new(),
             groups: Vec::new(),
             queue: Queue::default(),
+            counted_bytes: 0,
             flight: Flight::default(),
             inbound: BTreeMap::new(),
             replays: VecDeque::new(),

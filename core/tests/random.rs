@@ -62,6 +62,7 @@ struct Totals {
     crashes: u64,
     deliveries: u64,
     obliged: u64,
+    fetches: u64,
 }
 
 /// Plays one world to its end.
@@ -84,6 +85,7 @@ fn play(shape: &Shape, totals: &mut Totals) -> Result<(), String> {
     if let Some(check) = &world.check {
         totals.deliveries += check.deliveries;
         totals.obliged += check.obliged;
+        totals.fetches += check.fetches;
     }
     match outcome {
         Err(panic) => {
@@ -116,11 +118,13 @@ fn worlds_keep_every_promise() {
             failures.push(format!("seed {seed}: {failure}\n  repeat: {}", repeat(seed)));
         }
     }
-    let Totals { inputs, crashes, deliveries, obliged } = totals;
+    let Totals { inputs, crashes, deliveries, obliged, fetches } = totals;
     println!(
-        "{} worlds, {inputs} inputs, {crashes} crashes, {deliveries} deliveries, {obliged} promised",
+        "{} worlds, {inputs} inputs, {crashes} crashes, {deliveries} deliveries, {obliged} promised, \
+         {fetches} read back",
         seeds.end - seeds.start
     );
+    assert!(fetches > 0 || seeds.end - seeds.start < 60, "no world left a message to the journal");
     let shown = failures.len().min(20);
     assert!(
         failures.is_empty(),

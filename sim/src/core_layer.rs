@@ -178,6 +178,7 @@ pub(crate) fn is_telling(notice: &Notice) -> bool {
         | Notice::SubscribeRefused { .. }
         | Notice::WillPublished { .. }
         | Notice::WillRefused { .. }
+        | Notice::DroppedUnread { .. }
         | Notice::UnknownAck { .. }
         | Notice::DuplicateSuppressed { .. }
         | Notice::RetainedExpired { .. }

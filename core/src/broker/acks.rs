@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::deliver::completion;
-use super::leave::dropped;
+use super::leave::dropped_waiting;
 use crate::input::ConnectionId;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
@@ -147,7 +147,7 @@ impl Broker {
         {
             self.counters.dropped += 1;
             let cause = DropCause::RefusedByClient(reason);
-            out.notice(dropped(session.client_id.clone(), entry, cause));
+            out.notice(dropped_waiting(session.client_id.clone(), entry, cause));
         }
         self.pump(key, out);
     }

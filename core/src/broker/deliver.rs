@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 
 use super::Broker;
 use super::counters::Counters;
-use super::leave::dropped;
+use super::leave::{dropped, dropped_waiting};
 use super::route::SLICE;
 use crate::gate::{Gate, Item};
 use crate::link::Link;
@@ -14,7 +14,8 @@ use crate::outbox::{Action, Outbox};
 use crate::permission::{Action as Permitted, Permissions};
 use crate::record::{LogPosition, Receiver, Record};
 use crate::session::flight::{Exchange, Stage};
-use crate::session::queue::{Entry, Journaled, Lane};
+use crate::session::queue::{Entry, Journaled, Lane, Waiting};
+use crate::session::slot::Slot;
 use crate::session::{Session, SessionKey};
 use crate::time::Time;
 use crate::wire::outbound_publish_len;
@@ -47,6 +48,8 @@ impl Broker {
         if has_more || self.replay_is_due(key) {
             self.add_work(key);
         }
+        self.read_ahead(key, out);
+        self.count_memory(key);
     }
 
     /// Sends at QoS 0 to a connection that has room and nothing waiting.
@@ -65,8 +68,9 @@ impl Broker {
                 self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
             }
             self.counters.dropped += 1;
-            out.notice(dropped(session.client_id.clone(), &entry, DropCause::Expired));
+            out.notice(dropped_waiting(session.client_id.clone(), &entry, DropCause::Expired));
         }
+        self.count_memory(key);
     }
 
     /// The session with its live connection.
@@ -107,9 +111,17 @@ impl Pump<'_> {
         self.send_unsent();
         while self.drops_left > 0 && self.may_begin() {
             let Some(entry) = self.session.queue.pop(Lane::Main) else { break };
+            let entry = match entry.in_memory() {
+                Ok(entry) => entry,
+                // `may_begin` lets one pass that is not in memory only to be dropped.
+                Err(entry) => {
+                    self.drop_expired(&entry);
+                    continue;
+                }
+            };
             if let Some(cause) = self.obstacle(&entry).or_else(|| self.excess(&entry)) {
                 self.drop_entry(&entry, cause);
-            } else if let Err(entry) = self.begin(entry) {
+            } else if let Err(entry) = self.begin(entry.into()) {
                 self.session.queue.push(entry);
                 break;
             }
@@ -131,11 +143,16 @@ impl Pump<'_> {
                 .session
                 .queue
                 .front(Lane::Main)
-                .is_some_and(|entry| self.gate.is_durable(entry.after))
+                .is_some_and(|slot| self.gate.is_durable(slot.after()) && self.is_ready(slot))
+    }
+
+    /// Whether a waiting message is in memory, or need not be.
+    fn is_ready(&self, slot: &Slot) -> bool {
+        !slot.held().is_stored() || slot.is_expired(self.now)
     }
 
     /// Gives a message its packet identifier and its place in the window.
-    fn begin(&mut self, entry: Entry) -> Result<(), Entry> {
+    fn begin(&mut self, entry: Waiting) -> Result<(), Waiting> {
         let (seq, qos, journaled) = (entry.seq, entry.qos, entry.journaled);
         let packet_id = self.session.flight.bind(entry)?;
         let mut after = LogPosition::START;
@@ -192,7 +209,8 @@ impl Pump<'_> {
                     if is_blocked {
                         return;
                     }
-                    let entry = entry.clone();
+                    // What is to be sent again may have to be read back first.
+                    let Ok(entry) = entry.clone().in_memory() else { return };
                     self.send_exchange(packet_id, &entry, takes_window);
                 }
             }
@@ -262,10 +280,13 @@ impl Pump<'_> {
     fn send_qos0_lane(&mut self) {
         while self.drops_left > 0
             && self.link.has_room()
-            && let Some(entry) = self.session.queue.front(Lane::Qos0)
-            && self.gate.is_durable(entry.after)
+            && let Some(slot) = self.session.queue.front(Lane::Qos0)
+            && self.gate.is_durable(slot.after())
             && let Some(entry) = self.session.queue.pop(Lane::Qos0)
         {
+            let Ok(entry) = entry.in_memory() else {
+                unreachable!("what is sent at QoS 0 is in memory");
+            };
             if let Some(cause) = self.obstacle(&entry) {
                 self.drop_entry(&entry, cause);
                 continue;
@@ -346,7 +367,16 @@ impl Pump<'_> {
         self.out.notice(dropped(self.session.client_id.clone(), entry, cause));
     }
 
-    fn record_removal(&mut self, entry: &Entry) {
+    /// Drops an expired message that only the journal has.
+    fn drop_expired(&mut self, entry: &Waiting) {
+        self.drops_left = self.drops_left.saturating_sub(1);
+        self.record_removal(entry);
+        self.counters.dropped += 1;
+        let receiver = self.session.client_id.clone();
+        self.out.notice(dropped_waiting(receiver, entry, DropCause::Expired));
+    }
+
+    fn record_removal<M>(&mut self, entry: &Entry<M>) {
         if let Some(receiver) = journal_place(self.session, entry) {
             self.gate.persist(Record::Removed { receiver, seq: entry.seq }, self.out);
         }
@@ -364,7 +394,7 @@ impl Pump<'_> {
 }
 
 /// In whose queue the journal has an entry of this session.
-pub(super) fn journal_place(session: &Session, entry: &Entry) -> Option<Receiver> {
+pub(super) fn journal_place<M>(session: &Session, entry: &Entry<M>) -> Option<Receiver> {
     match entry.journaled {
         Journaled::No => None,
         Journaled::Here => Some(Receiver::Session(session.id)),

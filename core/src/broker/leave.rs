@@ -10,7 +10,7 @@ use crate::notice::{Cause, DropCause, Notice, SessionEnd};
 use crate::outbox::{Action, Outbox};
 use crate::record::{QueueSeq, Record};
 use crate::session::SessionKey;
-use crate::session::queue::{Entry, Lane};
+use crate::session::queue::{Entry, Lane, Waiting};
 use crate::time::Time;
 use crate::timers::Timer;
 use crate::wire::packet::{ConnAck, Disconnect, ServerPacket};
@@ -118,6 +118,7 @@ impl Broker {
             self.counters.clients_gone += 1;
         }
         self.client_went(key, out);
+        self.stop_reading_ahead(key);
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.connection = None;
         session.flight.leave_window();
@@ -233,10 +234,11 @@ impl Broker {
                 .or_else(|| session.queue.pop(Lane::Qos0))
                 .is_none()
             {
-                self.sessions.remove(key);
+                self.remove_session(key);
                 return;
             }
         }
+        self.count_memory(key);
         self.add_work(key);
     }
 
@@ -251,11 +253,15 @@ impl Broker {
         }
         let receiver = session.client_id.clone();
         for _ in 0..super::route::SLICE {
-            let Some(entry) = session.queue.pop(Lane::Qos0) else { return };
+            let Some(entry) = session.queue.pop(Lane::Qos0) else { break };
             self.counters.dropped += 1;
-            out.notice(dropped(receiver.clone(), &entry, DropCause::Offline));
+            out.notice(dropped_waiting(receiver.clone(), &entry, DropCause::Offline));
         }
-        self.add_work(key);
+        let has_more = session.queue.lane_len(Lane::Qos0) > 0;
+        self.count_memory(key);
+        if has_more {
+            self.add_work(key);
+        }
     }
 
     pub(super) fn version_of(&self, connection: ConnectionId) -> Option<Version> {
@@ -268,6 +274,14 @@ impl Broker {
 /// The notice that `entry` does not reach `receiver`.
 pub(super) fn dropped(receiver: Text, entry: &Entry, cause: DropCause) -> Notice {
     Notice::Dropped { receiver, topic: entry.message.topic.compact(), cause }
+}
+
+/// The notice that a waiting message does not reach `receiver`.
+pub(super) fn dropped_waiting(receiver: Text, entry: &Waiting, cause: DropCause) -> Notice {
+    match entry.message.topic() {
+        Some(topic) => Notice::Dropped { receiver, topic, cause },
+        None => Notice::DroppedUnread { receiver, message: entry.message.id(), cause },
+    }
 }
 
 /// The cause in words, where the code alone leaves the client guessing. The writer leaves it out

@@ -6,8 +6,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Broker;
+use super::fetch::Forms;
 use crate::limits::Config;
-use crate::message::Message;
+use crate::message::{Message, MessageId};
 use crate::notice::SessionEnd;
 use crate::outbox::Outbox;
 use crate::record::{
@@ -17,7 +18,8 @@ use crate::record::{
 use crate::rng::Seed;
 use crate::routing::topic::TopicFilter;
 use crate::session::flight::Stage;
-use crate::session::queue::{Entry as QueueEntry, Journaled};
+use crate::session::held::{Held, Stored};
+use crate::session::queue::{Journaled, Waiting};
 use crate::session::{ArmedWill, GroupKey, Replay, Session, SessionKey, Subscription};
 use crate::time::Time;
 use crate::wire::types::OutboundPacketId;
@@ -171,6 +173,10 @@ impl Broker {
             Record::Published { message, origin, retained, entries } => {
                 self.apply_published(&message, &origin, retained, entries, index)
             }
+            Record::Requeued { message, qos, content_bytes, expires_at, entries } => {
+                let stored = Stored::new(message, qos, content_bytes, expires_at);
+                self.apply_requeued(message, stored, entries, index)
+            }
             record @ Record::Replayed { .. } => self.apply_replayed(record, index),
             Record::ReplayEnded { session, filter } => {
                 let session = self.known_session(session, index)?;
@@ -301,7 +307,7 @@ impl Broker {
                 }
             }
         }
-        self.sessions.remove(key);
+        self.remove_session(key);
         Ok(())
     }
 
@@ -390,11 +396,29 @@ impl Broker {
                 true
             }
         };
+        let mut packing = core::mem::take(&mut self.scratch.packing);
+        let mut forms = Forms::new(message, is_retained, &mut packing);
         for entry in entries {
             let published_retain = is_retained || entry.retain;
-            self.apply_entry(message, entry, published_retain, index)?;
+            let held = self.form_at_recovery(&mut forms, &entry);
+            self.apply_entry(held, entry, published_retain, index)?;
         }
+        self.scratch.packing = packing;
         Ok(())
+    }
+
+    fn apply_requeued(
+        &mut self,
+        id: MessageId,
+        stored: Stored,
+        entries: Vec<Enqueued>,
+        index: &Index,
+    ) -> Result<(), Unknown> {
+        self.next_message = self.next_message.max(id.0 + 1);
+        entries.into_iter().try_for_each(|entry| {
+            let published_retain = entry.retain;
+            self.apply_entry(Held::Stored(stored), entry, published_retain, index)
+        })
     }
 
     fn apply_replayed(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
@@ -403,7 +427,7 @@ impl Broker {
         };
         let stored = self.retained.get(&topic).filter(|stored| stored.message.id == message);
         let message = stored.ok_or(Unknown("a retained message"))?.message.clone();
-        self.apply_entry(&message, entry, true, index)?;
+        self.apply_entry(Held::Here(message), entry, true, index)?;
         let session = self.known_session(session, index)?;
         let mut replays = session.replays.iter_mut();
         if let Some(replay) = replays.find(|replay| replay.filter == filter) {
@@ -418,16 +442,16 @@ impl Broker {
 
     fn apply_entry(
         &mut self,
-        message: &Arc<Message>,
+        message: Held,
         enqueued: Enqueued,
         published_retain: bool,
         index: &Index,
     ) -> Result<(), Unknown> {
         self.next_seq = self.next_seq.max(enqueued.seq.0 + 1);
         let group = enqueued.group.map(|id| (index.group_key(id), id));
-        let entry = QueueEntry {
+        let entry = Waiting {
             seq: enqueued.seq,
-            message: message.clone(),
+            message,
             qos: enqueued.qos,
             retain: enqueued.retain,
             published_retain,
@@ -438,7 +462,11 @@ impl Broker {
             subscription_ids: enqueued.subscription_ids,
         };
         match enqueued.receiver {
-            Receiver::Session(id) => self.known_session(id, index)?.queue.push(entry),
+            Receiver::Session(id) => {
+                let key = *index.sessions.get(&id).ok_or(Unknown("a session"))?;
+                self.known_session(id, index)?.queue.push(entry);
+                self.count_memory(key);
+            }
             Receiver::Group(id) => {
                 let key = index.groups.get(&id).ok_or(Unknown("a share"))?;
                 self.groups.get_mut(*key).ok_or(Unknown("a share"))?.queue.push(entry);
@@ -490,7 +518,7 @@ impl Broker {
         receiver: Receiver,
         seq: QueueSeq,
         index: &Index,
-    ) -> Result<QueueEntry, Unknown> {
+    ) -> Result<Waiting, Unknown> {
         let entry = match receiver {
             Receiver::Group(id) => index
                 .groups
@@ -548,9 +576,8 @@ impl Broker {
 
     /// A share may have ended, and begun again, since the journal had an entry.
     fn regroup(&mut self, key: SessionKey, index: &Index) {
-        let regroup = |entry: &mut QueueEntry| {
-            entry.group = entry.group.map(|(_, id)| (index.group_key(id), id));
-        };
+        let regroup =
+            |group: Option<(GroupKey, GroupId)>| group.map(|(_, id)| (index.group_key(id), id));
         if let Some(session) = self.sessions.get_mut(key) {
             session.queue.regroup(regroup);
             session.flight.regroup(regroup);
@@ -598,7 +625,7 @@ impl crate::session::flight::Flight {
     }
 
     /// Takes a PUBLISH in flight back out.
-    fn take_publish(&mut self, seq: QueueSeq) -> Option<QueueEntry> {
+    fn take_publish(&mut self, seq: QueueSeq) -> Option<Waiting> {
         let (id, _) = self.in_order().into_iter().find(|(id, _)| {
             self.get(*id).is_some_and(|exchange| match &exchange.stage {
                 Stage::Publish { entry, .. } => entry.seq == seq,

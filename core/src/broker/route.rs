@@ -3,8 +3,11 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bytes::BytesMut;
+
 use super::Broker;
 use super::deliver::Parcel;
+use super::fetch::Forms;
 use crate::gate::Item;
 use crate::message::Message;
 use crate::notice::{DropCause, Notice};
@@ -14,7 +17,7 @@ use crate::record::{
     Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, RetainedChange,
 };
 use crate::routing::topic::Topic;
-use crate::session::queue::{Entry, Journaled, Lane};
+use crate::session::queue::{Journaled, Lane, Waiting};
 use crate::session::{GroupKey, SessionKey};
 use crate::wire::property::SubscriptionIds;
 use crate::wire::types::{QoS, Text};
@@ -69,6 +72,8 @@ pub(super) struct Scratch {
     targets: Vec<Target>,
     /// Receivers that could not take the message.
     drops: Vec<(Text, DropCause)>,
+    /// A place to pack messages in.
+    pub(super) packing: BytesMut,
 }
 
 /// One receiver of the message at hand.
@@ -116,7 +121,7 @@ impl Broker {
         let mut routed = Routed { matched, refused, after: LogPosition::START };
         let is_taken = message.qos == QoS::AtMostOnce || !source.is_refusable;
         if is_taken || !routed.is_refused() {
-            routed.after = self.commit(message, retain, source, &mut scratch.targets, out);
+            routed.after = self.commit(message, retain, source, &mut scratch, out);
         }
         scratch.matches.clear();
         scratch.groups.clear();
@@ -281,17 +286,20 @@ impl Broker {
         message: Message,
         retain: bool,
         source: Source,
-        targets: &mut Vec<Target>,
+        scratch: &mut Scratch,
         out: &mut Outbox,
     ) -> LogPosition {
+        let Scratch { targets, packing, .. } = scratch;
         let mut entries = Vec::new();
         let mut seqs = Vec::new();
         let mut outlives_batch = retain;
         for target in targets.iter() {
-            if matches!(target.place, Place::Wire(..)) {
-                continue;
+            match target.place {
+                Place::Wire(_) => continue,
+                Place::Session(key) => outlives_batch |= self.goes_out_soon(key),
+                // It is packed, in storage of its own.
+                Place::Group(_) => {}
             }
-            outlives_batch = true;
             let seq = self.fresh_seq();
             seqs.push(seq);
             entries.extend(self.enqueued(target, seq, &message, retain));
@@ -305,8 +313,7 @@ impl Broker {
             && (!entries.is_empty()
                 || retained != RetainedChange::None
                 || source.origin != Origin::Untracked);
-        let message =
-            Arc::new(if outlives_batch || is_persisted { message.compact() } else { message });
+        let message = Arc::new(if outlives_batch { message.compact() } else { message });
         let after = if is_persisted {
             let record = Record::Published {
                 message: message.clone(),
@@ -320,8 +327,9 @@ impl Broker {
         };
         self.change_retained(&message, retained);
         let mut seqs = seqs.into_iter();
+        let mut forms = Forms::new(&message, retain, packing);
         for target in targets.drain(..) {
-            self.hand_over(&message, retain, target, after, &mut seqs, out);
+            self.hand_over(&mut forms, retain, target, after, &mut seqs, out);
         }
         // Nothing that a power cut could take back hangs on a publication at QoS 0.
         if message.qos == QoS::AtMostOnce { LogPosition::START } else { after }
@@ -382,7 +390,7 @@ impl Broker {
 
     fn hand_over(
         &mut self,
-        message: &Arc<Message>,
+        forms: &mut Forms<'_>,
         published_retain: bool,
         target: Target,
         after: LogPosition,
@@ -392,7 +400,7 @@ impl Broker {
         let key = match target.place {
             Place::Wire(key) => {
                 let parcel = Parcel {
-                    message: message.clone(),
+                    message: forms.message().clone(),
                     retain: target.retain,
                     subscription_ids: target.subscription_ids,
                 };
@@ -409,12 +417,17 @@ impl Broker {
             .and_then(|key| self.sessions.get(key))
             .is_none_or(crate::session::Session::is_durable);
         let waits = match target.qos {
-            QoS::AtMostOnce => is_durable && message.qos == QoS::ExactlyOnce,
+            QoS::AtMostOnce => is_durable && forms.message().qos == QoS::ExactlyOnce,
             QoS::AtLeastOnce | QoS::ExactlyOnce => is_durable,
         };
-        let entry = Entry {
+        let group = target.group.map(|(key, _)| key);
+        let message = match key {
+            Some(key) => self.form_for_session(key, forms, target.journaled, group),
+            None => Self::form_for_group(forms),
+        };
+        let entry = Waiting {
             seq,
-            message: message.clone(),
+            message,
             qos: target.qos,
             retain: target.retain,
             published_retain,
@@ -436,14 +449,18 @@ impl Broker {
     }
 
     /// Adds an entry to a session's queue and sends what can be sent.
-    pub(super) fn enqueue(&mut self, key: SessionKey, entry: Entry, out: &mut Outbox) {
+    pub(super) fn enqueue(&mut self, key: SessionKey, entry: impl Into<Waiting>, out: &mut Outbox) {
+        let entry = entry.into();
         let after = entry.after;
         let Some(session) = self.sessions.get_mut(key) else { return };
         let id = session.id;
         session.queue.push(entry);
+        self.count_memory(key);
+        let is_connected =
+            self.sessions.get(key).is_some_and(|session| session.connection.is_some());
         if self.gate.is_durable(after) {
             self.pump(key, out);
-        } else if session.connection.is_some() {
+        } else if is_connected {
             self.gate.hold(after, Item::Wake { session: key, id });
         }
     }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::Broker;
-use super::leave::dropped;
+use super::leave::dropped_waiting;
 use super::route::{Place, Target};
 use crate::gate::Item;
 use crate::message::Message;
@@ -14,7 +14,7 @@ use crate::record::{Enqueued, GroupId, Origin, Receiver, Record, RetainedChange}
 use crate::routing::shared::Group;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Stage;
-use crate::session::queue::{Entry, Journaled, Lane};
+use crate::session::queue::{Entry, Journaled, Lane, Waiting};
 use crate::session::{GroupKey, SessionKey, Subscription};
 use crate::wire::property::SubscriptionIds;
 use crate::wire::types::{QoS, Text};
@@ -160,29 +160,30 @@ impl Broker {
         };
         let free = free_window(link.window, link.in_window, session.queue.lane_len(Lane::Main));
         let is_free = free > 0 && link.has_room() && session.queue.lane_len(Lane::Qos0) == 0;
-        let Some(group) = self.groups.get(group_key) else { return false };
-        let (Some(front), Some(options)) =
-            (group.queue.front(Lane::Main), group.member(key).copied())
-        else {
-            return false;
-        };
         if !is_free {
             return false;
         }
-        let obstacle = if front.message.is_expired(now) {
+        let Some(group) = self.groups.get_mut(group_key) else { return false };
+        let Some(options) = group.member(key).copied() else { return false };
+        let (group_id, receiver) = (group.id, group.filter.as_text().clone());
+        let Some(entry) = group.queue.pop(Lane::Main) else { return false };
+        let Ok(mut entry) = entry.in_memory() else {
+            unreachable!("a group's queue is in memory");
+        };
+        let obstacle = if entry.message.is_expired(now) {
             Some(DropCause::Expired)
-        } else if self.may_receive(key, &front.message.topic) {
+        } else if self.may_receive(key, &entry.message.topic) {
             None
-        } else if self.any_may_receive(group_key, &front.message.topic) {
+        } else if self.any_may_receive(group_key, &entry.message.topic) {
+            if let Some(group) = self.groups.get_mut(group_key) {
+                group.queue.push(entry);
+            }
             return false;
         } else {
             Some(DropCause::NotAuthorized)
         };
-        let Some(group) = self.groups.get_mut(group_key) else { return false };
-        let (group_id, receiver) = (group.id, group.filter.as_text().clone());
-        let Some(mut entry) = group.queue.pop(Lane::Main) else { return false };
         if let Some(cause) = obstacle {
-            self.drop_at_group(group_id, receiver, &entry, cause, out);
+            self.drop_at_group(group_id, receiver, &entry.into(), cause, out);
             return true;
         }
         entry.group = Some((group_key, group_id));
@@ -299,12 +300,13 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         // Where the share has ended, what the session had begun stays with it.
         let groups = &self.groups;
-        let is_shared = |entry: &Entry| entry.group.is_some_and(|group| groups.is_same(group));
-        let mut entries: Vec<Entry> = Vec::new();
+        let is_shared =
+            |group: Option<(GroupKey, GroupId)>| group.is_some_and(|group| groups.is_same(group));
+        let mut entries: Vec<Waiting> = Vec::new();
         for (id, _) in session.flight.in_order() {
             let is_movable = session.flight.get(id).is_some_and(|exchange| match &exchange.stage {
                 Stage::Publish { entry, .. } => {
-                    is_shared(entry) && (entry.qos == QoS::AtLeastOnce || !entry.maybe_sent)
+                    is_shared(entry.group) && (entry.qos == QoS::AtLeastOnce || !entry.maybe_sent)
                 }
                 Stage::Release { .. } => false,
             });
@@ -316,7 +318,9 @@ impl Broker {
             }
         }
         entries.extend(
-            session.queue.take_if(|entry| is_shared(entry) && entry.message.qos > QoS::AtMostOnce),
+            session
+                .queue
+                .take_if(|entry| is_shared(entry.group) && entry.message.qos() > QoS::AtMostOnce),
         );
         let mut groups: Vec<GroupKey> = Vec::new();
         for entry in entries {
@@ -331,12 +335,12 @@ impl Broker {
         }
     }
 
-    fn give_back(&mut self, key: SessionKey, entry: Entry, out: &mut Outbox) -> Option<GroupKey> {
+    fn give_back(&mut self, key: SessionKey, entry: Waiting, out: &mut Outbox) -> Option<GroupKey> {
         let place = entry.group?;
         let session = self.sessions.get_mut(key)?;
         let group = self.groups.get_same(place)?;
         let mut entry = entry;
-        entry.qos = entry.message.qos;
+        entry.qos = entry.message.qos();
         entry.retain = entry.published_retain;
         entry.subscription_ids = SubscriptionIds::None;
         entry.maybe_sent = false;
@@ -432,7 +436,7 @@ impl Broker {
         let receiver = ended.filter.as_text().clone();
         while let Some(entry) = ended.queue.pop(Lane::Main) {
             self.counters.dropped += 1;
-            out.notice(dropped(receiver.clone(), &entry, DropCause::ShareEnded));
+            out.notice(dropped_waiting(receiver.clone(), &entry, DropCause::ShareEnded));
         }
     }
 
@@ -476,7 +480,7 @@ impl Broker {
         &mut self,
         id: GroupId,
         receiver: Text,
-        entry: &Entry,
+        entry: &Waiting,
         cause: DropCause,
         out: &mut Outbox,
     ) {
@@ -485,7 +489,7 @@ impl Broker {
             self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
         }
         self.counters.dropped += 1;
-        out.notice(dropped(receiver, entry, cause));
+        out.notice(dropped_waiting(receiver, entry, cause));
     }
 
     pub(super) fn may_receive(&self, key: SessionKey, topic: &Topic) -> bool {

@@ -12,11 +12,12 @@ use crate::record::{
 use crate::routing::retained::Retained;
 use crate::session::Session;
 use crate::session::flight::Stage;
-use crate::session::queue::{Entry, Journaled};
+use crate::session::held::Held;
+use crate::session::queue::{Journaled, Waiting};
 use crate::wire::property::SubscriptionIds;
 
 /// A message with the queues that have it.
-type Holders = BTreeMap<MessageId, (Arc<Message>, Vec<Enqueued>)>;
+type Holders = BTreeMap<MessageId, (Held, Vec<Enqueued>)>;
 
 impl Broker {
     /// The whole durable state as records that [`Broker::recover`] takes. It is canonical: two
@@ -107,7 +108,7 @@ impl Broker {
             });
             let receiver = Receiver::Session(session.id);
             for entry in session.queue.iter() {
-                self.hold(&mut holders, receiver, entry, entry.maybe_sent);
+                self.hold(&mut holders, receiver, &entry, entry.maybe_sent);
             }
             for entry in in_flight {
                 // Of these its `Bound` says so.
@@ -121,13 +122,13 @@ impl Broker {
                     Stage::Release { .. } => None,
                 }
             });
-            for entry in session.queue.iter().chain(in_flight) {
-                self.hold_at_group(&mut holders, entry);
+            for entry in session.queue.iter().chain(in_flight.cloned()) {
+                self.hold_at_group(&mut holders, &entry);
             }
         }
         for (_, group) in self.groups.iter() {
             for entry in group.queue.iter() {
-                self.hold(&mut holders, Receiver::Group(group.id), entry, false);
+                self.hold(&mut holders, Receiver::Group(group.id), &entry, false);
             }
         }
         let mut retained: BTreeMap<MessageId, &Retained> = self
@@ -137,24 +138,25 @@ impl Broker {
             .map(|entry| (entry.message.id, entry))
             .collect();
         for entry in retained.values() {
-            holders.entry(entry.message.id).or_insert_with(|| (entry.message.clone(), Vec::new()));
+            let here = || Held::Here(entry.message.clone());
+            let holder = holders.entry(entry.message.id);
+            holder.or_insert_with(|| (here(), Vec::new())).0 = here();
         }
-        for (id, (message, mut entries)) in holders {
+        for (id, (held, mut entries)) in holders {
             entries.sort_unstable_by_key(|entry| (entry.receiver, entry.seq));
             let change = match retained.remove(&id) {
                 Some(entry) => RetainedChange::Set { publisher: entry.publisher.clone() },
                 None => RetainedChange::None,
             };
-            records.push(Record::Published {
-                message,
-                origin: Origin::Untracked,
-                retained: change,
-                entries,
+            records.push(match held {
+                Held::Stored(stored) => stored.requeued(entries),
+                Held::Here(message) => published(message, change, entries),
+                Held::Packed(packed) => published(Arc::new(packed.unpack()), change, entries),
             });
         }
     }
 
-    fn hold(&self, holders: &mut Holders, receiver: Receiver, entry: &Entry, maybe_sent: bool) {
+    fn hold(&self, holders: &mut Holders, receiver: Receiver, entry: &Waiting, maybe_sent: bool) {
         if entry.journaled == Journaled::Here {
             let group = entry.group.filter(|group| self.groups.get_durable(*group).is_some());
             let enqueued = Enqueued {
@@ -171,14 +173,14 @@ impl Broker {
     }
 
     /// What a session has from its group, but the journal still has at the group.
-    fn hold_at_group(&self, holders: &mut Holders, entry: &Entry) {
+    fn hold_at_group(&self, holders: &mut Holders, entry: &Waiting) {
         if let (Journaled::AtGroup(era), Some(group)) = (entry.journaled, entry.group)
             && self.groups.get_durable(group).is_some_and(|group| group.journal_era() == era)
         {
             let enqueued = Enqueued {
                 receiver: Receiver::Group(group.1),
                 seq: entry.seq,
-                qos: entry.message.qos,
+                qos: entry.message.qos(),
                 retain: entry.published_retain,
                 maybe_sent: false,
                 group: None,
@@ -189,12 +191,18 @@ impl Broker {
     }
 }
 
-fn add(holders: &mut Holders, entry: &Entry, enqueued: Enqueued) {
-    holders
-        .entry(entry.message.id)
-        .or_insert_with(|| (entry.message.clone(), Vec::new()))
-        .1
-        .push(enqueued);
+fn add(holders: &mut Holders, entry: &Waiting, enqueued: Enqueued) {
+    let holder = holders.entry(entry.message.id());
+    let (held, entries) = holder.or_insert_with(|| (entry.message.clone(), Vec::new()));
+    if held.is_stored() {
+        // Where one queue has the message in memory, the record has it too.
+        *held = entry.message.clone();
+    }
+    entries.push(enqueued);
+}
+
+fn published(message: Arc<Message>, retained: RetainedChange, entries: Vec<Enqueued>) -> Record {
+    Record::Published { message, origin: Origin::Untracked, retained, entries }
 }
 
 /// Identifiers in use, in the order in which the exchanges began.

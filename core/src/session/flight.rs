@@ -1,10 +1,14 @@
 //! Deliveries at QoS 1 and 2 that have a packet identifier and are not finished.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::record::LogPosition;
-use crate::session::queue::{Entry, Journaled};
+use crate::message::{Message, MessageId};
+use crate::record::{GroupId, LogPosition, QueueSeq};
+use crate::session::GroupKey;
+use crate::session::held::Held;
+use crate::session::queue::{Journaled, Waiting};
 use crate::wire::types::{OutboundPacketId, PacketId};
 
 /// A session's exchanges as sender.
@@ -25,13 +29,15 @@ pub(crate) struct Exchange {
     pub(crate) journaled: Journaled,
     /// Whether it counts against the window of the present connection.
     pub(crate) in_window: bool,
+    /// Whether its message is being read back from the journal.
+    pub(crate) asked: bool,
 }
 
 /// How far a delivery has come.
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
     /// The PUBLISH is owed, sent or to be sent again, once the binding is durable at `after`.
-    Publish { entry: Entry, after: LogPosition },
+    Publish { entry: Waiting, after: LogPosition },
     /// PUBREC came. PUBREL is owed, or sent and unanswered, once that is durable at `after`.
     Release { after: LogPosition },
 }
@@ -39,14 +45,14 @@ pub(crate) enum Stage {
 impl Flight {
     /// Gives an entry a packet identifier that is not in use `[MQTT-2.2.1-4]`; gives the entry
     /// back if there is none.
-    pub(crate) fn bind(&mut self, entry: Entry) -> Result<OutboundPacketId, Entry> {
+    pub(crate) fn bind(&mut self, entry: Waiting) -> Result<OutboundPacketId, Waiting> {
         let Some(id) = self.free_id() else { return Err(entry) };
         self.insert(id, entry);
         Ok(id)
     }
 
     /// Puts an entry in flight under a given identifier.
-    pub(crate) fn insert(&mut self, id: OutboundPacketId, entry: Entry) {
+    pub(crate) fn insert(&mut self, id: OutboundPacketId, entry: Waiting) {
         let journaled = entry.journaled;
         let after = LogPosition::START;
         self.insert_exchange(id, Stage::Publish { entry, after }, journaled);
@@ -59,7 +65,8 @@ impl Flight {
     }
 
     fn insert_exchange(&mut self, id: OutboundPacketId, stage: Stage, journaled: Journaled) {
-        let exchange = Exchange { order: self.next_order, stage, journaled, in_window: false };
+        let order = self.next_order;
+        let exchange = Exchange { order, stage, journaled, in_window: false, asked: false };
         self.next_order += 1;
         self.last_id = id.0.value();
         let earlier = self.exchanges.insert(id, exchange);
@@ -104,10 +111,55 @@ impl Flight {
     }
 
     /// Changes what entries say of the groups they come from.
-    pub(crate) fn regroup(&mut self, regroup: impl Fn(&mut Entry)) {
+    pub(crate) fn regroup(
+        &mut self,
+        regroup: impl Fn(Option<(GroupKey, GroupId)>) -> Option<(GroupKey, GroupId)>,
+    ) {
         for exchange in self.exchanges.values_mut() {
             if let Stage::Publish { entry, .. } = &mut exchange.stage {
-                regroup(entry);
+                entry.group = regroup(entry.group);
+            }
+        }
+    }
+
+    /// The message of this exchange is to be read back, if only the journal has it and nobody has
+    /// asked for it yet. From here on it counts as asked for.
+    pub(crate) fn want_back(&mut self, id: OutboundPacketId) -> Option<(QueueSeq, MessageId)> {
+        let exchange = self.exchanges.get_mut(&id)?;
+        match &exchange.stage {
+            Stage::Publish { entry, .. } if entry.message.is_stored() && !exchange.asked => {
+                exchange.asked = true;
+                Some((entry.seq, entry.message.id()))
+            }
+            Stage::Publish { .. } | Stage::Release { .. } => None,
+        }
+    }
+
+    /// Takes a message that was read back.
+    pub(crate) fn read_back(&mut self, seq: QueueSeq, message: &Arc<Message>) {
+        for exchange in self.exchanges.values_mut() {
+            if let Stage::Publish { entry, .. } = &mut exchange.stage
+                && entry.seq == seq
+                && entry.message.is_stored()
+            {
+                exchange.asked = false;
+                entry.message = Held::Here(message.clone());
+            }
+        }
+    }
+
+    /// Nothing counts as asked for any more. If `leaves` says so, messages that the journal has in
+    /// this session are left to it.
+    pub(crate) fn stop_reading(&mut self, leaves: bool) {
+        for exchange in self.exchanges.values_mut() {
+            exchange.asked = false;
+            if leaves
+                && exchange.journaled == Journaled::Here
+                && let Stage::Publish { entry, .. } = &mut exchange.stage
+                && entry.group.is_none()
+                && let Some(stored) = entry.message.to_stored()
+            {
+                entry.message = Held::Stored(stored);
             }
         }
     }

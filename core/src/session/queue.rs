@@ -1,20 +1,23 @@
 //! Messages waiting for one receiver.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
-use crate::message::Message;
+use crate::message::{Message, MessageId};
 use crate::record::{GroupId, LogPosition, QueueSeq};
 use crate::session::GroupKey;
+use crate::session::held::Held;
+use crate::session::slot::{Aside, Flag, Slot};
 use crate::time::Time;
 use crate::wire::property::SubscriptionIds;
 use crate::wire::types::QoS;
 
-/// A message waiting for one receiver.
+/// A message waiting for one receiver, or on its way there.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct Entry<M = Arc<Message>> {
     pub(crate) seq: QueueSeq,
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: M,
     /// The QoS it will be delivered at; in a group's queue, the QoS it was published at.
     pub(crate) qos: QoS,
     /// RETAIN as it will be sent; in a group's queue, as it was published.
@@ -32,6 +35,9 @@ pub(crate) struct Entry {
     pub(crate) subscription_ids: SubscriptionIds,
 }
 
+/// An entry whose message may be packed or in the journal.
+pub(crate) type Waiting = Entry<Held>;
+
 /// In whose queue the journal has an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Journaled {
@@ -44,14 +50,55 @@ pub(crate) enum Journaled {
     AtGroup(u32),
 }
 
+impl<M> Entry<M> {
+    /// The same entry with something else for its message.
+    pub(crate) fn with<N>(self, message: N) -> Entry<N> {
+        Entry {
+            seq: self.seq,
+            message,
+            qos: self.qos,
+            retain: self.retain,
+            published_retain: self.published_retain,
+            maybe_sent: self.maybe_sent,
+            after: self.after,
+            journaled: self.journaled,
+            group: self.group,
+            subscription_ids: self.subscription_ids,
+        }
+    }
+}
+
+impl From<Entry> for Waiting {
+    fn from(entry: Entry) -> Self {
+        let message = entry.message.clone();
+        entry.with(Held::Here(message))
+    }
+}
+
+impl Waiting {
+    /// The entry with its message; as it is, if only the journal has that.
+    pub(crate) fn in_memory(self) -> Result<Entry, Waiting> {
+        match self.message.message() {
+            Some(message) => Ok(self.with(message)),
+            None => Err(self),
+        }
+    }
+}
+
 /// What waits for a session, QoS 0 apart so that it need not wait for acknowledgements.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     /// QoS 1 and 2, by sequence number.
-    main: VecDeque<Entry>,
+    main: VecDeque<Slot>,
     /// QoS 0, by sequence number.
-    qos0: VecDeque<Entry>,
+    qos0: VecDeque<Slot>,
+    /// What few entries have.
+    asides: BTreeMap<QueueSeq, Aside>,
     bytes: u64,
+    /// Those of the bytes that are in memory.
+    memory_bytes: u64,
+    /// Entries that only the journal has.
+    stored: usize,
     /// No entry expires earlier; it may be that none expires then.
     expires_from: Option<Time>,
 }
@@ -75,23 +122,36 @@ impl Lane {
 }
 
 impl Queue {
+    /// Entries to be read back at a time.
+    const READ_AHEAD: usize = 32;
+    /// Bytes to be read back at a time, or one message.
+    const READ_AHEAD_BYTES: u64 = 64 * 1024;
+
     /// Adds an entry in the order of sequence numbers, at the end unless it comes back.
-    pub(crate) fn push(&mut self, entry: Entry) {
-        self.bytes += entry.message.content_bytes() as u64;
-        if let Some(at) = entry.message.expires_at {
-            self.expires_from = Some(self.expires_from.map_or(at, |from| from.min(at)));
+    pub(crate) fn push(&mut self, entry: impl Into<Waiting>) {
+        let entry = entry.into();
+        self.bytes += entry.message.content_bytes();
+        self.memory_bytes += entry.message.memory_bytes();
+        self.stored += usize::from(entry.message.is_stored());
+        self.expires_from = earlier(self.expires_from, entry.message.expires_at());
+        let lane = Lane::of(entry.qos);
+        let (slot, aside) = Slot::of(entry);
+        if let Some(aside) = aside {
+            self.asides.insert(slot.seq, aside);
         }
-        insert_in_order(self.lane_mut(Lane::of(entry.qos)), entry);
+        insert_in_order(self.lane_mut(lane), slot);
     }
 
-    pub(crate) fn front(&self, lane: Lane) -> Option<&Entry> {
+    /// The first entry of a lane.
+    pub(crate) fn front(&self, lane: Lane) -> Option<&Slot> {
         self.lane(lane).front()
     }
 
-    pub(crate) fn pop(&mut self, lane: Lane) -> Option<Entry> {
-        let entry = self.lane_mut(lane).pop_front()?;
-        self.bytes -= entry.message.content_bytes() as u64;
-        Some(entry)
+    pub(crate) fn pop(&mut self, lane: Lane) -> Option<Waiting> {
+        let slots = self.lane_mut(lane);
+        let slot = slots.pop_front()?;
+        give_back_memory(slots);
+        Some(self.released(slot))
     }
 
     pub(crate) fn lane_len(&self, lane: Lane) -> usize {
@@ -106,6 +166,11 @@ impl Queue {
         self.main.is_empty() && self.qos0.is_empty()
     }
 
+    /// Bytes of the bodies that are in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
     /// Whether one more message of `bytes` fits.
     pub(crate) fn has_space(&self, bytes: usize, max_messages: u32, max_bytes: u64) -> bool {
         self.len() < max_messages as usize && self.bytes + bytes as u64 <= max_bytes
@@ -117,40 +182,39 @@ impl Queue {
     }
 
     /// Takes out the entries for which `wanted` says so, in order.
-    pub(crate) fn take_if(&mut self, wanted: impl Fn(&Entry) -> bool) -> VecDeque<Entry> {
-        let mut taken = VecDeque::new();
+    pub(crate) fn take_if(&mut self, wanted: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let mut taken = Vec::new();
+        let main = core::mem::take(&mut self.main);
+        let qos0 = core::mem::take(&mut self.qos0);
         self.expires_from = None;
-        for lane in [Lane::Main, Lane::Qos0] {
-            let entries = core::mem::take(self.lane_mut(lane));
-            for entry in entries {
-                if wanted(&entry) {
-                    self.bytes -= entry.message.content_bytes() as u64;
-                    taken.push_back(entry);
-                } else {
-                    if let Some(at) = entry.message.expires_at {
-                        self.expires_from = Some(self.expires_from.map_or(at, |from| from.min(at)));
-                    }
-                    self.lane_mut(lane).push_back(entry);
-                }
+        for slot in main.into_iter().chain(qos0) {
+            let entry = self.released(slot);
+            if wanted(&entry) {
+                taken.push(entry);
+            } else {
+                self.push(entry);
             }
         }
         taken
     }
 
     /// All entries, main lane first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.main.iter().chain(&self.qos0)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Waiting> {
+        self.main.iter().chain(&self.qos0).map(|slot| {
+            let aside = self.asides.get(&slot.seq).cloned();
+            slot.clone().into_entry(aside)
+        })
     }
 
     /// Takes out the entry with this sequence number.
-    pub(crate) fn remove(&mut self, seq: QueueSeq) -> Option<Entry> {
+    pub(crate) fn remove(&mut self, seq: QueueSeq) -> Option<Waiting> {
         for lane in [Lane::Main, Lane::Qos0] {
-            let entries = self.lane_mut(lane);
-            if let Ok(place) = entries.binary_search_by_key(&seq, |entry| entry.seq)
-                && let Some(entry) = entries.remove(place)
+            let slots = self.lane_mut(lane);
+            if let Ok(place) = slots.binary_search_by_key(&seq, |slot| slot.seq)
+                && let Some(slot) = slots.remove(place)
             {
-                self.bytes -= entry.message.content_bytes() as u64;
-                return Some(entry);
+                give_back_memory(slots);
+                return Some(self.released(slot));
             }
         }
         None
@@ -158,33 +222,113 @@ impl Queue {
 
     /// The journal no longer has these entries.
     pub(crate) fn forget_journal(&mut self) {
-        for entry in self.main.iter_mut().chain(&mut self.qos0) {
-            entry.journaled = Journaled::No;
+        for slot in self.main.iter_mut().chain(&mut self.qos0) {
+            slot.set(Flag::Journaled, false);
+        }
+        for aside in self.asides.values_mut() {
+            aside.at_group = None;
         }
     }
 
     /// Changes what entries say of the groups they come from.
-    pub(crate) fn regroup(&mut self, regroup: impl Fn(&mut Entry)) {
-        self.main.iter_mut().chain(&mut self.qos0).for_each(regroup);
+    pub(crate) fn regroup(
+        &mut self,
+        regroup: impl Fn(Option<(GroupKey, GroupId)>) -> Option<(GroupKey, GroupId)>,
+    ) {
+        for aside in self.asides.values_mut() {
+            aside.group = regroup(aside.group);
+        }
     }
 
     /// Marks every earlier entry at QoS 1 as perhaps seen by the client.
     pub(crate) fn mark_maybe_sent(&mut self, before: QueueSeq) {
-        for entry in &mut self.main {
-            if entry.qos == QoS::AtLeastOnce && entry.seq < before {
-                entry.maybe_sent = true;
+        for slot in &mut self.main {
+            if slot.qos == QoS::AtLeastOnce && slot.seq < before {
+                slot.set(Flag::MaybeSent, true);
             }
         }
     }
 
-    fn lane(&self, lane: Lane) -> &VecDeque<Entry> {
+    /// What is to be read back from the journal next: nothing, while enough at the front is here
+    /// or asked for. What it names counts as asked for.
+    pub(crate) fn want_back(
+        &mut self,
+        is_durable: impl Fn(LogPosition) -> bool,
+    ) -> Vec<(QueueSeq, MessageId)> {
+        let mut wanted = Vec::new();
+        let is_missing = |slot: Option<&Slot>| slot.is_some_and(Slot::is_to_be_asked);
+        if self.stored == 0
+            || !(is_missing(self.main.front()) || is_missing(self.main.get(Self::READ_AHEAD / 2)))
+        {
+            return wanted;
+        }
+        let mut bytes = 0;
+        for slot in self.main.iter_mut().take(Self::READ_AHEAD) {
+            if !is_durable(slot.after) {
+                break;
+            }
+            bytes += slot.held.content_bytes();
+            if !wanted.is_empty() && bytes > Self::READ_AHEAD_BYTES {
+                break;
+            }
+            if slot.is_to_be_asked() {
+                slot.set(Flag::Asked, true);
+                wanted.push((slot.seq, slot.held.id()));
+            }
+        }
+        wanted
+    }
+
+    /// Takes a message that was read back; tells whether it has such an entry.
+    pub(crate) fn read_back(&mut self, seq: QueueSeq, message: &Arc<Message>) -> bool {
+        if let Ok(place) = self.main.binary_search_by_key(&seq, |slot| slot.seq)
+            && let Some(slot) = self.main.get_mut(place)
+            && slot.held.is_stored()
+            && slot.held.id() == message.id
+        {
+            slot.held = Held::Here(message.clone());
+            slot.set(Flag::Asked, false);
+            self.stored -= 1;
+            self.memory_bytes += slot.held.memory_bytes();
+            return true;
+        }
+        false
+    }
+
+    /// Nothing counts as asked for any more. If `leaves` says so, what may have been read back is left
+    /// to the journal again.
+    pub(crate) fn stop_reading(&mut self, leaves: bool) {
+        for slot in self.main.iter_mut().take(2 * Self::READ_AHEAD) {
+            slot.set(Flag::Asked, false);
+            let may_leave = slot.is(Flag::Journaled) && !slot.is(Flag::Aside);
+            if leaves
+                && may_leave
+                && !slot.held.is_stored()
+                && let Some(stored) = slot.held.to_stored()
+            {
+                self.memory_bytes -= slot.held.memory_bytes();
+                self.stored += 1;
+                slot.held = Held::Stored(stored);
+            }
+        }
+    }
+
+    fn released(&mut self, slot: Slot) -> Waiting {
+        self.bytes -= slot.held.content_bytes();
+        self.memory_bytes -= slot.held.memory_bytes();
+        self.stored -= usize::from(slot.held.is_stored());
+        let aside = if slot.is(Flag::Aside) { self.asides.remove(&slot.seq) } else { None };
+        slot.into_entry(aside)
+    }
+
+    fn lane(&self, lane: Lane) -> &VecDeque<Slot> {
         match lane {
             Lane::Main => &self.main,
             Lane::Qos0 => &self.qos0,
         }
     }
 
-    fn lane_mut(&mut self, lane: Lane) -> &mut VecDeque<Entry> {
+    fn lane_mut(&mut self, lane: Lane) -> &mut VecDeque<Slot> {
         match lane {
             Lane::Main => &mut self.main,
             Lane::Qos0 => &mut self.qos0,
@@ -192,12 +336,30 @@ impl Queue {
     }
 }
 
+fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 /// Inserts by sequence number; nearly always at the end.
-fn insert_in_order(entries: &mut VecDeque<Entry>, entry: Entry) {
-    if entries.back().is_none_or(|last| last.seq < entry.seq) {
-        entries.push_back(entry);
+fn insert_in_order(slots: &mut VecDeque<Slot>, slot: Slot) {
+    if slots.len() == slots.capacity() {
+        // A quarter more, not the double: long queues are many, and most of them wait.
+        slots.reserve_exact((slots.len() / 4).max(4));
+    }
+    if slots.back().is_none_or(|last| last.seq < slot.seq) {
+        slots.push_back(slot);
     } else {
-        let place = entries.partition_point(|other| other.seq < entry.seq);
-        entries.insert(place, entry);
+        let place = slots.partition_point(|other| other.seq < slot.seq);
+        slots.insert(place, slot);
+    }
+}
+
+/// A queue that was long once does not keep the memory.
+fn give_back_memory(slots: &mut VecDeque<Slot>) {
+    if slots.capacity() > 64 && slots.len() < slots.capacity() / 4 {
+        slots.shrink_to(slots.capacity() / 2);
     }
 }

@@ -11,6 +11,8 @@ mod subscribe;
 
 use alloc::boxed::Box;
 
+pub(crate) use publish::take_message;
+
 use super::alias::InboundAliases;
 use super::error::DecodeError;
 use super::frame::{PacketType, Side};

@@ -17,6 +17,7 @@ use super::frame::{self, PacketType, Side};
 use super::packet::{Ack, ClientPacket, OutboundPublish, ServerPacket, WireId};
 use super::reason::ReasonCode;
 use super::types::Version;
+use crate::message::Message;
 use acks::{AckBody, AuthBody, DisconnectBody};
 use sink::{Part, Sink};
 
@@ -92,6 +93,17 @@ pub fn encode_client(packet: &ClientPacket, version: Version, out: &mut BytesMut
 #[must_use]
 pub fn outbound_publish_len(publish: &OutboundPublish, version: Version) -> usize {
     frame::packet_len(sink::length(&publish::PublishBody::from_server(publish, version)))
+}
+
+/// Writes what of a message every PUBLISH has: topic, properties, payload. False, and nothing usable,
+/// if some field is longer than PUBLISH can carry.
+pub(crate) fn put_message(message: &Message, out: &mut BytesMut) -> bool {
+    let body = publish::PublishBody::of_message(message);
+    let fits = sink::length(&body) != usize::MAX;
+    if fits {
+        body.put(out);
+    }
+    fits
 }
 
 /// On what terms a receiver takes packets.

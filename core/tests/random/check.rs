@@ -114,6 +114,8 @@ pub(crate) struct Check {
     /// Whose request the broker is dealing with.
     pub(crate) current: Option<(ConnectionId, ClientPacket)>,
     pub(crate) queue_drops: BTreeMap<(String, String), u32>,
+    /// The topic of each recorded message.
+    topics: BTreeMap<u64, String>,
     /// What was accepted for a session.
     pub(crate) obligations: BTreeSet<(Session, u64)>,
     /// Where records stand: bindings, PUBRECs, publications, inbound identifiers.
@@ -123,6 +125,8 @@ pub(crate) struct Check {
     pub(crate) inbound: BTreeMap<(u64, u16), u64>,
     pub(crate) problems: Vec<String>,
     pub(crate) deliveries: u64,
+    /// Messages that were to be read back from the journal.
+    pub(crate) fetches: u64,
     pub(crate) obliged: u64,
 }
 
@@ -419,6 +423,7 @@ impl Check {
                 self.closed(*connection);
             }
             Action::Persist { at, record } => self.persist(at.0, record),
+            Action::Fetch { .. } => self.fetches += 1,
             Action::Ask { .. } => {}
             Action::Notice(notice) => self.notice(notice),
         }
@@ -429,6 +434,10 @@ impl Check {
             Notice::Dropped { receiver, topic, cause } if *cause != DropCause::Offline => {
                 let key = (receiver.to_string(), topic.to_string());
                 *self.queue_drops.entry(key).or_default() += 1;
+            }
+            Notice::DroppedUnread { receiver, message, .. } => {
+                let topic = self.topics.get(&message.0).cloned().unwrap_or_default();
+                *self.queue_drops.entry((receiver.to_string(), topic)).or_default() += 1;
             }
             Notice::Disconnected { connection, cause, .. } => {
                 let is_fault = matches!(
@@ -459,6 +468,7 @@ impl Check {
                 self.received.insert((session.0, packet_id.0.value()), at);
             }
             Record::Published { message, entries, origin, .. } => {
+                self.topics.insert(message.id.0, message.topic.to_string());
                 for entry in entries {
                     if let Receiver::Session(session) = entry.receiver {
                         self.entered.entry((session.0, message.id.0)).or_insert(at);

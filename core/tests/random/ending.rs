@@ -96,7 +96,9 @@ impl World {
         loop {
             self.answer_all_questions();
             self.make_durable(self.appended());
-            if self.broker.has_more_work() {
+            if !self.fetches.is_empty() {
+                self.bring(0);
+            } else if self.broker.has_more_work() {
                 self.resume(1000);
             } else if self.all_durable() {
                 return;
@@ -223,7 +225,7 @@ impl World {
     /// messages, and how far a replay has come with what is sent at QoS 0.
     fn comparable(&self, records: Vec<Record>) -> Vec<Record> {
         let mut comparable = Vec::new();
-        for mut record in records {
+        for mut record in self.with_messages(records) {
             if let Record::Published { message, retained, entries, .. } = &mut record
                 && message.is_expired(self.now)
             {
@@ -268,7 +270,8 @@ impl World {
         let compacted = recovery.into_snapshot();
         let rest = self.journal[prefix..].iter().cloned();
         let compacted = self.recovered_from(compacted.into_iter().chain(rest).collect()).snapshot();
-        let recovered = self.recovered(self.journal_len()).snapshot();
+        let compacted = self.with_messages(compacted);
+        let recovered = self.with_messages(self.recovered(self.journal_len()).snapshot());
         if let Some(difference) = difference(&compacted, &recovered) {
             self.fail(format!("{prefix} records compacted: {difference}"));
         }
@@ -277,8 +280,8 @@ impl World {
     /// Recovery from every so many records.
     pub(crate) fn check_prefixes(&mut self, step: usize) {
         for prefix in (0..=self.journal_len()).step_by(step) {
-            let once = self.recovered(prefix).snapshot();
-            let twice = self.recovered_from(once.clone()).snapshot();
+            let once = self.with_messages(self.recovered(prefix).snapshot());
+            let twice = self.with_messages(self.recovered_from(once.clone()).snapshot());
             if let Some(difference) = difference(&once, &twice) {
                 self.fail(format!("recovery of {prefix} records, once and twice: {difference}"));
             }

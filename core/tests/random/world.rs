@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::{AuthOutcome, Command, PublishCommand};
+use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Version;
 use signalhouse_core::{
@@ -57,6 +59,8 @@ pub(crate) struct World {
     pub(crate) generations: Vec<u32>,
     pub(crate) memories: BTreeMap<String, Memory>,
     pub(crate) questions: Vec<ConnectionId>,
+    /// Messages to be read back.
+    pub(crate) fetches: Vec<MessageId>,
     /// The connection that the broker is accepting, if it is.
     pub(crate) connecting: Option<ConnectionId>,
     pub(crate) check: Option<Check>,
@@ -90,6 +94,7 @@ impl World {
             generations: vec![0; shape.clients],
             memories: BTreeMap::new(),
             questions: Vec::new(),
+            fetches: Vec::new(),
             connecting: None,
             trace: shape.traced.then(String::new),
             outbox: Outbox::new(),
@@ -138,6 +143,10 @@ impl World {
         }
         if self.disk == Disk::Immediate {
             self.make_durable(self.appended());
+        }
+        while !self.fetches.is_empty() && self.rng.chance(50) {
+            let place = self.rng.below(self.fetches.len() as u64) as usize;
+            self.bring(place);
         }
         if !self.questions.is_empty() && self.rng.chance(50) {
             self.answer_question();
@@ -192,6 +201,7 @@ impl World {
                     self.journal.push(record);
                 }
                 Action::Ask { connection, .. } => self.questions.push(connection),
+                Action::Fetch { message } => self.fetches.push(message),
                 Action::Notice(_) => {}
             }
         }
@@ -390,9 +400,10 @@ impl World {
         if let Some(check) = &mut self.check {
             check.crashed(kept);
         }
+        self.fetches.clear();
         self.broker = self.recovered(length);
         if self.rng.chance(30) {
-            self.base = self.broker.snapshot();
+            self.base = self.with_messages(self.broker.snapshot());
             self.base_through = kept;
             self.journal.clear();
         }
@@ -416,6 +427,22 @@ impl World {
         let through = LogPosition(self.appended());
         Broker::recover(self.config.clone(), Seed(7), self.now, through, snapshot)
             .unwrap_or_else(|error| panic!("recovery from a snapshot: {error}"))
+    }
+
+    /// Reads one of the messages back that were asked for.
+    pub(crate) fn bring(&mut self, place: usize) {
+        let id = self.fetches.swap_remove(place);
+        let message = self.message(id).unwrap_or_else(|| panic!("the journal has no {id}"));
+        self.handle(Input::Fetched { message });
+    }
+
+    fn message(&self, id: MessageId) -> Option<Arc<Message>> {
+        self.journal.iter().chain(&self.base).find_map(|record| record.message(id)).cloned()
+    }
+
+    /// A snapshot with the messages that the broker has left to the journal.
+    pub(crate) fn with_messages(&self, snapshot: Vec<Record>) -> Vec<Record> {
+        snapshot.into_iter().map(|record| record.with_message(|id| self.message(id))).collect()
     }
 
     pub(crate) fn journal_len(&self) -> usize {
@@ -445,6 +472,7 @@ fn config(rng: &mut Rng) -> Config {
         inflight_messages: rng.pick(&[3, 1024, 1024]),
         queue_messages: rng.pick(&[6, 40, 100_000, 100_000]),
         queue_bytes: rng.pick(&[300, 64 << 20, 64 << 20]),
+        queue_memory_bytes: rng.pick(&[0, 200, 256 << 20]),
         retained_messages: rng.pick(&[3, 1_000_000]),
         session_expiry_interval_maximum_s: rng.pick(&[50_000, u32::MAX]),
         subscriptions_per_session: rng.pick(&[4, 10_000]),

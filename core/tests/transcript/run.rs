@@ -1,9 +1,10 @@
 //! Plays a transcript against a broker: connections by name, a journal, a clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use signalhouse_core::input::{Command, Gone};
+use signalhouse_core::message::MessageId;
 use signalhouse_core::record::RetainedChange;
 use signalhouse_core::{
     Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Record, Seed, Time,
@@ -72,8 +73,9 @@ impl Played {
                 Broker::recover(self.config.clone(), Seed(1), self.now, through, records)
                     .map_err(|error| format!("the first {length} records: {error}"))
             };
-            let snapshot = recover(self.journal[..length].to_vec())?.snapshot();
-            let again = recover(snapshot.clone())?.snapshot();
+            let whole = |records| with_messages(records, &self.journal);
+            let snapshot = whole(recover(self.journal[..length].to_vec())?.snapshot());
+            let again = whole(recover(snapshot.clone())?.snapshot());
             if again != snapshot {
                 let lines = |records: &[Record]| {
                     records.iter().map(show::record).collect::<Vec<_>>().join("\n    ")
@@ -91,9 +93,9 @@ impl Played {
 
 /// The durable state as lines. Counters are left out, because the journal does not know of the
 /// numbers that went to what was never recorded, and so is what has expired and is retained no more.
-fn durable_lines(broker: &Broker, now: Time) -> Vec<String> {
+fn durable_lines(broker: &Broker, now: Time, journal: &[Record]) -> Vec<String> {
     let mut lines = Vec::new();
-    for mut record in broker.snapshot() {
+    for mut record in with_messages(broker.snapshot(), journal) {
         if let Record::Published { message, retained, entries, .. } = &mut record
             && message.is_expired(now)
         {
@@ -107,6 +109,12 @@ fn durable_lines(broker: &Broker, now: Time) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A snapshot with the messages that the broker has left to the journal.
+fn with_messages(snapshot: Vec<Record>, journal: &[Record]) -> Vec<Record> {
+    let find = |id| journal.iter().find_map(|record| record.message(id)).cloned();
+    snapshot.into_iter().map(|record| record.with_message(find)).collect()
 }
 
 struct Connection {
@@ -125,6 +133,9 @@ struct World {
     marks: BTreeMap<String, u64>,
     manual_durable: bool,
     manual_resume: bool,
+    manual_fetch: bool,
+    /// Messages to be read back.
+    fetches: VecDeque<MessageId>,
     shown: Shown,
     outbox: Outbox,
     said: Vec<String>,
@@ -143,6 +154,8 @@ impl World {
             marks: BTreeMap::new(),
             manual_durable: false,
             manual_resume: false,
+            manual_fetch: false,
+            fetches: VecDeque::new(),
             shown: Shown::default(),
             outbox: Outbox::new(),
             said: Vec::new(),
@@ -164,6 +177,9 @@ impl World {
                 ("automatic", "durable") => self.manual_durable = false,
                 ("manual", "resume") => self.manual_resume = true,
                 ("automatic", "resume") => self.manual_resume = false,
+                ("manual", "fetch") => self.manual_fetch = true,
+                ("automatic", "fetch") => self.manual_fetch = false,
+                ("show", "fetches") => self.shown.fetches = true,
                 ("show", "records") => self.shown.records = true,
                 ("show", "notices") => self.shown.notices = true,
                 ("show", "connack") => self.shown.connack = true,
@@ -194,6 +210,12 @@ impl World {
             "resume" => {
                 let budget = if rest.is_empty() { 1000 } else { number(rest)? };
                 self.with_broker(|broker, now, out| broker.resume(now, budget, out));
+            }
+            "fetched" => {
+                let id = MessageId(number(rest.trim().trim_start_matches('m'))?);
+                let place = self.fetches.iter().position(|asked| *asked == id);
+                self.fetches.remove(place.ok_or("nobody asked for this message")?);
+                self.bring(id)?;
             }
             "accept" | "continue" | "refuse" => self.answer(verb, rest)?,
             "command" => {
@@ -322,6 +344,7 @@ impl World {
             return Err(format!("@{} is durable and cannot be lost", self.durable));
         }
         self.journal.truncate(usize::try_from(keep).map_err(|e| e.to_string())?);
+        self.fetches.clear();
         self.durable = keep;
         for connection in self.connections.values_mut() {
             connection.open = false;
@@ -351,9 +374,10 @@ impl World {
         let (config, now) = (self.config.clone(), self.now);
         let through = LogPosition(self.journal_end());
         let snapshot = self.broker().snapshot();
+        let snapshot = with_messages(snapshot, &self.journal);
         let again = |records: Vec<Record>| {
             let recovered = Broker::recover(config.clone(), Seed(1), now, through, records);
-            recovered.map(|broker| durable_lines(&broker, now))
+            recovered.map(|broker| durable_lines(&broker, now, &self.journal))
         };
         match (again(snapshot), again(self.journal.clone())) {
             (Ok(from_snapshot), Ok(from_journal)) => {
@@ -380,6 +404,10 @@ impl World {
         for _ in 0..ROUNDS {
             if !self.manual_durable && self.durable < self.journal_end() {
                 self.make_durable(self.journal_end())?;
+            } else if !self.manual_fetch
+                && let Some(id) = self.fetches.pop_front()
+            {
+                self.bring(id)?;
             } else if !self.manual_resume && self.broker().has_more_work() {
                 self.with_broker(|broker, now, out| broker.resume(now, 1000, out));
             } else {
@@ -387,6 +415,14 @@ impl World {
             }
         }
         Err("the broker does not come to rest".into())
+    }
+
+    /// Reads a message back from the journal.
+    fn bring(&mut self, id: MessageId) -> Result<(), String> {
+        let message = self.journal.iter().find_map(|record| record.message(id)).cloned();
+        let message = message.ok_or_else(|| format!("the journal has no {id}"))?;
+        self.input(Input::Fetched { message });
+        Ok(())
     }
 
     fn input(&mut self, input: Input) {
@@ -435,6 +471,12 @@ impl World {
             Action::Ask { connection, question } => {
                 let name = self.name_of(connection);
                 self.said.push(format!("{name} ? {}", show::question(&question)));
+            }
+            Action::Fetch { message } => {
+                if self.shown.fetches {
+                    self.said.push(format!("fetch {message}"));
+                }
+                self.fetches.push_back(message);
             }
             Action::Notice(notice) => {
                 if self.shown.notices {

@@ -56,6 +56,7 @@ fn set_limit(config: &mut Config, name: &str, value: &str) -> Result<bool, Strin
         "topic_levels" => limits.topic_levels = number(value)?,
         "queue_messages" => limits.queue_messages = number(value)?,
         "queue_bytes" => limits.queue_bytes = number(value)?,
+        "queue_memory_bytes" => limits.queue_memory_bytes = number(value)?,
         "inflight_messages" => limits.inflight_messages = number(value)?,
         "retained_messages" => limits.retained_messages = number(value)?,
         "retained_bytes" => limits.retained_bytes = number(value)?,

@@ -20,6 +20,8 @@ pub(crate) struct Shown {
     pub(crate) records: bool,
     /// Notices, one line each.
     pub(crate) notices: bool,
+    /// Messages that are to be read back, one line each.
+    pub(crate) fetches: bool,
     /// Every property of CONNACK, the usual ones too.
     pub(crate) connack: bool,
     /// Reason strings and user properties of acknowledgements.
@@ -236,6 +238,10 @@ pub(crate) fn record(record: &Record) -> String {
         Record::Published { message, origin, retained, entries } => {
             published(message, origin, retained, entries)
         }
+        Record::Requeued { message, entries, .. } => {
+            let entries: Vec<String> = entries.iter().map(enqueued).collect();
+            format!("Requeued {message} -> {}", entries.join(", "))
+        }
         Record::Replayed { session, filter, topic, early, message, entry } => {
             let early = if *early { " early" } else { "" };
             format!("Replayed {session} {filter} {topic}{early} {message} -> {}", enqueued(entry))
@@ -326,6 +332,9 @@ pub(crate) fn notice(notice: &Notice, name: impl Fn(ConnectionId) -> String) -> 
         }
         Notice::Dropped { receiver, topic, cause } => {
             format!("Dropped {receiver} {topic}: {cause:?}")
+        }
+        Notice::DroppedUnread { receiver, message, cause } => {
+            format!("DroppedUnread {receiver} {message}: {cause:?}")
         }
         Notice::PublishRefused { client_id, topic, reason } => {
             format!("PublishRefused {client_id} {topic}: {reason:?}")

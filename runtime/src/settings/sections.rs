@@ -92,6 +92,8 @@ section! {
         queue_messages: u32 = limits().queue_messages, Whole(1, 100_000_000);
         /// Bytes of the messages waiting in one session or shared group.
         queue_bytes: u64 = limits().queue_bytes, Whole(1_024, 1024 * 1024 * MIB);
+        /// Bytes of all waiting messages kept in memory; what is beyond stays in the journal alone.
+        queue_memory_bytes: u64 = limits().queue_memory_bytes, Whole(0, 1024 * 1024 * MIB);
         /// Deliveries at QoS 1 and 2 in flight to one client.
         inflight_messages: u16 = limits().inflight_messages, Whole(1, 65_535);
         /// Retained messages. Over it: 0x97.
@@ -148,6 +150,7 @@ impl Limits {
             topic_levels: self.topic_levels,
             queue_messages: self.queue_messages,
             queue_bytes: self.queue_bytes,
+            queue_memory_bytes: self.queue_memory_bytes,
             inflight_messages: self.inflight_messages,
             retained_messages: self.retained_messages,
             retained_bytes: self.retained_bytes,

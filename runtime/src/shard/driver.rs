@@ -75,6 +75,8 @@ where
         let mut config = options.config;
         config.ask_credentials = authenticate.asks_credentials();
         config.authentication_methods = authenticate.methods();
+        // No journal reads messages back yet, so all that wait stay in memory.
+        config.limits.queue_memory_bytes = u64::MAX;
         Driver {
             shared,
             topic_alias_outbound_maximum: config.limits.topic_alias_outbound_maximum,
@@ -307,6 +309,9 @@ where
                     self.unflushed = true;
                 }
                 Action::Ask { connection, question } => self.ask(connection, *question),
+                Action::Fetch { message } => {
+                    unreachable!("{message} is in memory, as the limit says in `new`")
+                }
                 Action::Notice(notice) => {
                     if let Some(watcher) = &mut self.watcher {
                         watcher(&notice);

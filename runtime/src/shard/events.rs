@@ -122,6 +122,9 @@ impl Events {
             Notice::Dropped { receiver, topic, cause } => {
                 self.count(now, Kind::Dropped(*cause), receiver, 1, topic);
             }
+            Notice::DroppedUnread { receiver, message, cause } => {
+                self.count(now, Kind::Dropped(*cause), receiver, 1, message);
+            }
             Notice::PublishRefused { client_id, topic, reason } => {
                 self.count(now, Kind::PublishRefused(*reason), client_id, 1, topic);
             }

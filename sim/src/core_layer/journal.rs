@@ -1,6 +1,9 @@
 //! A model of the journal: records in order, syncs that take their time, and what is left after a
 //! crash.
 
+use std::sync::Arc;
+
+use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::{LogPosition, Record};
 
 use super::agenda::Agenda;
@@ -120,7 +123,14 @@ impl Journal {
     /// Replaces all records by a snapshot of the same state.
     pub(super) fn replace(&mut self, records: Vec<Record>) {
         let at = self.written;
+        let records: Vec<Record> =
+            records.into_iter().map(|record| record.with_message(|id| self.message(id))).collect();
         self.records = records.into_iter().map(|record| (at, record)).collect();
+    }
+
+    /// The message with this number, as it was recorded.
+    pub(super) fn message(&self, id: MessageId) -> Option<Arc<Message>> {
+        self.records.iter().find_map(|(_, record)| record.message(id)).cloned()
     }
 
     /// Whether everything written is durable.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use signalhouse_core::input::{AuthOutcome, Command, Gone};
+use signalhouse_core::message::MessageId;
 use signalhouse_core::wire::packet::ClientPacket;
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
@@ -43,6 +44,8 @@ pub(super) struct Process {
     connections: Vec<Option<Connection>>,
     generation: u32,
     inbox: VecDeque<(ConnectionId, Arrival)>,
+    /// Messages to be read back from the journal.
+    fetches: VecDeque<MessageId>,
     durable: Option<LogPosition>,
     outbox: Outbox,
     /// When the next round is due, if one is.
@@ -98,6 +101,7 @@ impl Process {
             connections: Vec::new(),
             generation: around.incarnation * 1_000_000,
             inbox: VecDeque::new(),
+            fetches: VecDeque::new(),
             durable: None,
             outbox: Outbox::new(),
             round_at_ms: None,
@@ -253,6 +257,13 @@ impl Process {
                 self.arrival(id, arrival, around);
             }
         }
+        for _ in 0..self.fetches.len() {
+            let Some(message) = self.fetches.pop_front().and_then(|id| around.journal.message(id))
+            else {
+                continue;
+            };
+            self.handle(Input::Fetched { message }, around);
+        }
         if self.broker.has_more_work() {
             let mut outbox = std::mem::take(&mut self.outbox);
             self.broker.resume(now, RESUME_BUDGET, &mut outbox);
@@ -268,7 +279,8 @@ impl Process {
         for place in 0..self.connections.len() {
             self.write_out(place, around);
         }
-        if self.broker.has_more_work() || !self.inbox.is_empty() {
+        let is_busy = self.broker.has_more_work() || !self.fetches.is_empty();
+        if is_busy || !self.inbox.is_empty() {
             self.call_round(around);
         }
         self.set_timer(around);
@@ -370,6 +382,7 @@ impl Process {
                 Action::Ask { connection, question: _ } => {
                     self.inbox.push_back((connection, Arrival::Admitted));
                 }
+                Action::Fetch { message } => self.fetches.push_back(message),
                 Action::Notice(notice) => around.notice(&notice),
             }
         }

@@ -65,7 +65,8 @@ fn nothing_left(world: &World) -> Result<(), Wrong> {
             | Record::WillDropped { .. }
             | Record::RetainedCleared { .. }
             | Record::Counters { .. } => false,
-            Record::Replayed { .. }
+            Record::Requeued { .. }
+            | Record::Replayed { .. }
             | Record::ReplayEnded { .. }
             | Record::Bound { .. }
             | Record::Received { .. }

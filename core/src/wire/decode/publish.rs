@@ -67,6 +67,21 @@ pub(super) fn server_publish(
     })
 }
 
+/// Reads what [`put_message`](crate::wire::put_message) wrote. Topic, payload and values are slices of
+/// `bytes`.
+pub(crate) fn take_message(
+    bytes: Bytes,
+) -> Result<(Topic, Option<Box<MessageProperties>>, Bytes), DecodeError> {
+    let mut body = Cursor::new(bytes, PacketType::Publish);
+    let topic = Topic::new(body.text()?)?;
+    let properties = if body.skip_no_properties() {
+        None
+    } else {
+        HopProperties::read(&mut body)?.message_properties
+    };
+    Ok((topic, properties, body.into_rest()))
+}
+
 struct Parts<Id> {
     dup: bool,
     retain: bool,

@@ -2,6 +2,7 @@
 
 use super::properties::{put_subscription_id, put_u16, put_u32};
 use super::sink::{Part, Sink};
+use crate::message::Message;
 use crate::wire::frame::PacketType;
 use crate::wire::packet::{OutboundPublish, Publish, WireId};
 use crate::wire::property::MessageProperties;
@@ -53,6 +54,24 @@ impl<'a> PublishBody<'a> {
                 subscription_ids: &[],
             }),
             payload: &publish.payload,
+        }
+    }
+
+    /// What every PUBLISH of a message has.
+    pub(super) fn of_message(message: &'a Message) -> Self {
+        PublishBody {
+            dup: false,
+            retain: false,
+            qos: QoS::AtMostOnce,
+            topic: message.topic.as_text().as_bytes(),
+            packet_id: None,
+            properties: Some(PublishProperties {
+                message_expiry_interval_s: None,
+                topic_alias: None,
+                message: message.properties.as_deref(),
+                subscription_ids: &[],
+            }),
+            payload: &message.payload,
         }
     }
 

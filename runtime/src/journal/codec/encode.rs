@@ -39,6 +39,9 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
         Record::Published { message, origin, retained, entries } => {
             published(message, origin, retained, entries, out);
         }
+        Record::Requeued { .. } => {
+            unreachable!("what writes a snapshot puts the message in its place")
+        }
         Record::Replayed { .. } => replayed(record, out),
         Record::ReplayEnded { session, filter } => {
             head(tag::REPLAY_ENDED, *session, out);

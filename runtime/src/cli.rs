@@ -6,6 +6,7 @@ mod exit;
 mod format;
 mod properties;
 mod publish;
+mod store;
 mod subscribe;
 mod tool;
 
@@ -28,6 +29,7 @@ use crate::settings::{self, Overrides, Sources};
   signalhouse                               a broker on 127.0.0.1:1883
   signalhouse --listen 127.0.0.1:2883       on another port
   signalhouse check --config broker.toml    what is open to whom
+  signalhouse store check                   is everything on disk as it was written
   signalhouse sub -t 'rooms/#' -v           print every message below rooms/
   signalhouse pub -t rooms/1 -m 21.5        publish one
 
@@ -47,6 +49,8 @@ enum Command {
     Serve(ServeArgs),
     /// Check the settings, and show what is open to whom and every key in force.
     Check(ServeArgs),
+    /// Look at, copy or mend what a broker keeps on disk.
+    Store(store::StoreArgs),
     /// Publish messages to any broker.
     Pub(Box<publish::PublishArgs>),
     /// Subscribe at any broker, and print what comes.
@@ -61,6 +65,12 @@ struct ServeArgs {
     /// Listen here, instead of where the settings say. Repeatable.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Vec<String>,
+    /// The folder of what outlives the process, instead of what the settings say.
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// `strict` (safe when acknowledged), `relaxed` (synced within a delay) or `memory`.
+    #[arg(long, value_name = "LEVEL")]
+    durability: Option<String>,
     /// `text` for people or `json` for machines.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -73,6 +83,8 @@ impl ServeArgs {
     fn split(self) -> (Sources, Overrides) {
         let overrides = Overrides {
             listen: self.listen,
+            data: self.data,
+            durability: self.durability,
             log_format: self.log_format,
             log_level: self.log_level,
         };
@@ -102,6 +114,7 @@ pub fn main() -> Exit {
             let (sources, overrides) = args.split();
             check::run(&sources, &overrides)
         }
+        Some(Command::Store(args)) => store::run(args),
         Some(Command::Pub(args)) => publish::run(&args, &property_groups(&matches)),
         Some(Command::Sub(args)) => subscribe::run(&args, &property_groups(&matches)),
     }
@@ -130,6 +143,9 @@ fn run_broker(args: ServeArgs) -> Exit {
         Ok(()) => Exit::Orderly,
         Err(error @ (ServeError::Listen { .. } | ServeError::Start(_) | ServeError::Run(_))) => {
             exit::complain(Exit::Failed, &error)
+        }
+        Err(error @ (ServeError::Folder(_) | ServeError::Store(_))) => {
+            exit::complain(Exit::Store, &error)
         }
     }
 }

@@ -1,19 +1,23 @@
 //! The broker as a process: settings, listeners, signals, and an orderly end.
 
-use std::hash::{BuildHasher, RandomState};
+mod recovery;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 
-use signalhouse_core::Seed;
 use signalhouse_core::input::Command;
 use signalhouse_core::wire::reason::ReasonCode;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use self::recovery::{Recovered, recover};
+use crate::journal::StoreError;
 use crate::logging::Logging;
-use crate::seams::{Anonymous, Clock, LocalSpawn, MemoryJournal, TcpNet, TokioClock};
+use crate::seams::{
+    Anonymous, Clock, Journal, LocalSpawn, MemoryJournal, OpenFolderError, TcpNet, TokioClock,
+};
 use crate::settings::{self, Overrides, Settings, Sources};
 use crate::shard::{Handle, RunError, Shard, Surroundings};
 
@@ -31,6 +35,12 @@ pub enum ServeError {
     /// The process could not be set up.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
+    /// The folder of the store could not be opened.
+    #[error(transparent)]
+    Folder(#[from] OpenFolderError),
+    /// The store could not be recovered.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The broker could not go on.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -81,19 +91,31 @@ struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    async fn run(mut self) -> Result<(), ServeError> {
-        let clock = TokioClock::from_wall_clock();
-        let surroundings = Surroundings {
-            net: TcpNet,
-            clock,
-            journal: MemoryJournal::new(),
-            spawn: LocalSpawn,
-            authenticate: Anonymous,
-        };
-        // Chance of the operating system, which also keys the broker's hash tables.
-        let seed = Seed(RandomState::new().hash_one(clock.now().as_ms()));
+    async fn run(self) -> Result<(), ServeError> {
+        let options = self.settings.options(recovery::seed());
+        let authenticate = Anonymous;
+        if let Some(level) = self.settings.store.level() {
+            let Recovered { clock, broker, through, journal } =
+                recover(&self.settings, &options, &authenticate, level).await?;
+            let surroundings =
+                Surroundings { net: TcpNet, clock, journal, spawn: LocalSpawn, authenticate };
+            let shard = Shard::recovered(surroundings, &options, broker, through);
+            self.run_shard(clock, shard).await
+        } else {
+            let clock = TokioClock::from_wall_clock();
+            let journal = MemoryJournal::new();
+            let surroundings =
+                Surroundings { net: TcpNet, clock, journal, spawn: LocalSpawn, authenticate };
+            self.run_shard(clock, Shard::new(surroundings, options)).await
+        }
+    }
+
+    async fn run_shard<J: Journal>(
+        mut self,
+        clock: TokioClock,
+        shard: Shard<TcpNet, TokioClock, J, LocalSpawn, Anonymous>,
+    ) -> Result<(), ServeError> {
         let mut signals = Signals::new()?;
-        let shard = Shard::new(surroundings, self.settings.options(seed));
         let mut bound = Vec::new();
         for address in self.settings.addresses() {
             let at = shard
@@ -143,9 +165,14 @@ impl Serving<'_> {
         info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = listen.join(","),
-            durability = "memory: state is in memory until the journal arrives",
+            durability = self.settings.store.durability,
             "signalhouse serves"
         );
+        if self.settings.store.level().is_none() {
+            warn!(
+                "nothing is kept on disk; set store.durability to keep it (strict is the default)"
+            );
+        }
         let open = self.settings.open_addresses();
         if open.is_empty() {
             info!("only this machine can connect; set network.listen to open the broker to others");

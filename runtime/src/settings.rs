@@ -18,7 +18,7 @@ use signalhouse_core::{Config, Seed};
 pub use self::load::{Overrides, Sources, load};
 pub use self::problem::Problem;
 pub use self::section::{Key, Kind};
-pub use self::sections::{Broker, Limits, Log, Network, Security, Stop};
+pub use self::sections::{Broker, Limits, Log, Network, Security, Stop, Store};
 use crate::shard::{Options, Timeouts};
 
 /// Everything that can be set.
@@ -33,6 +33,8 @@ pub struct Settings {
     pub broker: Broker,
     /// The bounds of everything.
     pub limits: Limits,
+    /// What outlives the process, and where.
+    pub store: Store,
     /// What the broker says about itself.
     pub log: Log,
     /// How the broker ends.
@@ -42,9 +44,17 @@ pub struct Settings {
 impl Settings {
     /// Every key there is.
     pub fn keys() -> impl Iterator<Item = &'static Key> {
-        [Network::KEYS, Security::KEYS, Broker::KEYS, Limits::KEYS, Log::KEYS, Stop::KEYS]
-            .into_iter()
-            .flatten()
+        [
+            Network::KEYS,
+            Security::KEYS,
+            Broker::KEYS,
+            Limits::KEYS,
+            Store::KEYS,
+            Log::KEYS,
+            Stop::KEYS,
+        ]
+        .into_iter()
+        .flatten()
     }
 
     /// Where to listen. The loader has checked the addresses.

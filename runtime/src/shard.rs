@@ -26,7 +26,7 @@ use bytes::BytesMut;
 use signalhouse_core::input::Command;
 use signalhouse_core::wire::ReaderLimits;
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::{Config, ConnectionId, Notice, Seed, Time};
+use signalhouse_core::{Broker, Config, ConnectionId, LogPosition, Notice, Seed, Time};
 
 use self::connection::Connection;
 use self::driver::Driver;
@@ -66,6 +66,19 @@ pub struct Options {
     pub connect_maximum_bytes: u32,
     /// The parts that may change while the shard runs.
     pub timeouts: Timeouts,
+}
+
+impl Options {
+    /// The broker's configuration with those who can answer its questions.
+    #[must_use]
+    pub fn config_for(&self, authenticate: &impl Authenticate) -> Config {
+        let mut config = self.config.clone();
+        config.ask_credentials = authenticate.asks_credentials();
+        config.authentication_methods = authenticate.methods();
+        // No journal reads messages back yet, so all that wait stay in memory.
+        config.limits.queue_memory_bytes = u64::MAX;
+        config
+    }
 }
 
 /// How long a shard waits for peers.
@@ -125,12 +138,27 @@ where
     /// A shard with an empty broker. It serves once [`Shard::run`] is polled.
     #[must_use]
     pub fn new(surroundings: Surroundings<N, C, J, P, A>, options: Options) -> Self {
+        let config = options.config_for(&surroundings.authenticate);
+        let broker = Broker::new(config, options.seed, surroundings.clock.now());
+        Shard::recovered(surroundings, &options, broker, LogPosition::START)
+    }
+
+    /// A shard with a broker that was recovered from its journal, whose last record is at `through`.
+    /// The broker has the configuration of [`Options::config_for`].
+    #[must_use]
+    pub fn recovered(
+        surroundings: Surroundings<N, C, J, P, A>,
+        options: &Options,
+        broker: Broker,
+        through: LogPosition,
+    ) -> Self {
         let Surroundings { net, clock, journal, spawn, authenticate } = surroundings;
-        let shared = Rc::new(Shared::new(&options));
+        let shared = Rc::new(Shared::new(options));
         let driver = Driver::new(
             Rc::clone(&shared),
             driver::Parts { clock: clock.clone(), journal, spawn: spawn.clone(), authenticate },
-            options,
+            broker,
+            through,
         );
         Shard { shared, net, clock, spawn, driver }
     }

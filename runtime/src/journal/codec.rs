@@ -40,6 +40,7 @@ mod tag {
     pub(super) const INBOUND_RELEASED: u8 = 16;
     pub(super) const RETAINED_CLEARED: u8 = 17;
     pub(super) const COUNTERS: u8 = 18;
+    pub(super) const REQUEUED: u8 = 19;
 }
 
 /// Bits of the flags bytes.

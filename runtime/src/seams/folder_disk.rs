@@ -30,8 +30,8 @@ struct Shared {
     pool: Pool,
     /// Operations on names, in order.
     names: Arc<Queue>,
-    /// Unlocked by being closed.
-    _lock: File,
+    /// Unlocked by being closed. Not held by those who only look.
+    lock: Option<File>,
 }
 
 /// Why a folder cannot be used.
@@ -76,6 +76,18 @@ impl FolderDisk {
         }
     }
 
+    /// Opens the folder at `path`, which must be there, to read what may change meanwhile.
+    ///
+    /// # Errors
+    /// [`OpenFolderError`] says why it cannot be used.
+    pub fn look(path: &Path) -> Result<Self, OpenFolderError> {
+        if path.is_dir() {
+            FolderDisk::with(path, None)
+        } else {
+            Err(OpenFolderError::Missing(path.to_owned()))
+        }
+    }
+
     fn lock(path: &Path) -> Result<Self, OpenFolderError> {
         let failed = |source| OpenFolderError::Failed { path: path.to_owned(), source };
         let lock = options().create(true).truncate(false).open(path.join(LOCK)).map_err(failed)?;
@@ -86,12 +98,26 @@ impl FolderDisk {
             }
             Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
         }
+        FolderDisk::with(path, Some(lock))
+    }
+
+    fn with(path: &Path, lock: Option<File>) -> Result<Self, OpenFolderError> {
+        let failed = |source| OpenFolderError::Failed { path: path.to_owned(), source };
         let folder = File::open(path).map_err(failed)?;
         let pool = Pool::start().map_err(failed)?;
         let names = Arc::new(Queue::new(folder));
-        Ok(FolderDisk {
-            shared: Arc::new(Shared { path: path.to_owned(), pool, names, _lock: lock }),
-        })
+        let shared = Shared { path: path.to_owned(), pool, names, lock };
+        Ok(FolderDisk { shared: Arc::new(shared) })
+    }
+
+    /// Whether another process has the folder locked now.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        let lock = File::open(self.shared.path.join(LOCK));
+        self.shared.lock.is_none()
+            && lock.is_ok_and(|lock| {
+                matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+            })
     }
 
     /// Where it is.

@@ -1,5 +1,6 @@
 //! Where records go so that they outlive the process.
 
+use std::future::Future;
 use std::io;
 use std::task::{Context, Poll};
 
@@ -22,6 +23,16 @@ pub trait Journal: 'static {
     /// # Errors
     /// When a batch could not be made durable. That is final: the process has to stop.
     fn poll_durable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<LogPosition>>;
+
+    /// Whether room is short, so that no more should come than is needed to get on with what is
+    /// there. Changes only while `poll_durable` is polled.
+    fn is_short(&self) -> bool;
+
+    /// Ends in good order: everything appended becomes durable. Nothing is called afterwards.
+    ///
+    /// # Errors
+    /// When something could not be made durable.
+    fn close(&mut self) -> impl Future<Output = io::Result<()>>;
 }
 
 /// Forgets every record at once and calls it durable: state lives as long as the process.
@@ -55,5 +66,13 @@ impl Journal for MemoryJournal {
 
     fn poll_durable(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<LogPosition>> {
         Poll::Pending // everything is told by `flush`
+    }
+
+    fn is_short(&self) -> bool {
+        false
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -40,6 +40,10 @@ impl Sources {
 pub struct Overrides {
     /// `--listen`, instead of `network.listen`.
     pub listen: Vec<String>,
+    /// `--data`, instead of `store.path`.
+    pub data: Option<String>,
+    /// `--durability`, instead of `store.durability`.
+    pub durability: Option<String>,
     /// `--log-format`.
     pub log_format: Option<String>,
     /// `--log-level`.
@@ -144,6 +148,12 @@ impl Gathered {
         if !overrides.listen.is_empty() {
             let listen = overrides.listen.iter().cloned().map(Value::String).collect();
             self.argument("network", "listen", "--listen", Value::Array(listen))?;
+        }
+        if let Some(data) = &overrides.data {
+            self.argument("store", "path", "--data", Value::String(data.clone()))?;
+        }
+        if let Some(level) = &overrides.durability {
+            self.argument("store", "durability", "--durability", Value::String(level.clone()))?;
         }
         if let Some(format) = &overrides.log_format {
             self.argument("log", "format", "--log-format", Value::String(format.clone()))?;

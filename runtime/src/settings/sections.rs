@@ -5,6 +5,7 @@ use signalhouse_core::limits;
 use signalhouse_core::wire::types::{QoS, Text};
 
 use super::section::section;
+use crate::journal::Level;
 
 const MIB: u64 = 1024 * 1024;
 const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -102,6 +103,32 @@ section! {
         retained_bytes: u64 = limits().retained_bytes, Whole(0, 1024 * 1024 * MIB);
         /// Packets a client may send ahead while its authentication is undecided. Over it: 0x97.
         pipelined_packets: u16 = limits().pipelined_packets, Whole(0, 65_535);
+    }
+}
+
+section! {
+    /// What outlives the process, and where.
+    store Store {
+        /// The folder of what outlives the process. Made if it is not there.
+        path: String = "signalhouse-data".to_owned(), Text(4_096);
+        /// When a message counts as safe: `strict` when synced, `relaxed` when written, `memory` at once.
+        durability: String = "strict".to_owned(), Word(&["strict", "relaxed", "memory"]);
+        /// With `relaxed`: milliseconds after which what is written is synced at the latest.
+        sync_delay_ms: u64 = 100, Whole(1, 60_000);
+        /// Length of the longest files of the log, in bytes. Longer records get longer ones.
+        segment_bytes: u64 = 64 * MIB, Whole(16 * 1024, 4 * 1024 * MIB);
+    }
+}
+
+impl Store {
+    /// When a record counts as durable; `None` if nothing is kept.
+    #[must_use]
+    pub fn level(&self) -> Option<Level> {
+        match self.durability.as_str() {
+            "memory" => None,
+            "relaxed" => Some(Level::Relaxed { sync_delay_ms: self.sync_delay_ms }),
+            _ => Some(Level::Strict),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::{Connection, Phase};
 use super::inbox::{Arrival, Entry};
-use super::{Options, RunError, Shared, events};
+use super::{RunError, Shared, events};
 use crate::seams::{Authenticate, Clock, Journal, Spawn};
 
 /// Messages of long jobs (retained replay, queue drain) between two looks at the inbox.
@@ -70,17 +70,18 @@ where
     P: Spawn,
     A: Authenticate,
 {
-    pub(crate) fn new(shared: Rc<Shared<S>>, parts: Parts<C, J, P, A>, options: Options) -> Self {
+    /// A driver of `broker`, whose next record follows `through`.
+    pub(crate) fn new(
+        shared: Rc<Shared<S>>,
+        parts: Parts<C, J, P, A>,
+        broker: Broker,
+        through: LogPosition,
+    ) -> Self {
         let Parts { clock, journal, spawn, authenticate } = parts;
-        let mut config = options.config;
-        config.ask_credentials = authenticate.asks_credentials();
-        config.authentication_methods = authenticate.methods();
-        // No journal reads messages back yet, so all that wait stay in memory.
-        config.limits.queue_memory_bytes = u64::MAX;
         Driver {
             shared,
-            topic_alias_outbound_maximum: config.limits.topic_alias_outbound_maximum,
-            broker: Broker::new(config, options.seed, clock.now()),
+            topic_alias_outbound_maximum: broker.config().limits.topic_alias_outbound_maximum,
+            broker,
             clock,
             journal,
             spawn,
@@ -91,8 +92,8 @@ where
             forgotten: Vec::new(),
             timer: None,
             durable: None,
-            appended: LogPosition::START,
-            settled: LogPosition::START,
+            appended: through,
+            settled: through,
             unflushed: false,
             watcher: None,
         }
@@ -106,7 +107,7 @@ where
         loop {
             if self.is_finished() {
                 self.shared.events.borrow_mut().write_out();
-                return Ok(());
+                return self.journal.close().await.map_err(RunError::Journal);
             }
             poll_fn(|cx| self.poll_ready(cx)).await.map_err(RunError::Journal)?;
             self.round();

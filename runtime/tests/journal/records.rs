@@ -160,6 +160,18 @@ fn published() -> BoxedStrategy<Record> {
         .boxed()
 }
 
+fn requeued() -> BoxedStrategy<Record> {
+    (number(), qos(), any::<u32>(), of(number()), vec(enqueued(), 0..4))
+        .prop_map(|(message, qos, content_bytes, expires_at, entries)| Record::Requeued {
+            message: MessageId(message),
+            qos,
+            content_bytes,
+            expires_at: expires_at.map(Time::from_ms),
+            entries,
+        })
+        .boxed()
+}
+
 fn of_session() -> BoxedStrategy<Record> {
     let versions = prop_oneof![Just(Version::V31), Just(Version::V311), Just(Version::V5)];
     let connected =
@@ -241,6 +253,7 @@ pub(crate) fn record() -> BoxedStrategy<Record> {
     let moved = (receiver(), number(), receiver(), qos(), any::<bool>(), vec(1_u32.., 0..3));
     prop_oneof![
         2 => published(),
+        1 => requeued(),
         3 => of_session(),
         2 => of_exchange(),
         1 => (receiver(), number())

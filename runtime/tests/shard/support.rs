@@ -156,6 +156,14 @@ impl Journal for SlowJournal {
         state.driver = Some(cx.waker().clone());
         Poll::Pending
     }
+
+    fn is_short(&self) -> bool {
+        false
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A running shard.

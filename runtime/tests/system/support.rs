@@ -38,6 +38,8 @@ pub(crate) fn signalhouse() -> Command {
             command.env_remove(name);
         }
     }
+    // What a test wants kept, it says where.
+    command.env("SIGNALHOUSE_STORE__DURABILITY", "memory");
     command.stdin(Stdio::null());
     command
 }

@@ -43,6 +43,7 @@ fn record(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
         tag::CONNECTED => connected(cursor),
         tag::SUBSCRIBED => subscribed(cursor),
         tag::PUBLISHED => published(cursor),
+        tag::REQUEUED => requeued(cursor),
         tag::REMOVED | tag::MOVED | tag::RETAINED_CLEARED => of_queues(tag, cursor),
         _ => of_session(tag, cursor),
     }
@@ -207,6 +208,22 @@ fn published(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     };
     let entries = (0..cursor.count()?).map(|_| enqueued(cursor)).collect::<Result<_, _>>()?;
     Ok(Record::Published { message, origin, retained, entries })
+}
+
+fn requeued(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
+    let message = cursor.message_id()?;
+    let flags = cursor.flags(flag::QOS | flag::EXPIRY)?;
+    let content_bytes = cursor.small()?;
+    let expires_at =
+        if flags & flag::EXPIRY == 0 { None } else { Some(Time::from_ms(cursor.number()?)) };
+    let entries = (0..cursor.count()?).map(|_| enqueued(cursor)).collect::<Result<_, _>>()?;
+    Ok(Record::Requeued {
+        message,
+        qos: qos(flags & flag::QOS)?,
+        content_bytes,
+        expires_at,
+        entries,
+    })
 }
 
 fn message(cursor: &mut Cursor<'_>) -> Result<Message, DecodeRecordError> {

@@ -39,9 +39,7 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
         Record::Published { message, origin, retained, entries } => {
             published(message, origin, retained, entries, out);
         }
-        Record::Requeued { .. } => {
-            unreachable!("what writes a snapshot puts the message in its place")
-        }
+        Record::Requeued { .. } => requeued(record, out),
         Record::Replayed { .. } => replayed(record, out),
         Record::ReplayEnded { session, filter } => {
             head(tag::REPLAY_ENDED, *session, out);
@@ -80,6 +78,23 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
             number(next_message.0, out);
             number(next_seq.0, out);
         }
+    }
+}
+
+fn requeued(record: &Record, out: &mut BytesMut) {
+    let Record::Requeued { message, qos, content_bytes, expires_at, entries } = record else {
+        return;
+    };
+    out.put_u8(tag::REQUEUED);
+    number(message.0, out);
+    out.put_u8(*qos as u8 | set(flag::EXPIRY, expires_at.is_some()));
+    number(u64::from(*content_bytes), out);
+    if let Some(at) = expires_at {
+        number(at.as_ms(), out);
+    }
+    number(entries.len() as u64, out);
+    for entry in entries {
+        enqueued(entry, out);
     }
 }
 

@@ -1,0 +1,224 @@
+//! `signalhouse store`: what an operator does with the files of a store.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use tokio::runtime;
+
+use super::exit::{Exit, complain};
+use crate::journal::{Found, StoreError, tools};
+use crate::seams::{FolderDisk, LocalSpawn, OpenFolderError};
+use crate::settings::{self, Overrides, Sources, Store};
+
+/// How often a store that a broker changes meanwhile is read from the beginning.
+const ATTEMPTS: usize = 5;
+/// Exported files are read in pieces of this length.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+#[derive(Args, Debug)]
+pub(super) struct StoreArgs {
+    #[command(subcommand)]
+    action: Action,
+    /// Settings, as TOML, which say where the store is.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The store's folder, instead of what the settings say.
+    #[arg(long, value_name = "DIR", global = true)]
+    data: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Read everything, and say what is there or what is damaged. Changes nothing.
+    Check,
+    /// Print every record, one a line: file, offset, position, record. Changes nothing.
+    Dump,
+    /// Set aside what is damaged, say what is lost with it, and keep the rest.
+    Repair,
+    /// Copy the store into one file, for a backup. A broker may be using it meanwhile.
+    Export {
+        /// The file to write; must not be there.
+        file: PathBuf,
+    },
+    /// Make a store of an exported file. The folder must not have one.
+    Import {
+        /// The file to read.
+        file: PathBuf,
+    },
+}
+
+/// Why it went wrong.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Folder(#[from] OpenFolderError),
+    #[error("{}: {source}", .path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("cannot print: {0}")]
+    Print(#[from] io::Error),
+}
+
+pub(super) fn run(args: StoreArgs) -> Exit {
+    let sources = Sources::of_process(args.config);
+    let overrides = Overrides { data: args.data, ..Overrides::default() };
+    let store = match settings::load(&sources, &overrides) {
+        Ok(settings) => settings.store,
+        Err(problem) => return complain(Exit::Settings, &problem),
+    };
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(runtime::LocalOptions::default());
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(act(args.action, &store)),
+        Err(error) => return complain(Exit::Failed, &error),
+    };
+    match done {
+        Ok(exit) => exit,
+        Err(fault @ (Fault::Store(_) | Fault::Folder(_))) => complain(Exit::Store, &fault),
+        Err(fault @ (Fault::File { .. } | Fault::Print(_))) => complain(Exit::Failed, &fault),
+    }
+}
+
+async fn act(action: Action, store: &Store) -> Result<Exit, Fault> {
+    let folder = Path::new(&store.path);
+    match action {
+        Action::Check => {
+            let found = read(folder, |disk| async move { tools::check(&disk).await }).await?;
+            println!("{}: {}", folder.display(), Summary(&found));
+            Ok(Exit::Orderly)
+        }
+        Action::Dump => dump(folder).await,
+        Action::Repair => repair(folder, store).await,
+        Action::Export { file } => {
+            let salt = salt();
+            let (found, pieces) =
+                read(folder, |disk| async move { tools::export(&disk, salt).await }).await?;
+            let failed = |source| Fault::File { path: file.clone(), source };
+            write_new(&file, pieces).map_err(failed)?;
+            println!("{}: {}", file.display(), Summary(&found));
+            Ok(Exit::Orderly)
+        }
+        Action::Import { file } => {
+            let failed = |source| Fault::File { path: file.clone(), source };
+            let mut source = File::open(&file).map_err(failed)?;
+            let pieces = std::iter::from_fn(move || read_piece(&mut source).transpose());
+            let disk = FolderDisk::create(folder)?;
+            let found = tools::import(&disk, pieces, store.segment_bytes, salt()).await?;
+            println!("{}: {}", folder.display(), Summary(&found));
+            Ok(Exit::Orderly)
+        }
+    }
+}
+
+/// Reads a store that a broker may be changing: what looks like damage then may be a file that was
+/// used again, so it is looked at once more.
+async fn read<T, F: Future<Output = Result<T, StoreError>>>(
+    folder: &Path,
+    read: impl Fn(FolderDisk) -> F,
+) -> Result<T, Fault> {
+    let disk = FolderDisk::look(folder)?;
+    let mut outcome = read(disk.clone()).await;
+    for _ in 1..ATTEMPTS {
+        if outcome.is_ok() || !disk.is_in_use() {
+            break;
+        }
+        outcome = read(disk.clone()).await;
+    }
+    Ok(outcome?)
+}
+
+async fn dump(folder: &Path) -> Result<Exit, Fault> {
+    let disk = FolderDisk::look(folder)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut printed = Ok(());
+    let losses = tools::dump(&disk, |file, offset, position, record| {
+        if printed.is_ok() {
+            printed = writeln!(out, "{file} {offset} {position} {record:?}");
+        }
+    })
+    .await?;
+    match printed.and_then(|()| out.flush()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        printed => printed?,
+    }
+    for loss in &losses {
+        eprintln!("signalhouse: {loss}");
+    }
+    Ok(if losses.is_empty() { Exit::Orderly } else { Exit::Store })
+}
+
+async fn repair(folder: &Path, store: &Store) -> Result<Exit, Fault> {
+    let disk = FolderDisk::open(folder)?;
+    let repaired = tools::repair(&disk, &LocalSpawn, store.segment_bytes, salt()).await?;
+    if repaired.losses.is_empty() {
+        println!("{}: nothing to repair; {}", folder.display(), Summary(&repaired.found));
+        return Ok(Exit::Orderly);
+    }
+    for loss in &repaired.losses {
+        println!("lost: {loss}");
+    }
+    for name in &repaired.set_aside {
+        println!("set aside: {}", folder.join(name).display());
+    }
+    println!("{}: repaired; {}", folder.display(), Summary(&repaired.found));
+    Ok(Exit::Orderly)
+}
+
+/// Writes a file that appears whole or not at all.
+fn write_new(path: &Path, pieces: impl Iterator<Item = Bytes>) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    if path.exists() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "is there already"));
+    }
+    let written = (|| {
+        let mut file = File::create(&unfinished)?;
+        for piece in pieces {
+            file.write_all(&piece)?;
+        }
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    })();
+    if written.is_err() {
+        drop(std::fs::remove_file(&unfinished));
+    }
+    written
+}
+
+fn read_piece(file: &mut File) -> io::Result<Option<Bytes>> {
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    file.take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
+    Ok(if piece.is_empty() { None } else { Some(Bytes::from(piece)) })
+}
+
+fn salt() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// What is in a store, in a line.
+struct Summary<'a>(&'a Found);
+
+impl Display for Summary<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Found { records, through, totals, cut } = self.0;
+        write!(
+            f,
+            "{records} records through {through}: {} sessions, {} messages queued, {} retained",
+            totals.sessions, totals.queued, totals.retained
+        )?;
+        if let Some(cut) = cut {
+            let (file, offset) = (&cut.file, cut.offset);
+            write!(f, "; the end of {file} from offset {offset} on was never acknowledged")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Compaction: what many records come to, as a few that take their place.
+//!
+//! It works beside the broker and not in it: sealed segments are read again, record by record, into
+//! a broker of their own, whose state is then written as a snapshot. So the broker never stops for it,
+//! what is dead costs only its reading, and the records that come out are those that recovery takes
+//! anyway. A snapshot counts from the moment it has its name; what it covers is then used again.
+
+use std::io;
+
+use bytes::Bytes;
+use signalhouse_core::{Config, LogPosition, Record, Recovery, Seed, Time};
+
+use super::codec::decode_first;
+use super::error::{Damage, StoreError};
+use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName};
+use super::frame::FrameBuilder;
+use super::reader::{Frame, FrameReader};
+use super::segment::{new_file, write_all};
+use super::walk::damaged;
+use crate::seams::{Disk, DiskFile, Spawn};
+
+/// Records are read and written in pieces of about this length.
+const PIECE_BYTES: usize = 1024 * 1024;
+/// A sync covers no more than this, so that the log's own syncs do not wait long behind it.
+const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What is to be compacted.
+#[derive(Debug)]
+pub(super) struct Compaction<D, P> {
+    pub(super) disk: D,
+    pub(super) spawn: P,
+    pub(super) config: Config,
+    pub(super) salt: u64,
+    /// The snapshot so far.
+    pub(super) snapshot: Option<u64>,
+    /// The segments behind it, each with its last position.
+    pub(super) segments: Vec<(u64, LogPosition)>,
+}
+
+/// A new snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compacted {
+    /// Its number: that of the first segment that it does not cover.
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+}
+
+impl<D: Disk, P: Spawn> Compaction<D, P> {
+    pub(super) async fn run(self) -> io::Result<Compacted> {
+        let last = self.segments.last().copied();
+        let (last, through) = last.ok_or(io::ErrorKind::InvalidInput)?;
+        let replay = Box::new(Replay::new(self.config.clone()));
+        let replay = self.read(replay).await?;
+        let latest = replay.latest.max(replay.recovery.latest());
+        let records = self.spawn.offload(move || replay.recovery.into_snapshot()).await;
+        let number = last + 1;
+        let name = FileName::Unfinished(number);
+        let salt = self.salt;
+        let written =
+            write(&self.disk, &self.spawn, name, number, salt, (through, latest), records).await;
+        let bytes = match written {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                drop(self.disk.remove(&name.to_string()).await);
+                return Err(error.into());
+            }
+        };
+        let snapshot = FileName::Snapshot(number);
+        let named = async {
+            self.disk.rename(&name.to_string(), &snapshot.to_string()).await?;
+            self.disk.sync_folder().await
+        };
+        named.await.map_err(StoreError::disk("cannot name", snapshot))?;
+        Ok(Compacted { number, bytes })
+    }
+
+    async fn read(&self, mut replay: Box<Replay>) -> Result<Box<Replay>, StoreError> {
+        if let Some(number) = self.snapshot {
+            let mut reader = FrameReader::open(&self.disk, FileName::Snapshot(number)).await?;
+            let FileKind::Snapshot { through, latest, records } = reader.header().kind else {
+                return Err(damaged(reader.name(), 0, Damage::Header));
+            };
+            replay = self.read_file(&mut reader, 1, records, replay).await?;
+            replay.latest = latest;
+            replay.through = through;
+        }
+        for (number, last) in &self.segments {
+            let mut reader = FrameReader::open(&self.disk, FileName::Segment(*number)).await?;
+            let from = replay.through.0 + 1;
+            replay = self.read_file(&mut reader, from, last.0, replay).await?;
+            replay.through = *last;
+        }
+        Ok(replay)
+    }
+
+    /// Reads the records numbered `from` to `last`, all of which must be there.
+    async fn read_file(
+        &self,
+        reader: &mut FrameReader<D::File>,
+        from: u64,
+        last: u64,
+        mut replay: Box<Replay>,
+    ) -> Result<Box<Replay>, StoreError> {
+        let file = reader.name();
+        let mut expected = from;
+        while expected <= last {
+            let mut frames = Vec::new();
+            let mut bytes = 0;
+            while expected <= last && bytes < PIECE_BYTES {
+                let offset = reader.offset();
+                let frame = reader.next().await?;
+                let frame = frame.filter(|frame| frame.header.first.0 == expected);
+                let frame = frame.ok_or_else(|| {
+                    let what = Damage::Frame {
+                        expected: LogPosition(expected),
+                        known_durable: LogPosition(last),
+                    };
+                    damaged(file, offset, what)
+                })?;
+                expected = frame.next_position();
+                bytes += frame.body.len();
+                frames.push(frame);
+            }
+            replay = self.spawn.offload(move || replay.feed(file, frames)).await?;
+        }
+        Ok(replay)
+    }
+}
+
+/// The broker that records are read into.
+struct Replay {
+    recovery: Recovery,
+    through: LogPosition,
+    latest: Time,
+}
+
+impl Replay {
+    fn new(mut config: Config) -> Self {
+        config.limits.queue_memory_bytes = u64::MAX;
+        // Nothing that chance decides is in a snapshot.
+        let recovery = Recovery::new(config, Seed(0));
+        Replay { recovery, through: LogPosition::START, latest: Time::ZERO }
+    }
+
+    fn feed(
+        mut self: Box<Self>,
+        file: FileName,
+        frames: Vec<Frame>,
+    ) -> Result<Box<Self>, StoreError> {
+        for frame in frames {
+            let mut rest = &frame.body[..];
+            for _ in 0..frame.header.records {
+                let (record, behind) = decode_first(rest)
+                    .map_err(|error| damaged(file, frame.offset, error.into()))?;
+                rest = behind;
+                self.recovery
+                    .apply(record)
+                    .map_err(|error| damaged(file, frame.offset, error.into()))?;
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Writes a snapshot's file and makes it durable; gives its length.
+pub(super) async fn write<D: Disk, P: Spawn>(
+    disk: &D,
+    spawn: &P,
+    name: FileName,
+    number: u64,
+    salt: u64,
+    (through, latest): (LogPosition, Time),
+    records: Vec<Record>,
+) -> Result<u64, StoreError> {
+    let file = new_file(disk, name).await?;
+    let kind = FileKind::Snapshot { through, latest, records: records.len() as u64 };
+    let header = FileHeader { kind, number, salt };
+    let failed = |error| StoreError::disk("cannot write", name)(error);
+    let mut offset = BLOCK_BYTES;
+    let mut synced = 0;
+    let mut pieces = Pieces::new(records, salt);
+    loop {
+        let (back, piece) = spawn.offload(move || pieces.next_piece()).await;
+        pieces = back;
+        let Some(piece) = piece else { break };
+        let length = piece.len() as u64;
+        write_all(&file, offset, piece).await.map_err(failed)?;
+        offset += length;
+        if offset - synced >= SYNC_BYTES {
+            file.sync().await.map_err(failed)?;
+            synced = offset;
+        }
+    }
+    write_all(&file, 0, header.to_block()).await.map_err(failed)?;
+    file.sync().await.map_err(failed)?;
+    Ok(offset)
+}
+
+/// Records on their way into frames.
+pub(super) struct Pieces {
+    records: std::vec::IntoIter<Record>,
+    /// The number of the next one, from 1.
+    next: u64,
+    salt: u64,
+}
+
+impl Pieces {
+    pub(super) fn new(records: Vec<Record>, salt: u64) -> Self {
+        Pieces { records: records.into_iter(), next: 1, salt }
+    }
+
+    pub(super) fn next_piece(mut self) -> (Self, Option<Bytes>) {
+        let mut frame = FrameBuilder::new(LogPosition(self.next));
+        while frame.body_bytes() < PIECE_BYTES
+            && let Some(record) = self.records.next()
+        {
+            frame.push(&record);
+            self.next += 1;
+        }
+        let piece = (!frame.is_empty()).then(|| frame.seal(self.salt, LogPosition::START));
+        (self, piece)
+    }
+}

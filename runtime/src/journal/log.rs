@@ -1,0 +1,358 @@
+//! The journal while the broker runs: records into frames, frames into segments.
+//!
+//! Whatever is appended while earlier frames are on their way to the disk goes into the next frame:
+//! one sync for all that came meanwhile, without a timer. What keeps the store small and ready is in
+//! `upkeep.rs`.
+
+mod upkeep;
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use signalhouse_core::{LogPosition, Record};
+
+pub(super) use self::upkeep::{Sealed, Stock, Upkeep};
+use super::error::StoreError;
+use super::file::FileName;
+use super::frame::FrameBuilder;
+use super::segment::{OpenSegment, write_all};
+use crate::seams::{Clock, Disk, DiskFile, Journal, Spawn};
+
+/// A frame gets no more records once it has this length.
+const FRAME_BYTES: usize = 512 * 1024;
+/// How many frames are on their way at once: while one is synced the next is written.
+const FRAMES_UNDER_WAY: usize = 2;
+/// After so many milliseconds without a record, the log says that its last one is durable.
+const IDLE_MS: u64 = 1_000;
+
+pub(super) type Task<T> = Pin<Box<dyn Future<Output = io::Result<T>>>>;
+
+/// When a record counts as durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// When it is synced.
+    Strict,
+    /// When it is written; it is synced within so many milliseconds.
+    Relaxed {
+        /// How many.
+        sync_delay_ms: u64,
+    },
+}
+
+/// A [`Journal`] in files.
+pub struct LogJournal<D: Disk, C: Clock, P> {
+    clock: C,
+    level: Level,
+    active: OpenSegment<D::File>,
+    /// Records that no frame under way has.
+    waiting: VecDeque<FrameBuilder>,
+    under_way: VecDeque<UnderWay>,
+    appended: LogPosition,
+    written: LogPosition,
+    durable: LogPosition,
+    /// What the driver was told.
+    told: LogPosition,
+    /// The last position that a frame in the log says is durable.
+    marked: LogPosition,
+    mark_at: Option<Pin<Box<C::Sleep>>>,
+    relaxed: Relaxed<D::File, C>,
+    upkeep: Upkeep<D, C, P>,
+}
+
+/// A frame that is being written and, in `strict`, synced.
+struct UnderWay {
+    through: LogPosition,
+    is_done: bool,
+    task: Task<()>,
+}
+
+/// What `relaxed` has still to sync.
+struct Relaxed<F, C: Clock> {
+    unsynced: Vec<(u64, F)>,
+    due: Option<Pin<Box<C::Sleep>>>,
+    syncing: Option<(LogPosition, Task<()>)>,
+}
+
+impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
+    pub(super) fn new(
+        clock: C,
+        level: Level,
+        active: OpenSegment<D::File>,
+        through: LogPosition,
+        upkeep: Upkeep<D, C, P>,
+    ) -> Self {
+        LogJournal {
+            clock,
+            level,
+            active,
+            waiting: VecDeque::new(),
+            under_way: VecDeque::new(),
+            appended: through,
+            written: through,
+            durable: through,
+            told: through,
+            marked: LogPosition::START,
+            mark_at: None,
+            relaxed: Relaxed { unsynced: Vec::new(), due: None, syncing: None },
+            upkeep,
+        }
+    }
+
+    /// Begins to write frames, as many as may be on their way. True if one began.
+    fn begin_frames(&mut self) -> bool {
+        let mut began = false;
+        while self.under_way.len() < FRAMES_UNDER_WAY
+            && let Some(frame) = self.waiting.front()
+            && self.has_room_for(frame.frame_bytes())
+            && let Some(frame) = self.waiting.pop_front()
+        {
+            self.begin(frame);
+            began = true;
+        }
+        began
+    }
+
+    /// Whether a frame fits, if need be in the next segment.
+    fn has_room_for(&mut self, bytes: u64) -> bool {
+        while self.active.end + bytes > self.active.bytes {
+            let Some(next) = self.upkeep.take_ready(bytes) else { return false };
+            let last = std::mem::replace(&mut self.active, next);
+            self.upkeep.seal(last.number, last.end, self.last_begun());
+        }
+        true
+    }
+
+    /// The last position in any frame that was begun.
+    fn last_begun(&self) -> LogPosition {
+        self.under_way.back().map_or(self.written, |frame| frame.through)
+    }
+
+    /// Begins to write a frame and, in `strict`, to sync it.
+    fn begin(&mut self, frame: FrameBuilder) {
+        let through = frame.last();
+        let bytes = frame.seal(self.active.salt, self.durable);
+        self.marked = self.durable;
+        let name = FileName::Segment(self.active.number);
+        let file = self.active.file.clone();
+        let offset = self.active.end;
+        self.active.end += bytes.len() as u64;
+        self.upkeep.count_written(bytes.len() as u64);
+        // Both are called now, so that the disk has them in order with those of other frames.
+        let written = file.write_at(offset, bytes.clone());
+        let synced = match self.level {
+            Level::Strict => Some(file.sync()),
+            Level::Relaxed { .. } => {
+                if self.relaxed.unsynced.last().is_none_or(|(last, _)| *last != self.active.number)
+                {
+                    self.relaxed.unsynced.push((self.active.number, file.clone()));
+                }
+                None
+            }
+        };
+        let task = async move {
+            finish(file, (offset, bytes), written, synced)
+                .await
+                .map_err(|error| StoreError::disk("cannot write", name)(error).into())
+        };
+        self.under_way.push_back(UnderWay { through, is_done: false, task: Box::pin(task) });
+        self.mark_at = None;
+    }
+
+    /// Sees what is done. True if something is.
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        for frame in &mut self.under_way {
+            if !frame.is_done
+                && let Poll::Ready(outcome) = frame.task.as_mut().poll(cx)
+            {
+                outcome?;
+                frame.is_done = true;
+            }
+        }
+        let mut progress = false;
+        while let Some(frame) = self.under_way.pop_front_if(|frame| frame.is_done) {
+            self.written = frame.through;
+            progress = true;
+        }
+        if self.level == Level::Strict {
+            self.durable = self.written;
+        }
+        Ok(progress)
+    }
+
+    /// In `relaxed`, syncs what was written when its time has come.
+    fn poll_relaxed(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Level::Relaxed { sync_delay_ms } = self.level else { return Ok(false) };
+        if let Some((through, task)) = &mut self.relaxed.syncing {
+            let Poll::Ready(outcome) = task.as_mut().poll(cx) else { return Ok(false) };
+            outcome?;
+            self.durable = *through;
+            self.relaxed.syncing = None;
+            return Ok(true);
+        }
+        if self.durable == self.written {
+            return Ok(false);
+        }
+        let clock = &self.clock;
+        let due = self
+            .relaxed
+            .due
+            .get_or_insert_with(|| Box::pin(clock.sleep_until(clock.now().plus_ms(sync_delay_ms))));
+        if due.as_mut().poll(cx).is_pending() {
+            return Ok(false);
+        }
+        self.begin_relaxed_sync();
+        Ok(true)
+    }
+
+    fn begin_relaxed_sync(&mut self) {
+        self.relaxed.due = None;
+        let through = self.written;
+        let mut syncs = Vec::new();
+        for (number, file) in self.relaxed.unsynced.drain(..) {
+            syncs.push((FileName::Segment(number), file.sync()));
+        }
+        let task = async move {
+            for (name, sync) in syncs {
+                sync.await.map_err(StoreError::disk("cannot sync", name))?;
+            }
+            Ok(())
+        };
+        self.relaxed.syncing = Some((through, Box::pin(task)));
+        // A frame that is on its way may be written after this sync.
+        if !self.under_way.is_empty() {
+            self.relaxed.unsynced.push((self.active.number, self.active.file.clone()));
+        }
+    }
+
+    /// Writes, once all is quiet, that the last record is durable: if it is damaged later, that
+    /// shows, and it is not taken for one that was never acknowledged.
+    fn poll_mark(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_quiet = self.durable == self.appended && self.under_way.is_empty();
+        if !is_quiet || self.marked == self.durable {
+            self.mark_at = None;
+            return false;
+        }
+        let clock = &self.clock;
+        let at = self
+            .mark_at
+            .get_or_insert_with(|| Box::pin(clock.sleep_until(clock.now().plus_ms(IDLE_MS))));
+        at.as_mut().poll(cx).is_ready() && self.mark()
+    }
+
+    fn mark(&mut self) -> bool {
+        let frame = FrameBuilder::new(LogPosition(self.appended.0 + 1));
+        let has_room = self.has_room_for(frame.frame_bytes());
+        if has_room {
+            self.begin(frame);
+        }
+        has_room
+    }
+
+    /// Everything that can go on, until nothing does.
+    fn poll_all(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            let mut progress = self.poll_frames(cx)?;
+            progress |= self.poll_relaxed(cx)?;
+            progress |= self.upkeep.poll(cx, self.written, self.active.number)?;
+            progress |= self.begin_frames();
+            progress |= self.poll_mark(cx);
+            if !progress {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<D: Disk, C: Clock, P: Spawn> Journal for LogJournal<D, C, P> {
+    fn append(&mut self, at: LogPosition, record: Record) {
+        assert_eq!(at.0, self.appended.0 + 1, "positions of records rise by one");
+        self.appended = at;
+        if self.waiting.back().is_none_or(|frame| frame.body_bytes() >= FRAME_BYTES) {
+            self.waiting.push_back(FrameBuilder::new(at));
+        }
+        if let Some(frame) = self.waiting.back_mut() {
+            frame.push(&record);
+        }
+    }
+
+    fn flush(&mut self) -> Option<LogPosition> {
+        self.begin_frames();
+        None
+    }
+
+    fn poll_durable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<LogPosition>> {
+        if let Err(error) = self.poll_all(cx) {
+            return Poll::Ready(Err(error));
+        }
+        let through = match self.level {
+            Level::Strict => self.durable,
+            Level::Relaxed { .. } => self.written,
+        };
+        if through == self.told {
+            return Poll::Pending;
+        }
+        self.told = through;
+        Poll::Ready(Ok(through))
+    }
+
+    fn is_short(&self) -> bool {
+        self.upkeep.is_short()
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        self.relaxed.due = None;
+        poll_fn(|cx| {
+            self.begin_frames();
+            if let Err(error) = self.poll_all(cx) {
+                return Poll::Ready(Err(error));
+            }
+            if self.written == self.appended
+                && self.durable < self.written
+                && self.relaxed.syncing.is_none()
+                && !self.relaxed.unsynced.is_empty()
+            {
+                self.begin_relaxed_sync();
+                cx.waker().wake_by_ref();
+            }
+            if self.durable == self.appended { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await?;
+        if self.marked < self.durable && self.mark() {
+            while let Some(frame) = self.under_way.pop_front() {
+                frame.task.await?;
+            }
+            self.active.file.sync().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Sees a frame written as a whole, then synced if it is to be.
+async fn finish<F: DiskFile>(
+    file: F,
+    (offset, mut bytes): (u64, Bytes),
+    written: impl Future<Output = io::Result<usize>>,
+    synced: Option<impl Future<Output = io::Result<()>>>,
+) -> io::Result<()> {
+    let length = written.await?;
+    if length == bytes.len() {
+        return match synced {
+            Some(synced) => synced.await,
+            None => Ok(()),
+        };
+    }
+    bytes.advance(length);
+    write_all(&file, offset + length as u64, bytes).await?;
+    match synced {
+        // The sync that was called with the write came before the rest of it.
+        Some(synced) => {
+            synced.await?;
+            file.sync().await
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,333 @@
+//! What the log needs beside its frames: segments made ahead, and compaction.
+//!
+//! The store's length stays in proportion to what is live: a snapshot is made once the segments since
+//! the last one are [`GROWTH`] times as long as that, and what it covers is used for later segments.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use signalhouse_core::{Config, LogPosition};
+
+use super::super::compact::{Compacted, Compaction};
+use super::super::file::{BLOCK_BYTES, FileName};
+use super::super::segment::{OpenSegment, Salts, make, usual_bytes};
+use super::Task;
+use crate::seams::{Clock, Disk, Spawn};
+
+/// How many segments are there before they are needed. They are also the reserve that is left for
+/// acknowledgements, releases and expiries when the disk is full.
+const READY: usize = 2;
+/// A snapshot is made when the log behind the last one is so many times as long.
+const GROWTH: u64 = 4;
+/// Shorter than so many segments, it is not worth one.
+const GROWTH_SEGMENTS: u64 = 2;
+/// How long to wait before asking a full disk again.
+const RETRY_MS: u64 = 1_000;
+
+/// A segment in which nothing more is written.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::journal) struct Sealed {
+    pub(in crate::journal) number: u64,
+    /// Where its last frame ends.
+    pub(in crate::journal) end: u64,
+    /// The last position in it.
+    pub(in crate::journal) last: LogPosition,
+    /// Its length.
+    pub(in crate::journal) bytes: u64,
+}
+
+/// What upkeep begins with.
+#[derive(Debug)]
+pub(in crate::journal) struct Stock<F> {
+    pub(in crate::journal) ready: VecDeque<OpenSegment<F>>,
+    pub(in crate::journal) sealed: Vec<Sealed>,
+    /// Number and length of the snapshot.
+    pub(in crate::journal) snapshot: Option<(u64, u64)>,
+    /// Numbers and lengths of segments that a snapshot covers.
+    pub(in crate::journal) obsolete: Vec<(u64, u64)>,
+    /// Other files that count for nothing.
+    pub(in crate::journal) rubbish: Vec<FileName>,
+}
+
+pub(in crate::journal) struct Upkeep<D: Disk, C: Clock, P> {
+    disk: D,
+    clock: C,
+    spawn: P,
+    config: Config,
+    salts: Salts,
+    segment_bytes: u64,
+    stock: Stock<D::File>,
+    /// The last segment of any kind.
+    last_number: u64,
+    /// A frame waits for a segment with this much room.
+    wanted_bytes: u64,
+    making: Option<Task<(OpenSegment<D::File>, u64)>>,
+    compacting: Option<Task<Compacted>>,
+    clearing: Option<Task<()>>,
+    asking: Option<Task<u64>>,
+    retry: Option<Pin<Box<C::Sleep>>>,
+    is_short: bool,
+    /// Bytes of frames written to segments.
+    written_bytes: u64,
+    /// Bytes written into snapshots.
+    snapshot_bytes: u64,
+}
+
+impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
+    pub(in crate::journal) fn new(
+        (disk, clock, spawn): (D, C, P),
+        config: Config,
+        salts: Salts,
+        segment_bytes: u64,
+        last_number: u64,
+        stock: Stock<D::File>,
+    ) -> Self {
+        Upkeep {
+            disk,
+            clock,
+            spawn,
+            config,
+            salts,
+            segment_bytes,
+            stock,
+            last_number,
+            wanted_bytes: 0,
+            making: None,
+            compacting: None,
+            clearing: None,
+            asking: None,
+            retry: None,
+            is_short: false,
+            written_bytes: 0,
+            snapshot_bytes: 0,
+        }
+    }
+
+    /// The next segment, if it is there and has room for `bytes`.
+    pub(super) fn take_ready(&mut self, bytes: u64) -> Option<OpenSegment<D::File>> {
+        let next = self.stock.ready.pop_front_if(|next| BLOCK_BYTES + bytes <= next.bytes);
+        self.wanted_bytes = if next.is_some() { 0 } else { BLOCK_BYTES + bytes };
+        next
+    }
+
+    /// Nothing more will be written in the segment that was active.
+    pub(super) fn seal(&mut self, number: u64, end: u64, last: LogPosition) {
+        let bytes = end;
+        self.stock.sealed.push(Sealed { number, end, last, bytes });
+    }
+
+    pub(super) fn count_written(&mut self, bytes: u64) {
+        self.written_bytes += bytes;
+    }
+
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short
+    }
+
+    /// Goes on with what is under way. True if something was done or began. `active` is the segment
+    /// that is written in, `written` the last position in any.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: LogPosition,
+        active: u64,
+    ) -> io::Result<bool> {
+        let mut progress = self.poll_retry(cx);
+        progress |= self.poll_making(cx)?;
+        progress |= self.poll_asking(cx)?;
+        progress |= self.poll_compacting(cx)?;
+        progress |= self.poll_clearing(cx)?;
+        progress |= self.begin_making(active);
+        progress |= self.begin_compacting(written);
+        Ok(progress)
+    }
+
+    /// On a full disk, asks again from time to time.
+    fn poll_retry(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_over = self.retry.as_mut().is_some_and(|retry| retry.as_mut().poll(cx).is_ready());
+        if is_over {
+            self.retry = None;
+            if self.is_short && self.asking.is_none() {
+                self.asking = Some(Box::pin(self.disk.free_bytes()));
+            }
+        }
+        is_over
+    }
+
+    fn wait(&mut self) {
+        let at = self.clock.now().plus_ms(RETRY_MS);
+        self.retry = Some(Box::pin(self.clock.sleep_until(at)));
+    }
+
+    /// Room that must be left for compaction, which needs as much as it keeps.
+    fn reserve_bytes(&self) -> u64 {
+        self.segment_bytes + self.stock.snapshot.map_or(0, |(_, bytes)| bytes)
+    }
+
+    fn judge_room(&mut self, free_bytes: u64) {
+        self.is_short = free_bytes < self.reserve_bytes();
+        if self.is_short {
+            self.wait();
+        }
+    }
+
+    fn poll_asking(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(outcome) = poll_task(&mut self.asking, cx) else { return Ok(false) };
+        self.judge_room(outcome?);
+        Ok(true)
+    }
+
+    fn poll_making(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(outcome) = poll_task(&mut self.making, cx) else { return Ok(false) };
+        match outcome {
+            Ok((segment, free_bytes)) => {
+                self.last_number = self.last_number.max(segment.number);
+                // One that was too short is replaced.
+                self.stock.ready.retain(|ready| ready.number != segment.number);
+                let place = self.stock.ready.partition_point(|ready| ready.number < segment.number);
+                self.stock.ready.insert(place, segment);
+                self.judge_room(free_bytes);
+            }
+            Err(error) if is_full(&error) => {
+                self.is_short = true;
+                self.wait();
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    fn begin_making(&mut self, active: u64) -> bool {
+        let is_too_short =
+            self.stock.ready.front().is_some_and(|next| next.bytes < self.wanted_bytes);
+        let is_enough = self.stock.ready.len() >= READY && !is_too_short;
+        if self.making.is_some() || self.retry.is_some() || is_enough {
+            return false;
+        }
+        let number = if is_too_short { active + 1 } else { self.last_number + 1 };
+        let usual = usual_bytes(number, self.segment_bytes);
+        let bytes = if number == active + 1 { usual.max(self.wanted_bytes) } else { usual };
+        let again = self.stock.obsolete.iter().position(|(_, length)| *length == bytes);
+        let again = again.map(|place| self.stock.obsolete.swap_remove(place).0);
+        let (disk, salt) = (self.disk.clone(), self.salts.next());
+        self.making = Some(Box::pin(async move {
+            let free = disk.clone();
+            let segment = make(disk, number, bytes, salt, again).await?;
+            Ok((segment, free.free_bytes().await?))
+        }));
+        true
+    }
+
+    fn begin_compacting(&mut self, written: LogPosition) -> bool {
+        if self.compacting.is_some() || self.clearing.is_some() || self.retry.is_some() {
+            return false;
+        }
+        let segments: Vec<(u64, LogPosition)> = self
+            .stock
+            .sealed
+            .iter()
+            .take_while(|segment| segment.last <= written)
+            .map(|segment| (segment.number, segment.last))
+            .collect();
+        let covered = self.stock.sealed.iter().take(segments.len());
+        let log_bytes: u64 = covered.map(|segment| segment.end).sum();
+        let live_bytes = self.stock.snapshot.map_or(0, |(_, bytes)| bytes);
+        let worth_it = (GROWTH * live_bytes).max(GROWTH_SEGMENTS * self.segment_bytes);
+        // On a full disk, whatever becomes free counts.
+        let worth_it = if self.is_short { live_bytes.max(1) } else { worth_it };
+        if segments.is_empty() || log_bytes < worth_it {
+            return false;
+        }
+        let compaction = Compaction {
+            disk: self.disk.clone(),
+            spawn: self.spawn.clone(),
+            config: self.config.clone(),
+            salt: self.salts.next(),
+            snapshot: self.stock.snapshot.map(|(number, _)| number),
+            segments,
+        };
+        self.compacting = Some(Box::pin(compaction.run()));
+        true
+    }
+
+    fn poll_compacting(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(outcome) = poll_task(&mut self.compacting, cx) else { return Ok(false) };
+        let compacted = match outcome {
+            Ok(compacted) => compacted,
+            Err(error) if is_full(&error) => {
+                self.is_short = true;
+                self.wait();
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        self.snapshot_bytes += compacted.bytes;
+        let old = self.stock.snapshot.replace((compacted.number, compacted.bytes));
+        self.stock.rubbish.extend(old.map(|(number, _)| FileName::Snapshot(number)));
+        let covered = |segment: &Sealed| segment.number < compacted.number;
+        let obsolete: Vec<Sealed> = self.stock.sealed.iter().copied().filter(covered).collect();
+        self.stock.sealed.retain(|segment| !covered(segment));
+        self.stock.obsolete.extend(obsolete.iter().map(|old| (old.number, old.bytes)));
+        tracing::debug!(
+            snapshot_bytes = compacted.bytes,
+            segments = obsolete.len(),
+            written_bytes = self.written_bytes,
+            snapshots_bytes = self.snapshot_bytes,
+            "compacted the store"
+        );
+        self.begin_clearing();
+        Ok(true)
+    }
+
+    /// Removes what counts for nothing and is not worth keeping for later segments.
+    fn begin_clearing(&mut self) {
+        let usual = self.segment_bytes;
+        let kept = (GROWTH * self.stock.snapshot.map_or(0, |(_, bytes)| bytes) / usual)
+            .max(GROWTH_SEGMENTS);
+        let mut left = usize::try_from(kept).unwrap_or(usize::MAX);
+        let rubbish = &mut self.stock.rubbish;
+        self.stock.obsolete.retain(|(number, bytes)| {
+            let is_kept = *bytes == usual && left > 0;
+            if is_kept {
+                left -= 1;
+            } else {
+                rubbish.push(FileName::Segment(*number));
+            }
+            is_kept
+        });
+        let (disk, rubbish) = (self.disk.clone(), std::mem::take(rubbish));
+        self.clearing = Some(Box::pin(async move {
+            for name in rubbish {
+                match disk.remove(&name.to_string()).await {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            disk.sync_folder().await
+        }));
+    }
+
+    fn poll_clearing(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.clearing.is_none() && !self.stock.rubbish.is_empty() {
+            self.begin_clearing();
+        }
+        let Some(outcome) = poll_task(&mut self.clearing, cx) else { return Ok(false) };
+        outcome?;
+        Ok(true)
+    }
+}
+
+/// Whether an error says that the disk, or the owner's share of it, is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Polls a task if there is one, and takes it away when it is done.
+fn poll_task<T>(task: &mut Option<Task<T>>, cx: &mut Context<'_>) -> Option<io::Result<T>> {
+    let Poll::Ready(outcome) = task.as_mut()?.as_mut().poll(cx) else { return None };
+    *task = None;
+    Some(outcome)
+}

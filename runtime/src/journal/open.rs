@@ -1,0 +1,166 @@
+//! From a folder to a journal that goes on: what a store holds is read into a broker, its end is
+//! settled, and the rest is made ready.
+
+use std::collections::VecDeque;
+
+use signalhouse_core::record::LogPosition;
+use signalhouse_core::{Broker, Config, Recovery, Seed, Time, Totals};
+
+use super::error::StoreError;
+use super::file::FileName;
+use super::log::{Level, LogJournal, Sealed, Stock, Upkeep};
+use super::segment::{OpenSegment, Salts, make, settle, usual_bytes};
+use super::tools::Replay;
+use super::walk::{Cut, Layout, OnDamage, walk};
+use crate::seams::{Clock, Disk, Spawn};
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// The configuration of the broker that is recovered.
+    pub config: Config,
+    /// What that broker's choices come from. Goes into the names of nothing, but into the salts of
+    /// new files, so it must differ from run to run.
+    pub seed: Seed,
+    /// When a record counts as durable.
+    pub level: Level,
+    /// Length of the longest segments, in bytes.
+    pub segment_bytes: u64,
+}
+
+/// A store that was read, before its broker has a clock.
+pub struct Opened<D> {
+    disk: D,
+    options: OpenOptions,
+    layout: Layout,
+    salts: Salts,
+    recovery: Recovery,
+}
+
+/// What was found in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Records, those of the snapshot included.
+    pub records: u64,
+    /// The last position.
+    pub through: LogPosition,
+    /// What they come to.
+    pub totals: Totals,
+    /// The end that was cut, if there was one.
+    pub cut: Option<Cut>,
+}
+
+/// Reads the store on `disk`; an empty folder is an empty store. Nothing is changed but what must
+/// be so that what was found stays: its end is cut where it was not whole, and synced.
+///
+/// # Errors
+/// [`StoreError`] if the store cannot be used as it is.
+pub async fn open<D: Disk>(disk: D, options: OpenOptions) -> Result<Opened<D>, StoreError> {
+    let recovery = Recovery::new(options.config.clone(), options.seed);
+    let mut replay = Replay { recovery };
+    let mut layout = walk(&disk, OnDamage::Refuse, &mut replay).await?;
+    let mut salts = Salts(options.seed.0);
+    settle(&disk, &mut layout, &mut salts).await?;
+    Ok(Opened { disk, options, layout, salts, recovery: replay.recovery })
+}
+
+impl<D: Disk> Opened<D> {
+    /// What was found.
+    #[must_use]
+    pub fn found(&self) -> Found {
+        Found {
+            records: self.layout.records,
+            through: self.layout.through,
+            totals: self.recovery.totals(),
+            cut: self.layout.cut.clone(),
+        }
+    }
+
+    /// The latest moment in the store: the clock must not begin before it.
+    #[must_use]
+    pub fn latest(&self) -> Time {
+        self.recovery.latest().max(self.layout.latest)
+    }
+
+    /// The broker, at the clock's present moment, and the journal that it goes on with.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store has no segment to go on in and none can be made.
+    pub async fn start<C: Clock, P: Spawn>(
+        self,
+        clock: C,
+        spawn: P,
+    ) -> Result<(Broker, LogJournal<D, C, P>), StoreError> {
+        let Opened { disk, options, layout, mut salts, recovery } = self;
+        let through = layout.through;
+        let broker = recovery.finish(clock.now(), through);
+        let begins = layout.snapshot.map_or(1, |(number, _)| number);
+        let mut segments = open_segments(&disk, &layout).await?;
+        let active = match segments.pop_front() {
+            Some(active) => active,
+            None => {
+                let bytes = usual_bytes(begins, options.segment_bytes);
+                make(disk.clone(), begins, bytes, salts.next(), None).await.map_err(|source| {
+                    let file = FileName::Segment(begins).to_string();
+                    StoreError::Disk { doing: "cannot make", file, source }
+                })?
+            }
+        };
+        let last_number = segments.back().map_or(active.number, |segment| segment.number);
+        let mut stock = Stock {
+            ready: segments,
+            sealed: sealed(&layout),
+            snapshot: layout.snapshot,
+            obsolete: Vec::new(),
+            rubbish: Vec::new(),
+        };
+        for (name, bytes) in layout.obsolete {
+            match name {
+                FileName::Segment(number) => stock.obsolete.push((number, bytes)),
+                FileName::Snapshot(_) | FileName::Unfinished(_) => stock.rubbish.push(name),
+            }
+        }
+        let upkeep = Upkeep::new(
+            (disk, clock.clone(), spawn),
+            options.config,
+            salts,
+            options.segment_bytes,
+            last_number,
+            stock,
+        );
+        Ok((broker, LogJournal::new(clock, options.level, active, through, upkeep)))
+    }
+}
+
+/// The segment that goes on, and those behind it.
+async fn open_segments<D: Disk>(
+    disk: &D,
+    layout: &Layout,
+) -> Result<VecDeque<OpenSegment<D::File>>, StoreError> {
+    let mut opened = VecDeque::new();
+    for segment in layout.segments.iter().skip(layout.tail) {
+        let name = FileName::Segment(segment.number);
+        let file =
+            disk.open(&name.to_string()).await.map_err(StoreError::disk("cannot open", name))?;
+        opened.push_back(OpenSegment {
+            file,
+            number: segment.number,
+            salt: segment.salt,
+            bytes: segment.bytes,
+            end: segment.end,
+        });
+    }
+    Ok(opened)
+}
+
+fn sealed(layout: &Layout) -> Vec<Sealed> {
+    let sealed = layout.segments.iter().take(layout.tail);
+    sealed
+        .map(|segment| Sealed {
+            number: segment.number,
+            end: segment.end,
+            last: segment.last,
+            bytes: segment.bytes,
+        })
+        .collect()
+}

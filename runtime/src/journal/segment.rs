@@ -1,0 +1,161 @@
+//! Makes segments: full of zeros and durable before the first frame goes in, so that a frame's sync
+//! has nothing but the frame to make durable.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::error::StoreError;
+use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName};
+use super::walk::Layout;
+use crate::seams::{Disk, DiskFile};
+
+/// The first segments are shorter, so that a small store is small.
+const FIRST_BYTES: u64 = 4 * 1024 * 1024;
+const ZEROS: &[u8] = &[0; 1024 * 1024];
+
+/// A segment that frames can go in.
+#[derive(Debug)]
+pub(super) struct OpenSegment<F> {
+    pub(super) file: F,
+    pub(super) number: u64,
+    pub(super) salt: u64,
+    /// Its length.
+    pub(super) bytes: u64,
+    /// Where the next frame goes.
+    pub(super) end: u64,
+}
+
+/// Values that no two files have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Salts(pub(super) u64);
+
+impl Salts {
+    /// The next one. Any sequence without repetition would do; this is SplitMix64.
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut salt = self.0;
+        salt = (salt ^ (salt >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        salt = (salt ^ (salt >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        salt ^ (salt >> 31)
+    }
+}
+
+/// How long the segment `number` is, if the longest are `maximum` long.
+pub(super) fn usual_bytes(number: u64, maximum: u64) -> u64 {
+    let doublings = u32::try_from(number.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
+    maximum.min(FIRST_BYTES << doublings)
+}
+
+/// Makes the segment `number`, out of the obsolete one `again` if there is one of that length.
+pub(super) async fn make<D: Disk>(
+    disk: D,
+    number: u64,
+    bytes: u64,
+    salt: u64,
+    again: Option<u64>,
+) -> io::Result<OpenSegment<D::File>> {
+    let name = FileName::Segment(number);
+    let header = FileHeader { kind: FileKind::Segment, number, salt };
+    let (from, file) = match again {
+        Some(old) => {
+            // Nothing in it counts any more, so it may be changed before it has its new name.
+            let from = FileName::Segment(old);
+            let file = disk.open(&from.to_string()).await;
+            (from, file.map_err(StoreError::disk("cannot open", from))?)
+        }
+        None => {
+            let from = FileName::Unfinished(number);
+            let file = new_file(&disk, from).await?;
+            if let Err(error) = fill(&file, bytes).await {
+                // Its space is wanted more than ever.
+                drop(disk.remove(&from.to_string()).await);
+                return Err(StoreError::disk("cannot write", from)(error).into());
+            }
+            (from, file)
+        }
+    };
+    let written = async {
+        write_all(&file, 0, header.to_block()).await?;
+        file.sync().await?;
+        disk.rename(&from.to_string(), &name.to_string()).await?;
+        disk.sync_folder().await
+    };
+    written.await.map_err(StoreError::disk("cannot make", name))?;
+    Ok(OpenSegment { file, number, salt, bytes, end: BLOCK_BYTES })
+}
+
+/// A new file of that name; one left over from before is removed.
+pub(super) async fn new_file<D: Disk>(disk: &D, name: FileName) -> Result<D::File, StoreError> {
+    match disk.remove(&name.to_string()).await {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(StoreError::disk("cannot remove", name)(error)),
+    }
+    disk.create(&name.to_string()).await.map_err(StoreError::disk("cannot create", name))
+}
+
+async fn fill<F: DiskFile>(file: &F, bytes: u64) -> io::Result<()> {
+    let mut offset = 0;
+    while offset < bytes {
+        let length = (bytes - offset).min(ZEROS.len() as u64);
+        write_all(file, offset, Bytes::from_static(&ZEROS[..length as usize])).await?;
+        offset += length;
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes`.
+pub(super) async fn write_all<F: DiskFile>(
+    file: &F,
+    mut offset: u64,
+    mut bytes: Bytes,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = file.write_at(offset, bytes.clone()).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        offset += written as u64;
+        bytes = bytes.split_off(written);
+    }
+    Ok(())
+}
+
+/// Makes sure that what was found is durable, and that what was cut cannot come back: new records
+/// get the positions that it had.
+pub(super) async fn settle<D: Disk>(
+    disk: &D,
+    layout: &mut Layout,
+    salts: &mut Salts,
+) -> Result<(), StoreError> {
+    let tail = layout.tail;
+    for (index, segment) in layout.segments.iter_mut().enumerate() {
+        let name = FileName::Segment(segment.number);
+        let stale = layout.stale.iter().filter(|(of, _, _)| *of == index).map(|(_, _, to)| *to);
+        let stale_to = stale.max();
+        if index > tail && stale_to.is_none() {
+            continue;
+        }
+        let file =
+            disk.open(&name.to_string()).await.map_err(StoreError::disk("cannot open", name))?;
+        let settled = async {
+            if let Some(to) = stale_to
+                && index == tail
+            {
+                let length = usize::try_from(to - segment.end).unwrap_or(usize::MAX);
+                write_all(&file, segment.end, Bytes::from(vec![0; length])).await?;
+            } else if stale_to.is_some() {
+                segment.salt = salts.next();
+                segment.end = BLOCK_BYTES;
+                let kind = FileKind::Segment;
+                let header = FileHeader { kind, number: segment.number, salt: segment.salt };
+                write_all(&file, 0, header.to_block()).await?;
+            }
+            file.sync().await
+        };
+        settled.await.map_err(StoreError::disk("cannot settle", name))?;
+    }
+    // A name may have outlived a killed process without being durable.
+    disk.sync_folder().await.map_err(StoreError::disk("cannot sync", "the data folder"))
+}

@@ -1,0 +1,366 @@
+//! Reads a whole store in order: which files count, which records they have, where they end.
+//!
+//! The newest snapshot comes first, then the segments that it does not cover. Positions rise by one
+//! from record to record, so a frame that is missing or not intact ends the sequence. What that
+//! means depends on what is known to have been durable: at or below that position it is damage;
+//! above, the frame was never acknowledged, and nothing from there on counts.
+
+use signalhouse_core::{LogPosition, Record, Time};
+
+use super::codec::decode_first;
+use super::error::{Damage, StoreError};
+use super::file::{BLOCK_BYTES, FileKind, FileName};
+use super::reader::{Frame, FrameReader};
+use crate::seams::{Disk, Listed};
+
+/// Frames that were under way at a power cut begin within so many bytes of the beginning of the
+/// segments behind the last one with records: not more than that is written at a time.
+const UNDER_WAY_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: FileName,
+    /// Where its frame begins.
+    pub(super) offset: u64,
+    /// Its position; in a snapshot, its number.
+    pub(super) position: LogPosition,
+}
+
+/// What is done with each record.
+pub(super) trait Visit {
+    /// Takes the record at `place`.
+    fn visit(&mut self, place: Place, record: Record) -> Result<(), Damage>;
+}
+
+/// What damage leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnDamage {
+    /// It ends the reading.
+    Refuse,
+    /// What is damaged is left out, and said.
+    LeaveOut,
+}
+
+/// A store as it was found.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// The snapshot's number and length.
+    pub(super) snapshot: Option<(u64, u64)>,
+    /// The segments that it does not cover, in order.
+    pub(super) segments: Vec<Segment>,
+    /// Which of them goes on.
+    pub(super) tail: usize,
+    /// Files that count for nothing.
+    pub(super) obsolete: Vec<(FileName, u64)>,
+    /// The last position.
+    pub(super) through: LogPosition,
+    /// How many records there are, those of the snapshot included.
+    pub(super) records: u64,
+    /// No moment in what the snapshot covers is later.
+    pub(super) latest: Time,
+    /// What was never acknowledged and no longer counts.
+    pub(super) cut: Option<Cut>,
+    /// Frames behind the end, which must not come back: the segment, from where, to where.
+    pub(super) stale: Vec<(usize, u64, u64)>,
+    /// Damage that was left out.
+    pub(super) losses: Vec<StoreError>,
+}
+
+/// A part of the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) salt: u64,
+    pub(super) bytes: u64,
+    /// Where its last frame that counts ends.
+    pub(super) end: u64,
+    /// The last position in it, or before it.
+    pub(super) last: LogPosition,
+}
+
+/// The end of the log, where it was not whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The file.
+    pub file: String,
+    /// Where in it.
+    pub offset: u64,
+    /// The position of the first record that no longer counts.
+    pub position: LogPosition,
+}
+
+/// Reads the store on `disk`.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read, or is damaged and that is to be refused.
+pub(super) async fn walk<D: Disk>(
+    disk: &D,
+    on_damage: OnDamage,
+    visitor: &mut impl Visit,
+) -> Result<Layout, StoreError> {
+    let files = disk.list().await.map_err(StoreError::disk("cannot list", "the data folder"))?;
+    let mut walk = Walk { disk, on_damage, visitor, layout: sort(&files), known_durable: 0 };
+    if let Err(error) = walk.snapshot().await {
+        walk.leave_out(error)?;
+    }
+    walk.check_numbers()?;
+    walk.segments().await?;
+    Ok(walk.layout)
+}
+
+/// Says which files count.
+fn sort(files: &[Listed]) -> Layout {
+    let mut layout = Layout::default();
+    let mut names: Vec<(FileName, u64)> =
+        files.iter().filter_map(|file| Some((FileName::parse(&file.name)?, file.bytes))).collect();
+    names.sort_unstable();
+    let newest = names.iter().filter_map(|(name, bytes)| match name {
+        FileName::Snapshot(number) => Some((*number, *bytes)),
+        FileName::Segment(_) | FileName::Unfinished(_) => None,
+    });
+    layout.snapshot = newest.max();
+    let begins = layout.snapshot.map_or(0, |(number, _)| number);
+    for (name, bytes) in names {
+        match name {
+            FileName::Segment(number) if number >= begins => layout.segments.push(Segment {
+                number,
+                salt: 0,
+                bytes,
+                end: BLOCK_BYTES,
+                last: LogPosition::START,
+            }),
+            FileName::Snapshot(number) if number == begins => {}
+            FileName::Segment(_) | FileName::Snapshot(_) | FileName::Unfinished(_) => {
+                layout.obsolete.push((name, bytes));
+            }
+        }
+    }
+    layout
+}
+
+struct Walk<'a, D, V> {
+    disk: &'a D,
+    on_damage: OnDamage,
+    visitor: &'a mut V,
+    layout: Layout,
+    known_durable: u64,
+}
+
+impl<D: Disk, V: Visit> Walk<'_, D, V> {
+    /// Refuses, or notes what is left out.
+    fn leave_out(&mut self, error: StoreError) -> Result<(), StoreError> {
+        let is_damage = match &error {
+            StoreError::Damaged { .. } | StoreError::Missing { .. } => true,
+            StoreError::Disk { .. } | StoreError::Newer { .. } => false,
+        };
+        match self.on_damage {
+            OnDamage::LeaveOut if is_damage => {
+                self.layout.losses.push(error);
+                Ok(())
+            }
+            OnDamage::LeaveOut | OnDamage::Refuse => Err(error),
+        }
+    }
+
+    async fn snapshot(&mut self) -> Result<(), StoreError> {
+        let Some((number, _)) = self.layout.snapshot else { return Ok(()) };
+        let name = FileName::Snapshot(number);
+        let mut reader = FrameReader::open(self.disk, name).await?;
+        let FileKind::Snapshot { through, latest, records } = reader.header().kind else {
+            return Err(damaged(name, 0, Damage::Header));
+        };
+        self.layout.through = through;
+        self.layout.latest = latest;
+        self.known_durable = through.0;
+        let mut found = 0;
+        while found < records {
+            let offset = reader.offset();
+            match reader.next().await? {
+                Some(frame) if frame.header.first.0 == found + 1 => {
+                    found += u64::from(frame.header.records);
+                    self.take(name, &frame)?;
+                }
+                Some(_) | None => {
+                    let what = Damage::Snapshot { found, expected: records };
+                    self.leave_out(damaged(name, offset, what))?;
+                    let Some(frame) = reader.seek(found + 1, u64::MAX).await? else { break };
+                    found = frame.next_position() - 1;
+                    self.take(name, &frame)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// No segment may be missing between the first that counts and the last.
+    fn check_numbers(&mut self) -> Result<(), StoreError> {
+        let mut expected = match (self.layout.snapshot, self.layout.segments.is_empty()) {
+            (Some((number, _)), _) => number,
+            (None, false) => 1,
+            (None, true) => return Ok(()),
+        };
+        let numbers: Vec<u64> = self.layout.segments.iter().map(|segment| segment.number).collect();
+        if numbers.is_empty() {
+            let file = FileName::Segment(expected).to_string();
+            return self.leave_out(StoreError::Missing { file });
+        }
+        for number in numbers {
+            if number != expected {
+                let file = FileName::Segment(expected).to_string();
+                self.leave_out(StoreError::Missing { file })?;
+            }
+            expected = number + 1;
+        }
+        Ok(())
+    }
+
+    /// Reads the segments. After this the layout says where the log ends.
+    async fn segments(&mut self) -> Result<(), StoreError> {
+        let mut index = 0;
+        let mut from = BLOCK_BYTES;
+        while index < self.layout.segments.len() {
+            let Some(mut reader) = self.open(index).await? else {
+                index += 1;
+                from = BLOCK_BYTES;
+                continue;
+            };
+            reader.go_to(from);
+            self.layout.tail = index;
+            self.sequence(index, &mut reader).await?;
+            if self.goes_on_in(index + 1).await? {
+                index += 1;
+                from = BLOCK_BYTES;
+                continue;
+            }
+            match self.end_or_gap(index, reader).await? {
+                None => return Ok(()),
+                Some((next, offset)) => (index, from) = (next, offset),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a segment; `None` if it is damaged and to be left out.
+    async fn open(&mut self, index: usize) -> Result<Option<FrameReader<D::File>>, StoreError> {
+        let segment = &mut self.layout.segments[index];
+        match FrameReader::open(self.disk, FileName::Segment(segment.number)).await {
+            Ok(reader) => {
+                segment.salt = reader.header().salt;
+                segment.last = self.layout.through;
+                Ok(Some(reader))
+            }
+            Err(error) => {
+                self.leave_out(error)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes frames for as long as one follows the other.
+    async fn sequence(
+        &mut self,
+        index: usize,
+        reader: &mut FrameReader<D::File>,
+    ) -> Result<(), StoreError> {
+        loop {
+            let offset = reader.offset();
+            let expected = self.layout.through.0 + 1;
+            let Some(frame) = reader.next().await? else { return Ok(()) };
+            if frame.header.first.0 != expected {
+                reader.go_to(offset);
+                return Ok(());
+            }
+            self.known_durable = self.known_durable.max(frame.header.known_durable.0);
+            self.layout.through = LogPosition(frame.next_position() - 1);
+            let segment = &mut self.layout.segments[index];
+            segment.end = frame.end();
+            segment.last = self.layout.through;
+            self.take(reader.name(), &frame)?;
+        }
+    }
+
+    async fn goes_on_in(&mut self, index: usize) -> Result<bool, StoreError> {
+        if index >= self.layout.segments.len() {
+            return Ok(false);
+        }
+        let Some(mut reader) = self.open(index).await? else { return Ok(false) };
+        let expected = self.layout.through.0 + 1;
+        let first = reader.next().await?;
+        Ok(first.is_some_and(|frame| frame.header.first.0 == expected))
+    }
+
+    /// Decides what it means that the sequence ends here. Gives where to go on, if it was a gap
+    /// that is to be left out.
+    async fn end_or_gap(
+        &mut self,
+        index: usize,
+        mut reader: FrameReader<D::File>,
+    ) -> Result<Option<(usize, u64)>, StoreError> {
+        let (name, offset) = (reader.name(), reader.offset());
+        let expected = self.layout.through.0 + 1;
+        let is_torn = reader.header_here().await?.is_some_and(|header| header.first.0 == expected);
+        let mut later = Vec::new();
+        let mut known_durable = self.known_durable;
+        let mut collect = |index: usize, frame: &Frame| {
+            known_durable = known_durable.max(frame.header.known_durable.0);
+            later.push((index, frame.offset, frame.end(), frame.header.first.0));
+        };
+        while let Some(frame) = reader.seek(expected, u64::MAX).await? {
+            collect(index, &frame);
+        }
+        for index in index + 1..self.layout.segments.len() {
+            let Some(mut reader) = self.open(index).await? else { continue };
+            let mut within = UNDER_WAY_BYTES;
+            while let Some(frame) = reader.seek(expected, within).await? {
+                collect(index, &frame);
+                within = u64::MAX;
+            }
+        }
+        if known_durable >= expected {
+            let expected = LogPosition(expected);
+            let what = Damage::Frame { expected, known_durable: LogPosition(known_durable) };
+            self.leave_out(damaged(name, offset, what))?;
+            let next = later.iter().find(|(_, _, _, first)| *first >= expected.0);
+            let Some((index, offset, _, first)) = next else { return Ok(None) };
+            self.layout.through = LogPosition(first - 1);
+            return Ok(Some((*index, *offset)));
+        }
+        if is_torn || !later.is_empty() {
+            let position = LogPosition(expected);
+            self.layout.cut = Some(Cut { file: name.to_string(), offset, position });
+        }
+        self.layout.stale =
+            later.into_iter().map(|(index, from, to, _)| (index, from, to)).collect();
+        Ok(None)
+    }
+
+    /// Hands a frame's records on.
+    fn take(&mut self, file: FileName, frame: &Frame) -> Result<(), StoreError> {
+        let mut rest = &frame.body[..];
+        for number in 0..u64::from(frame.header.records) {
+            let position = LogPosition(frame.header.first.0 + number);
+            let place = Place { file, offset: frame.offset, position };
+            self.layout.records += 1;
+            let visited = match decode_first(rest) {
+                Ok((record, behind)) => {
+                    rest = behind;
+                    self.visitor.visit(place, record)
+                }
+                Err(error) => {
+                    // Where the next one begins is not known.
+                    self.leave_out(damaged(file, frame.offset, error.into()))?;
+                    return Ok(());
+                }
+            };
+            if let Err(what) = visited {
+                self.leave_out(damaged(file, frame.offset, what))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn damaged(file: FileName, offset: u64, what: Damage) -> StoreError {
+    StoreError::Damaged { file: file.to_string(), offset, what }
+}

@@ -61,6 +61,8 @@ pub struct Broker {
     retained: RetainedStore,
     gate: Gate,
     fetches: fetch::Fetches,
+    /// Whether the disk has no room for new durable work.
+    journal_is_short: bool,
     /// Timers of connections, and those that do not touch durable state.
     timers: Timers,
     /// Timers at whose end durable state changes: held back after a jump of time.
@@ -107,6 +109,7 @@ impl Broker {
             retained: RetainedStore::new(),
             gate: Gate::default(),
             fetches: fetch::Fetches::default(),
+            journal_is_short: false,
             timers: Timers::default(),
             durable_timers: Timers::default(),
             held_at: None,
@@ -172,6 +175,7 @@ impl Broker {
                 self.open_gate(out);
             }
             Input::Fetched { message } => self.fetched(&message, out),
+            Input::JournalSpace { is_short } => self.journal_space(is_short, out),
             Input::Command(command) => self.command(command, out),
             Input::Deadline => {}
         }
@@ -207,6 +211,13 @@ impl Broker {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    fn journal_space(&mut self, is_short: bool, out: &mut Outbox) {
+        if self.journal_is_short != is_short {
+            self.journal_is_short = is_short;
+            out.notice(Notice::JournalSpace { is_short });
+        }
     }
 
     fn opened(

@@ -92,6 +92,17 @@ pub enum Input {
         /// The message as it was recorded.
         message: Arc<Message>,
     },
+    /// The disk has little room left, or has room again.
+    ///
+    /// While it is short the broker takes on nothing new that would have to be recorded: such
+    /// publications, sessions and subscriptions are refused with 0x97. What it has goes on, so these
+    /// records still come, and the driver keeps room for them: ends of all kinds, exchanges in
+    /// progress, wills that fall due, retained messages for subscriptions there are, and CONNECTs that
+    /// resume a session.
+    JournalSpace {
+        /// Whether it is short.
+        is_short: bool,
+    },
     /// All records up to this position survive a power cut.
     Durable {
         /// The last durable position.

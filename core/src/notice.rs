@@ -155,6 +155,12 @@ pub enum Notice {
         /// Its topic.
         topic: Topic,
     },
+    /// The journal's disk has little room left, so that what would have to be recorded is refused; or
+    /// it has room again.
+    JournalSpace {
+        /// Whether it is short.
+        is_short: bool,
+    },
     /// New rules are in force.
     PermissionsReplaced,
     /// Time jumped forward further than the limit; durable state does not expire until confirmed.

@@ -182,6 +182,7 @@ pub(crate) fn is_telling(notice: &Notice) -> bool {
         | Notice::UnknownAck { .. }
         | Notice::DuplicateSuppressed { .. }
         | Notice::RetainedExpired { .. }
+        | Notice::JournalSpace { .. }
         | Notice::PermissionsReplaced
         | Notice::TimeJumped { .. } => true,
     }

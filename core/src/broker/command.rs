@@ -12,7 +12,7 @@ use crate::record::Origin;
 use crate::timers::Timer;
 use crate::wire::packet::{ConnAck, Disconnect, ServerPacket};
 use crate::wire::reason::ReasonCode;
-use crate::wire::types::{Text, Version};
+use crate::wire::types::{QoS, Text, Version};
 
 impl Broker {
     pub(super) fn command(&mut self, command: Command, out: &mut Outbox) {
@@ -53,8 +53,10 @@ impl Broker {
         };
         let stores = publish.retain && !message.payload.is_empty() && is_recorded;
         let is_storable = self.config.limits.retain_available
+            && !self.journal_is_short
             && self.retained_has_space(&message.topic, message.content_bytes());
-        if stores && !is_storable {
+        let is_short = self.journal_is_short && is_recorded && message.qos > QoS::AtMostOnce;
+        if is_short || stores && !is_storable {
             let reason = ReasonCode::QuotaExceeded;
             let topic = message.topic.clone();
             self.notice_publish_refused(Text::default(), topic, reason, out);

@@ -186,14 +186,21 @@ impl Broker {
     ) -> Option<Cause> {
         let existing =
             self.sessions.find(&connect.client_id).and_then(|key| self.sessions.get(key));
-        if let Some(session) = existing {
-            if session.identity.as_ref() != identity {
-                return Some(Cause::NotAllowed {
-                    reason: ReasonCode::ClientIdentifierNotValid,
-                    detail: "the client identifier's session belongs to another identity",
-                });
-            }
-        } else if self.sessions.len() >= self.config.limits.sessions as usize {
+        if existing.is_some_and(|session| session.identity.as_ref() != identity) {
+            return Some(Cause::NotAllowed {
+                reason: ReasonCode::ClientIdentifierNotValid,
+                detail: "the client identifier's session belongs to another identity",
+            });
+        }
+        let is_new = existing.is_none() || connect.clean_start;
+        let is_recorded = connect.session_expiry_interval_s > 0 || connect.will.is_some();
+        if self.journal_is_short && is_new && is_recorded {
+            return Some(Cause::Limit {
+                reason: ReasonCode::QuotaExceeded,
+                detail: "the disk is full, and the session or its will would have to be stored",
+            });
+        }
+        if existing.is_none() && self.sessions.len() >= self.config.limits.sessions as usize {
             return Some(Cause::Limit {
                 reason: ReasonCode::QuotaExceeded,
                 detail: "the limit of sessions is reached",

@@ -96,10 +96,10 @@ impl Broker {
             properties: publish.properties.clone(),
         };
         let routed = self.route(message, publish.retain, source, out);
-        let reason = if routed.matched == 0 {
-            ReasonCode::NoMatchingSubscribers
-        } else if routed.is_refused() {
+        let reason = if routed.is_refused() {
             ReasonCode::QuotaExceeded
+        } else if routed.matched == 0 {
+            ReasonCode::NoMatchingSubscribers
         } else {
             ReasonCode::Success
         };
@@ -199,7 +199,7 @@ impl Broker {
             let bytes = publish.topic.as_text().len()
                 + publish.payload.len()
                 + properties.map_or(0, |properties| properties.content_bytes());
-            if !self.retained_has_space(&publish.topic, bytes) {
+            if self.journal_is_short || !self.retained_has_space(&publish.topic, bytes) {
                 return Some(ReasonCode::QuotaExceeded);
             }
         }
@@ -270,7 +270,7 @@ fn explained(packet_id: InboundPacketId, reason: ReasonCode) -> Ack<InboundPacke
     } else if reason == ReasonCode::TopicNameInvalid {
         "the topic is reserved or has too many levels"
     } else if reason == ReasonCode::QuotaExceeded {
-        "a queue or the store of retained messages is full"
+        "a queue, the store of retained messages or the disk is full"
     } else if reason == ReasonCode::PacketIdentifierInUse {
         "the packet identifier is held by a QoS 2 publication"
     } else {

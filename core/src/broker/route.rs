@@ -53,6 +53,8 @@ pub(super) struct Routed {
     pub(super) matched: u32,
     /// Those of them that could not take it.
     refused: u32,
+    /// Whether it would have to be recorded and the disk is full.
+    is_short: bool,
     /// What an acknowledgement has to wait for.
     pub(super) after: LogPosition,
 }
@@ -60,7 +62,7 @@ pub(super) struct Routed {
 impl Routed {
     /// Whether nobody could take the message, so that it was not taken at all.
     pub(super) fn is_refused(&self) -> bool {
-        self.matched > 0 && self.refused == self.matched
+        self.is_short || self.matched > 0 && self.refused == self.matched
     }
 }
 
@@ -118,7 +120,9 @@ impl Broker {
             let topic = message.topic.compact();
             out.notice(Notice::Dropped { receiver, topic, cause });
         }
-        let mut routed = Routed { matched, refused, after: LogPosition::START };
+        let is_short =
+            self.journal_is_short && must_be_recorded(&message, &source, &scratch.targets);
+        let mut routed = Routed { matched, refused, is_short, after: LogPosition::START };
         let is_taken = message.qos == QoS::AtMostOnce || !source.is_refusable;
         if is_taken || !routed.is_refused() {
             routed.after = self.commit(message, retain, source, &mut scratch, out);
@@ -464,4 +468,12 @@ impl Broker {
             self.gate.hold(after, Item::Wake { session: key, id });
         }
     }
+}
+
+/// Whether a message cannot be taken without a record. Retained messages are judged before.
+fn must_be_recorded(message: &Message, source: &Source, targets: &[Target]) -> bool {
+    message.qos > QoS::AtMostOnce
+        && source.is_recorded
+        && (source.origin != Origin::Untracked
+            || targets.iter().any(|target| target.journaled != Journaled::No))
 }

@@ -179,6 +179,9 @@ impl Broker {
         if is_new && session.subscriptions.len() >= limits.subscriptions_per_session as usize {
             return Err(ReasonCode::QuotaExceeded);
         }
+        if self.journal_is_short && session.is_durable() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
         let subject = session.subject();
         if !self.permissions.allows_subscribe(&subject, filter).allowed {
             return Err(ReasonCode::NotAuthorized);

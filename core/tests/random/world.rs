@@ -131,7 +131,11 @@ impl World {
             840..=899 => self.resume_step(),
             900..=969 => self.time_step(),
             970..=979 => self.answer_question(),
-            980..=984 => {
+            980..=981 => {
+                let is_short = self.rng.chance(30);
+                self.handle(Input::JournalSpace { is_short });
+            }
+            982..=984 => {
                 self.disk = self.rng.pick(&[Disk::Immediate, Disk::Random, Disk::Withheld]);
             }
             985..=995 => self.command_step(),

@@ -211,6 +211,14 @@ impl World {
                 let budget = if rest.is_empty() { 1000 } else { number(rest)? };
                 self.with_broker(|broker, now, out| broker.resume(now, budget, out));
             }
+            "journal" => {
+                let is_short = match rest.trim() {
+                    "short" => true,
+                    "roomy" => false,
+                    other => return Err(format!("a journal is short or roomy, not `{other}`")),
+                };
+                self.input(Input::JournalSpace { is_short });
+            }
             "fetched" => {
                 let id = MessageId(number(rest.trim().trim_start_matches('m'))?);
                 let place = self.fetches.iter().position(|asked| *asked == id);

@@ -357,6 +357,7 @@ pub(crate) fn notice(notice: &Notice, name: impl Fn(ConnectionId) -> String) -> 
             format!("DuplicateSuppressed {client_id} {packet_id}")
         }
         Notice::RetainedExpired { topic } => format!("RetainedExpired {topic}"),
+        Notice::JournalSpace { is_short } => format!("JournalSpace short={is_short}"),
         Notice::PermissionsReplaced => "PermissionsReplaced".into(),
         Notice::TimeJumped { by_ms } => format!("TimeJumped {by_ms}"),
     }

@@ -10,7 +10,7 @@ use signalhouse_core::notice::{DropCause, SessionEnd};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
 use signalhouse_core::{ConnectionId, Notice, Time};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How long counts are gathered before they are said.
 const WINDOW_MS: u64 = 1_000;
@@ -151,6 +151,7 @@ impl Events {
                 self.count(now, Kind::DuplicateSuppressed, client_id, 1, packet_id);
             }
             Notice::RetainedExpired { topic } => debug!(%topic, "retained message expired"),
+            Notice::JournalSpace { is_short } => write_journal_space(*is_short),
             Notice::PermissionsReplaced => info!("permissions replaced"),
             Notice::TimeJumped { by_ms } => {
                 warn!(
@@ -159,6 +160,14 @@ impl Events {
                 );
             }
         }
+    }
+}
+
+fn write_journal_space(is_short: bool) {
+    if is_short {
+        error!("the disk is full: what would have to be stored is refused until there is room");
+    } else {
+        info!("the disk has room again");
     }
 }
 

@@ -39,6 +39,13 @@ pub const LEFTOVER_PATIENCE_MS: u64 = 5_000;
 /// nothing, in milliseconds.
 pub const AGREE_AFTER_MS: u64 = 100;
 
+/// Each attempt that fails doubles the pause before the next, so often at most.
+const RETRY_DOUBLINGS: u32 = 20;
+/// How long a connection must have served to count as no failure, in milliseconds.
+const RETRY_FORGIVES_MS: u64 = 300;
+/// The longest pause that comes of that, in milliseconds.
+pub const RETRY_MAXIMUM_MS: u64 = 300_000;
+
 /// What a client experiences.
 #[derive(Clone, Copy, Debug)]
 pub enum ClientInput<'a> {
@@ -113,6 +120,8 @@ pub struct Client {
     /// Whether it comes back when its connection is lost.
     comes_back: bool,
     reconnect_at_ms: Option<u64>,
+    /// How often in a row it tried to come in and failed.
+    failures: u32,
     attempts: u64,
     opening: Option<Opening>,
     link: Option<Link>,
@@ -149,6 +158,7 @@ impl Client {
             clean_start: false,
             comes_back: false,
             reconnect_at_ms: None,
+            failures: 0,
             attempts: 0,
             opening: None,
             link: None,
@@ -314,6 +324,9 @@ impl Client {
         let Some(link) = self.link.take() else { return };
         let connection = link.connection;
         turn.session.link_gone(&link, self.spec.level);
+        if link.served_ms(turn.now_ms) >= RETRY_FORGIVES_MS {
+            self.failures = 0;
+        }
         match loss {
             Loss::Seen => {}
             Loss::Told => turn.out.push(ClientOutput::Close { connection, reset: false }),
@@ -334,7 +347,11 @@ impl Client {
     fn plan_return(&mut self, now_ms: u64) {
         let after_ms = self.spec.reconnect_after_ms.filter(|_| self.comes_back);
         // Without any delay, a broker that refuses would stop the simulated time.
-        self.reconnect_at_ms = after_ms.map(|after_ms| now_ms + after_ms.max(1));
+        self.reconnect_at_ms = after_ms.map(|after_ms| {
+            let patient_ms = after_ms.max(1) << self.failures.min(RETRY_DOUBLINGS);
+            now_ms + patient_ms.min(RETRY_MAXIMUM_MS.max(after_ms))
+        });
+        self.failures += 1;
     }
 
     fn leftover(&self, connection: ConnectionNumber) -> Option<usize> {

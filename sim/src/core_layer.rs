@@ -152,8 +152,12 @@ impl Around {
     }
 }
 
-/// What is observed of a notice about a message that was dropped.
+/// What is observed of a notice about a message that was dropped, or a will that was refused.
 pub(crate) fn dropped(notice: &Notice) -> Option<What> {
+    if let Notice::WillRefused { client_id, topic, .. } = notice {
+        let (receiver, topic) = (client_id.to_string(), topic.to_string());
+        return Some(What::Dropped { receiver, topic, cause: What::WILL_REFUSED.to_owned() });
+    }
     let Notice::Dropped { receiver, topic, cause } = notice else { return None };
     let cause = format!("{cause:?}");
     Some(What::Dropped {

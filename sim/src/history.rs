@@ -79,19 +79,24 @@ pub enum What {
     },
     /// The broker's process.
     Broker(BrokerFault),
-    /// The broker said that it dropped a message for a receiver.
+    /// The broker said that it dropped a message for a receiver, or refused a client's will.
     Dropped {
         /// The client identifier, or a share's whole filter.
         receiver: String,
         /// The topic.
         topic: String,
-        /// The cause's name, as in the broker's notice.
+        /// The cause's name, as in the broker's notice, or [`What::WILL_REFUSED`].
         cause: String,
     },
     /// The faults are over and the clients that live come back.
     Calm,
     /// The plan's bound has passed since: all that is owed must have happened.
     End,
+}
+
+impl What {
+    /// The cause in [`What::Dropped`] of a will that the broker refused.
+    pub const WILL_REFUSED: &str = "WillRefused";
 }
 
 /// What a checker found wrong.

@@ -646,6 +646,23 @@ fn a_refused_will_is_left_out_the_next_time() {
         let properties = Vec::new();
         stage.say(0, on, &Packet::ConnAck { session_present: false, reason, properties });
         assert_eq!(stage.history.last(), Some(&What::Ended { connection: on, by_client: false }));
+        stage.pass(4);
+    }
+}
+
+#[test]
+fn a_client_that_is_refused_again_and_again_becomes_patient() {
+    let mut stage = Stage::new(&[ClientSpec { reconnect_after_ms: Some(10), ..spec() }]);
+    stage.act(0, &Do::Connect { client: 0, clean_start: false, will: None });
+    for pause_ms in [10, 20, 40, 80] {
+        let (on, _) = stage.accept();
+        let properties = Vec::new();
+        stage.say(0, on, &Packet::ConnAck { session_present: false, reason: 0x88, properties });
+        stage.pass(pause_ms - 1);
+        assert_eq!(
+            stage.clients.next_deadline_ms().map(|(at_ms, _)| at_ms),
+            Some(stage.now_ms + 1)
+        );
         stage.pass(1);
     }
 }

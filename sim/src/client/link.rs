@@ -50,6 +50,7 @@ pub(super) struct Link {
     pinged_at_ms: Option<u64>,
     connack_by_ms: u64,
     silent_until_ms: Option<u64>,
+    serving_since_ms: Option<u64>,
 }
 
 impl Link {
@@ -77,16 +78,23 @@ impl Link {
             pinged_at_ms: None,
             connack_by_ms,
             silent_until_ms: None,
+            serving_since_ms: None,
         }
     }
 
     /// CONNACK accepted.
-    pub(super) fn serve(&mut self, properties: &[Property]) {
+    pub(super) fn serve(&mut self, now_ms: u64, properties: &[Property]) {
         self.is_serving = true;
+        self.serving_since_ms = Some(now_ms);
         self.server = Server::of(properties);
         if let Some(keep_alive_s) = codec::number(properties, 0x13) {
             self.keep_alive_ms = u64::from(keep_alive_s) * 1_000;
         }
+    }
+
+    /// For how long it has served, in milliseconds.
+    pub(super) fn served_ms(&self, now_ms: u64) -> u64 {
+        self.serving_since_ms.map_or(0, |since_ms| now_ms - since_ms)
     }
 
     pub(super) fn sent(&mut self, now_ms: u64) {

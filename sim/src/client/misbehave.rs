@@ -161,7 +161,8 @@ impl Client {
     fn send_hostile(&mut self, turn: &mut Turn<'_>, way: Way) {
         let Some(link) = &self.link else { return };
         let (connection, server) = (link.connection, link.server);
-        let bytes = self.hostile_bytes(turn, way, server);
+        let is_told = link.is_serving;
+        let bytes = self.hostile_bytes(turn, way, server, is_told);
         turn.out.push(ClientOutput::Send { connection, bytes });
         if let Some(link) = &mut self.link {
             link.sent(turn.now_ms);
@@ -194,7 +195,13 @@ impl Client {
         }
     }
 
-    fn hostile_bytes(&mut self, turn: &mut Turn<'_>, way: Way, server: Server) -> Vec<u8> {
+    fn hostile_bytes(
+        &mut self,
+        turn: &mut Turn<'_>,
+        way: Way,
+        server: Server,
+        is_told: bool,
+    ) -> Vec<u8> {
         let is_5 = self.spec.level >= 5;
         let payload = self.hostile_payload(turn.session, HOSTILE_TOPIC);
         let publish = |flags: u8, topic: &[u8], id: Option<u16>, properties: &[u8]| {
@@ -225,7 +232,9 @@ impl Client {
             Way::AliasOverMaximum | Way::Alias0 if !is_5 => publish(0x06, topic, Some(1), &[]),
             Way::AliasOverMaximum => {
                 // Above the largest maximum there is no alias but 0, which is as bad.
-                let alias = server.topic_alias_maximum.wrapping_add(1).to_be_bytes();
+                let above = server.topic_alias_maximum.wrapping_add(1);
+                // Before CONNACK nobody knows the maximum; it is not the largest there can be.
+                let alias = if is_told { above } else { u16::MAX }.to_be_bytes();
                 publish(0x00, topic, None, &[0x23, alias[0], alias[1]])
             }
             Way::Alias0 => publish(0x00, topic, None, &[0x23, 0, 0]),

@@ -133,11 +133,11 @@ impl Client {
             return;
         }
         if !turn.session.accept(self.spec.level, session_present) {
-            link.serve(properties);
+            link.serve(turn.now_ms, properties);
             self.disagree(turn);
             return;
         }
-        link.serve(properties);
+        link.serve(turn.now_ms, properties);
         let assigned = properties.iter().find(|property| property.id == ASSIGNED_CLIENT_IDENTIFIER);
         if let Some(Property { value: Value::Text(id), .. }) = assigned {
             turn.session.assigned_id = Some(id.clone());

@@ -73,6 +73,13 @@ pub(crate) struct Dropped {
     pub(crate) cause: String,
 }
 
+impl Dropped {
+    /// Whether it is a will of the client, refused before it was a message for anybody.
+    pub(crate) fn is_of_will(&self) -> bool {
+        self.cause == What::WILL_REFUSED
+    }
+}
+
 /// What the last event turned out to be.
 #[derive(Clone, Debug)]
 pub(crate) enum Seen {
@@ -95,6 +102,8 @@ pub(crate) enum Seen {
 pub(crate) struct Client {
     /// Connections whose CONNECT may be the last that the broker has taken.
     pub(crate) attempts: Vec<ConnectionNumber>,
+    /// Every connection on which it was given in CONNECT or assigned.
+    pub(crate) connections: Vec<ConnectionNumber>,
     pub(crate) sessions: Vec<SessionId>,
 }
 
@@ -217,6 +226,17 @@ impl Model {
             && connack.moment.at_ms <= settled_by_ms
             && self.is_prompt(connection, settled_by_ms);
         is_served.then_some(connection)
+    }
+
+    /// Other connections of the same client identifier, in the order of their numbers.
+    pub(crate) fn others<'a>(
+        &'a self,
+        connection: &'a Connection,
+    ) -> impl Iterator<Item = &'a Connection> {
+        let client = self.clients.get(&connection.client_id);
+        let numbers = client.into_iter().flat_map(|client| &client.connections);
+        let others = numbers.filter(move |number| **number != connection.number);
+        others.filter_map(|number| self.connections.get(number))
     }
 
     /// The session of a connection.

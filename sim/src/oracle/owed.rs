@@ -56,7 +56,7 @@ impl Owed {
         }
         for (number, session) in model.sessions.iter().enumerate() {
             let is_served = model.served(session).is_some();
-            let is_over = is_over(model, session);
+            let is_over = model.is_over(session);
             for (topic, publications) in &topics {
                 let is_meant =
                     session.all().any(|found| found.share.is_none() && found.means(topic));
@@ -117,7 +117,7 @@ impl Owed {
 pub(crate) fn drops(model: &Model, receiver: &str, topic: &str) -> Vec<usize> {
     let is_meant = |drop: &&crate::oracle::model::Dropped| {
         let is_offline = drop.cause.to_ascii_lowercase().contains("offline");
-        drop.receiver == receiver && drop.topic == topic && !is_offline
+        drop.receiver == receiver && drop.topic == topic && !is_offline && !drop.is_of_will()
     };
     model.drops.iter().filter(is_meant).map(|drop| drop.moment.index).collect()
 }
@@ -159,15 +159,4 @@ fn judge(
         Some(qos @ 1..) if is_due => Some(Verdict::Must(qos)),
         Some(_) | None => Some(Verdict::May),
     }
-}
-
-/// Whether a session has surely ended.
-fn is_over(model: &Model, session: &Session) -> bool {
-    let last = session.connections.last().and_then(|number| model.connections.get(number));
-    let is_gone = last.is_none_or(|last| {
-        let has_ended = last.ended.is_some() || last.broker_gone.is_some();
-        let expiry_s = model.expiry_s(last.number);
-        has_ended && (expiry_s == 0 || model.expiring(last).to_ms < model.now.at_ms)
-    });
-    session.replaced.is_some() || is_gone
 }

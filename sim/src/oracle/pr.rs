@@ -151,7 +151,7 @@ fn released(
         return None;
     }
     let Seen::Released(before) = seen else { return None };
-    let is_resumed = connection.connack.as_ref().is_some_and(|connack| connack.present);
+    let is_resumed = connection.may_be_resumed();
     let is_known = match before.as_ref().map(|before| before.stage) {
         Some(Stage::Recorded(_)) => *reason == 0,
         // The client may have forgotten, and answered with PUBREC once more.
@@ -202,6 +202,18 @@ mod tests {
         told.durable(1, "a").subscribe(1, "t", 2).publish(1, "t", "one", 2).read(1, "t", "one", 2);
         told.lose(1).resume(2, "a").release(2, 1003);
         passes(Protocol, &told);
+    }
+
+    #[test]
+    fn version_3_1_does_not_tell_that_a_session_is_resumed() {
+        let old = || Connect { level: 3, clean_start: false, ..connect_of("a") };
+        let mut told = Told::new();
+        told.enters(1, old(), false).subscribe(1, "t", 2).publish(1, "t", "one", 2);
+        told.read(1, "t", "one", 2).lose(1).enters(2, old(), false).release(2, 1003);
+        passes(Protocol, &told);
+        let mut told = Told::new();
+        told.enters(1, Connect { clean_start: true, ..old() }, false).release(1, 7);
+        fails(Protocol, &told, "PR");
     }
 
     #[test]

@@ -35,7 +35,9 @@ impl Rule for ExactlyOnce {
 #[cfg(test)]
 mod tests {
     use super::ExactlyOnce;
-    use crate::oracle::told::{Told, fails, passes};
+    use crate::oracle::properties as property;
+    use crate::oracle::told::{Told, connect_of, fails, number, passes};
+    use crate::packet::Connect;
 
     fn two() -> Told {
         let mut told = Told::new();
@@ -47,6 +49,16 @@ mod tests {
     fn once_is_right() {
         let mut told = two();
         told.publish(1, "t", "one", 2).read(2, "t", "one", 2).end();
+        passes(ExactlyOnce, &told);
+    }
+
+    #[test]
+    fn an_unanswered_connect_may_have_begun_another_session() {
+        let mut told = Told::new();
+        told.durable(1, "a").connect(2, "b").subscribe(2, "t", 2).publish(1, "t", "one", 2);
+        let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+        let again = Connect { properties, clean_start: false, ..connect_of("b") };
+        told.lose(2).asks_in(3, again).lose(3).resume(4, "b").end();
         passes(ExactlyOnce, &told);
     }
 

@@ -45,8 +45,7 @@ impl Rule for Repetition {
 /// DUP where nothing can have been sent before.
 fn marked_wrongly(model: &Model, delivery: &Delivery) -> Option<(&'static str, Option<usize>)> {
     let connection = model.connections.get(&delivery.connection)?;
-    let is_new = connection.level() > 3
-        && connection.connack.as_ref().is_some_and(|connack| !connack.present);
+    let is_new = !connection.may_be_resumed();
     let session = &model.sessions[delivery.session];
     let may_be_shared = delivery.publication.is_some_and(|publication| {
         session.possible(&model.publications[publication]).any(|found| found.share.is_some())

@@ -21,16 +21,13 @@ impl Rule for Shared {
             return Ok(());
         }
         let Some((whole, members)) = only_group(model, publication) else { return Ok(()) };
-        let earlier: Vec<&Delivery> = members
+        let kept: Vec<&Delivery> = members
             .iter()
             .flat_map(|member| model.fresh(*member, id))
-            .filter(|copy| copy.moment < delivery.moment)
+            .filter(|copy| !may_be_given_again(model, copy))
             .collect();
-        if earlier.len() < publication.instances {
-            return Ok(());
-        }
-        let Some(first) = earlier.iter().find(|copy| !may_be_given_again(model, copy, delivery))
-        else {
+        let first = kept.iter().find(|copy| copy.moment < delivery.moment);
+        let Some(first) = first.filter(|_| kept.len() > publication.instances) else {
             return Ok(());
         };
         let what = format!(
@@ -87,6 +84,7 @@ fn only_group(model: &Model, publication: &Publication) -> Option<(String, BTree
                 None => has_other = true,
             }
         }
+        has_other |= session.replays(publication).next().is_some();
         if is_member && has_other {
             return None;
         }
@@ -99,12 +97,13 @@ fn only_group(model: &Model, publication: &Publication) -> Option<(String, BTree
 }
 
 /// Whether the broker can have taken a message back from one member and given it to another.
-fn may_be_given_again(model: &Model, first: &Delivery, second: &Delivery) -> bool {
-    let Some(connection) = model.connections.get(&first.connection) else { return true };
+fn may_be_given_again(model: &Model, copy: &Delivery) -> bool {
+    let Some(connection) = model.connections.get(&copy.connection) else { return true };
+    let since_ms = copy.moment.at_ms.saturating_sub(model.bounds.latency_ms);
     let is_over = connection.ended.is_some()
         || connection.broker_gone.is_some()
-        || !model.is_prompt(connection, first.moment.at_ms);
-    first.qos == 1 && second.qos <= 1 && is_over
+        || !model.is_prompt(connection, since_ms);
+    copy.qos == 1 && is_over
 }
 
 /// An accepted publication that one of the members had to get, and none did.
@@ -114,7 +113,9 @@ fn unserved(
     publication: &Publication,
 ) -> Option<(String, usize)> {
     let accepted = publication.accepted.filter(|at| at.at_ms <= model.settled_by_ms())?;
-    if publication.muddled || may_be_expired(publication, model.now.at_ms) {
+    // Nothing tells one empty payload from another.
+    let is_clear = publication.payload.is_empty();
+    if is_clear || publication.muddled || may_be_expired(publication, model.now.at_ms) {
         return None;
     }
     let (whole, members) = only_group(model, publication)?;
@@ -137,6 +138,7 @@ fn unserved(
 mod tests {
     use super::Shared;
     use crate::oracle::told::{Told, fails, passes};
+    use crate::plan::NetworkFault;
 
     fn three(qos: u8) -> Told {
         let mut told = Told::new();
@@ -158,6 +160,23 @@ mod tests {
         let mut told = three(1);
         told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7).lose(2);
         told.read(3, "t", "one", 1).end();
+        passes(Shared, &told);
+    }
+
+    #[test]
+    fn a_late_member_takes_what_waits_at_the_share() {
+        let mut told = Told::new();
+        told.connect(1, "a").durable(2, "b").subscribe(2, "$share/g/t", 1).lose(2);
+        told.publish(1, "t", "one", 1).durable(3, "c").subscribe(3, "$share/g/t", 1);
+        told.read(3, "t", "one", 1).end();
+        passes(Shared, &told);
+    }
+
+    #[test]
+    fn what_a_held_connection_reads_late_may_be_another_members() {
+        let mut told = three(1);
+        told.network(2, NetworkFault::Hold).publish(1, "t", "one", 1).read(3, "t", "one", 1);
+        told.network(2, NetworkFault::Release).read_only(2, "t", "one", 1, 7).closed(2).end();
         passes(Shared, &told);
     }
 

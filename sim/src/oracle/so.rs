@@ -37,23 +37,11 @@ impl Rule for OneConnection {
     }
 }
 
-/// Other connections of the same client identifier.
-fn others<'a>(
-    model: &'a Model,
-    connection: &'a Connection,
-) -> impl Iterator<Item = &'a Connection> {
-    model.connections.values().filter(move |other| {
-        other.number != connection.number
-            && !connection.client_id.is_empty()
-            && other.client_id == connection.client_id
-    })
-}
-
 /// The connection that surely took over from `connection`: its CONNECT was sent after the older
 /// one's CONNACK was read, and answered.
 fn successor<'a>(model: &'a Model, connection: &'a Connection) -> Option<&'a Connection> {
     let let_in = connection.connack.as_ref()?.moment.index;
-    let later = others(model, connection).filter(|other| {
+    let later = model.others(connection).filter(|other| {
         let sent = other.connect.as_ref().map(|(sent, _)| sent.index);
         other.connack.is_some() && sent.is_some_and(|sent| sent > let_in)
     });
@@ -94,7 +82,7 @@ fn served_no_more(model: &Model, connection: &Connection, seen: &Seen) -> Result
 /// Being told of a takeover needs somebody who took over.
 fn for_a_reason(model: &Model, connection: &Connection) -> Result<(), Violation> {
     let let_in = connack_index(connection);
-    let has_reason = others(model, connection).any(|other| {
+    let has_reason = model.others(connection).any(|other| {
         let is_before = connack_index(other) < let_in
             && connection
                 .connect

@@ -1,8 +1,10 @@
 //! WL: a will is published when its connection ended otherwise than by DISCONNECT 0x00, after its
 //! delay or with its session, and never if the session was resumed before that.
 
-use crate::history::{Event, Violation};
-use crate::oracle::model::{Connection, Model, Publication, PublicationId, Seen, Session};
+use crate::history::{Event, Violation, What};
+use crate::oracle::model::{
+    Connection, Dropped, Model, Publication, PublicationId, Seen, Session, token_of,
+};
 use crate::oracle::owed::{Owed, drops, may_be_expired};
 use crate::oracle::properties as property;
 use crate::oracle::rule::{Rule, violation};
@@ -11,8 +13,8 @@ use crate::oracle::rule::{Rule, violation};
 pub(crate) struct Wills;
 
 impl Rule for Wills {
-    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
-        let Seen::Delivered(delivery) = seen else { return still_open(model, seen) };
+    fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
+        let Seen::Delivered(delivery) = seen else { return still_open(model, seen, event) };
         let delivery = &model.deliveries[*delivery];
         let Some(id) = delivery.publication else { return Ok(()) };
         let publication = &model.publications[id];
@@ -53,33 +55,24 @@ impl Rule for Wills {
 }
 
 /// A connection that answers is open, and its will was not to be published before.
-fn still_open(model: &Model, seen: &Seen) -> Result<(), Violation> {
-    let Seen::Answered(answered) = seen else { return Ok(()) };
-    let open = model.connections.values().filter(|found| found.evidence == answered.moment);
-    for connection in open {
-        let Some((_, connect)) = &connection.connect else { continue };
-        let Some(will) = &connect.will else { continue };
-        let token = crate::oracle::model::token_of(&will.payload);
-        let Some(id) = model.by_token.get(token) else { continue };
-        if model.publications[*id].sends.len() > 1 {
-            continue;
-        }
-        let early =
-            model.sessions.iter().filter_map(|session| session.deliveries.get(id)).flatten();
-        let early = early
-            .map(|delivery| model.deliveries[*delivery].moment)
-            .find(|read| read.index < answered.moment.index);
-        if let Some(read) = early {
-            let what = format!(
-                "the will {} of {:?} was published while its connection was open",
-                String::from_utf8_lossy(token),
-                connection.client_id,
-            );
-            let events = [read.index, answered.moment.index, model.now.index];
-            return Err(violation("WL", what, events));
-        }
-    }
-    Ok(())
+fn still_open(model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
+    let (Seen::Answered(answered), What::Received { connection, .. }) = (seen, &event.what) else {
+        return Ok(());
+    };
+    let Some(connection) = model.connections.get(connection) else { return Ok(()) };
+    let will = connection.connect.as_ref().and_then(|(_, connect)| connect.will.as_ref());
+    let Some(token) = will.map(|will| token_of(&will.payload)) else { return Ok(()) };
+    let id = model.by_token.get(token).filter(|id| model.publications[**id].sends.len() == 1);
+    let Some(id) = id else { return Ok(()) };
+    let copies = model.sessions.iter().filter_map(|session| session.deliveries.get(id)).flatten();
+    let mut early = copies.map(|delivery| model.deliveries[*delivery].moment);
+    let Some(read) = early.find(|read| read.index < answered.moment.index) else { return Ok(()) };
+    let what = format!(
+        "the will {} of {:?} was published while its connection was open",
+        String::from_utf8_lossy(token),
+        connection.client_id,
+    );
+    Err(violation("WL", what, [read.index, answered.moment.index, model.now.index]))
 }
 
 /// The will's delay, or what is left of the session if that is less, in milliseconds.
@@ -91,11 +84,9 @@ fn delay_ms(model: &Model, publication: &Publication, owner: &Connection) -> u64
 /// Connections of the same client that may have come after `owner`.
 fn later<'a>(model: &'a Model, owner: &'a Connection) -> impl Iterator<Item = &'a Connection> {
     let sent = owner.connect.as_ref().map_or(usize::MAX, |(sent, _)| sent.index);
-    model.connections.values().filter(move |other| {
-        other.number != owner.number
-            && other.client_id == owner.client_id
-            && (other.connect.as_ref().is_some_and(|(at, _)| at.index > sent)
-                || other.connack.as_ref().is_some_and(|at| at.moment.index > sent))
+    model.others(owner).filter(move |other| {
+        other.connect.as_ref().is_some_and(|(at, _)| at.index > sent)
+            || other.connack.as_ref().is_some_and(|at| at.moment.index > sent)
     })
 }
 
@@ -116,6 +107,7 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
                 .is_some_and(|(at, _)| at.at_ms <= goodbye.moment.at_ms + latency_ms)
         });
         let arrived = !outage
+            && owner.broker_gone.is_none_or(|gone| gone.index > goodbye.moment.index)
             && !rival
             && !owner.was_reset
             && owner.dismissed.is_none()
@@ -157,7 +149,14 @@ fn is_due(model: &Model, publication: &Publication, owner: &Connection) -> bool 
                 other.connect.as_ref().is_none_or(|(at, _)| at.at_ms > due_ms)
             }))
         && later(model, owner).all(|other| other.connack.is_some())
-        && drops(model, &owner.client_id, &publication.topic).is_empty()
+        && !is_refused(model, &owner.client_id, &publication.topic)
+}
+
+/// Whether the broker said that it refused a will of the client on the topic.
+fn is_refused(model: &Model, client_id: &str, topic: &str) -> bool {
+    let is_meant =
+        |drop: &&Dropped| drop.is_of_will() && drop.receiver == client_id && drop.topic == topic;
+    model.drops.iter().any(|drop| is_meant(&drop))
 }
 
 fn missing(
@@ -195,9 +194,11 @@ fn missing(
 #[cfg(test)]
 mod tests {
     use super::Wills;
+    use crate::history::What;
     use crate::oracle::properties as property;
     use crate::oracle::told::{Told, connect_of, fails, number, passes, will_of};
     use crate::packet::Connect;
+    use crate::plan::BrokerFault;
 
     fn with_will(delay_s: u32) -> Told {
         let mut told = Told::new();
@@ -233,6 +234,21 @@ mod tests {
     fn a_crash_publishes_wills() {
         let mut told = with_will(0);
         told.crash().resume(3, "b").read(3, "w", "will", 1).end();
+        passes(Wills, &told);
+    }
+
+    #[test]
+    fn disconnect_does_not_reach_a_broker_that_is_gone() {
+        let mut told = with_will(0);
+        told.push(What::Broker(BrokerFault::PowerCut)).push(What::Broker(BrokerFault::Start));
+        told.leave(2, 0).resume(3, "b").read(3, "w", "will", 1).end();
+        passes(Wills, &told);
+    }
+
+    #[test]
+    fn a_will_that_the_broker_said_it_refused_is_not_owed() {
+        let mut told = with_will(0);
+        told.lose(2).dropped("a", "w", What::WILL_REFUSED).end();
         passes(Wills, &told);
     }
 

@@ -131,6 +131,14 @@ impl Connection {
         self.connect.as_ref().map_or(5, |(_, connect)| connect.level)
     }
 
+    /// Whether its client was let into a session that was there before, as far as it was told.
+    pub(crate) fn may_be_resumed(&self) -> bool {
+        let clean_start = self.connect.as_ref().is_none_or(|(_, connect)| connect.clean_start);
+        self.connack
+            .as_ref()
+            .is_some_and(|connack| connack.present || self.level() == 3 && !clean_start)
+    }
+
     /// A number among CONNECT's properties.
     pub(crate) fn asked(&self, id: u8) -> Option<u32> {
         let (_, connect) = self.connect.as_ref()?;
@@ -205,9 +213,9 @@ impl Model {
 
     /// Like [`Model::apply`], to any session.
     pub(super) fn apply_to(&mut self, session: SessionId, moment: Moment, packet: &Packet) {
-        let session = &mut self.sessions[session];
         if let Packet::Unsubscribe { filters, .. } = packet {
             for filter in filters {
+                let session = &mut self.sessions[session];
                 for subscription in session.subscriptions.get_mut(filter).into_iter().flatten() {
                     subscription.end_requested.get_or_insert(moment);
                 }
@@ -216,11 +224,16 @@ impl Model {
         let Packet::Subscribe { filters, properties, .. } = packet else { return };
         let id = property::number(properties, property::SUBSCRIPTION_ID).unwrap_or(0);
         for (whole, options) in filters {
+            let split = topic::split_share(whole);
+            let reaches_back = match split {
+                Some(_) => self.share_since(whole).unwrap_or(moment).min(moment),
+                None => moment,
+            };
+            let session = &mut self.sessions[session];
             let versions = session.subscriptions.entry(whole.clone()).or_default();
             for earlier in &mut *versions {
                 earlier.end_requested.get_or_insert(moment);
             }
-            let split = topic::split_share(whole);
             versions.push(Subscription {
                 share: split.map(|(share, _)| share.to_owned()),
                 filter: split.map_or(whole.as_str(), |(_, filter)| filter).to_owned(),
@@ -230,6 +243,7 @@ impl Model {
                 retain_handling: (options >> 4) & 3,
                 id,
                 requested: moment,
+                reaches_back,
                 granted: None,
                 refused: false,
                 end_requested: None,
@@ -237,6 +251,21 @@ impl Model {
                 is_certain: true,
             });
         }
+    }
+
+    /// A connection's client identifier is known.
+    pub(super) fn named(&mut self, number: ConnectionNumber, client_id: &str) {
+        let client = self.clients.entry(client_id.to_owned()).or_default();
+        client.attempts.push(number);
+        client.connections.push(number);
+    }
+
+    /// Since when a share with members may have had some without a break.
+    fn share_since(&self, whole: &str) -> Option<Moment> {
+        let living = self.sessions.iter().filter(|session| !self.is_over(session));
+        let versions = living.filter_map(|session| session.subscriptions.get(whole)).flatten();
+        let members = versions.filter(|found| !found.refused && found.ended.is_none());
+        members.map(|found| found.reaches_back).min()
     }
 
     fn connect_sent(&mut self, number: ConnectionNumber, connect: &Connect) {
@@ -249,7 +278,7 @@ impl Model {
         connection.evidence = now;
         if !connect.client_id.is_empty() {
             connection.client_id.clone_from(&connect.client_id);
-            self.clients.entry(connect.client_id.clone()).or_default().attempts.push(number);
+            self.named(number, &connect.client_id);
         }
         if let Some(will) = &connect.will
             && !will.payload.is_empty()

@@ -61,7 +61,8 @@ impl Model {
             .is_some_and(|publication| session.deliveries.contains_key(&publication));
         delivery.is_fresh = match (delivery.qos, before.as_ref().map(|before| before.stage)) {
             (2, Some(Stage::Read | Stage::Recorded(_) | Stage::Refused(_))) => !is_same,
-            (2, Some(Stage::Released(_) | Stage::Done(_)) | None) => true,
+            (2, Some(Stage::Released(_) | Stage::Done(_))) => true,
+            (2, None) => !(delivery.dup && session.inherited.contains(&(id, token.to_vec()))),
             (_, _) => !(delivery.dup && is_known),
         };
         if delivery.qos == 2 {

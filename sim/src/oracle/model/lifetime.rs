@@ -65,7 +65,7 @@ impl Model {
             && connection.client_id.is_empty()
         {
             connection.client_id = assigned.to_owned();
-            self.clients.entry(assigned.to_owned()).or_default().attempts.push(number);
+            self.named(number, assigned);
             self.name_publications(number);
         }
         let presence = self.presence(number, present);
@@ -159,6 +159,17 @@ impl Model {
         Range { from_ms: plus(closing.from_ms, granted_s.min(changed_s)), to_ms }
     }
 
+    /// Whether a session has surely ended.
+    pub(crate) fn is_over(&self, session: &Session) -> bool {
+        let last = session.connections.last().and_then(|number| self.connections.get(number));
+        let is_gone = last.is_none_or(|last| {
+            let has_ended = last.ended.is_some() || last.broker_gone.is_some();
+            let expiry_s = self.expiry_s(last.number);
+            has_ended && (expiry_s == 0 || self.expiring(last).to_ms < self.now.at_ms)
+        });
+        session.replaced.is_some() || is_gone
+    }
+
     fn connect_moment(&self, number: ConnectionNumber) -> Moment {
         let connect = self.connections.get(&number).and_then(|found| found.connect.as_ref());
         connect.map_or(self.now, |(moment, _)| *moment)
@@ -234,10 +245,11 @@ impl Model {
             .filter(|other| self.is_before(other, number))
             .max_by_key(|other| other.connack.as_ref().map(|connack| connack.moment));
         let known = definite.and_then(|other| other.session);
+        // An unanswered CONNECT begins a new session if it is clean, or if it finds none.
         let is_unclear = !presence.is_told && !presence.must
             || prior.iter().any(|other| match (&other.connack, &other.connect) {
                 (Some(_), _) => other.session != known,
-                (None, Some((_, connect))) => connect.clean_start,
+                (None, Some((_, connect))) => connect.clean_start || !presence.must,
                 (None, None) => false,
             });
         let ahead: Vec<(Moment, Packet)> = prior
@@ -284,6 +296,9 @@ impl Model {
                     fresh.subscriptions.entry(filter.clone()).or_default().push(version);
                 }
             }
+            let exchanges = heir.exchanges.iter().filter(|(_, holder)| holder.qos == 2);
+            fresh.inherited.extend(exchanges.map(|(id, holder)| (*id, holder.token.clone())));
+            fresh.inherited.extend(heir.inherited.iter().cloned());
             fresh.used_ids.extend(&heir.used_ids);
             fresh.inbound.extend(&heir.inbound);
             fresh.hostile = fresh.hostile.or(heir.hostile);

@@ -24,6 +24,8 @@ pub(crate) struct Session {
     pub(crate) replaced: Option<Moment>,
     /// Exchanges from the broker, by packet identifier.
     pub(crate) exchanges: BTreeMap<u16, Holder>,
+    /// Exchanges at QoS 2 of sessions that this one may be the same as: identifier and token.
+    pub(crate) inherited: BTreeSet<(u16, Vec<u8>)>,
     /// QoS 2 publications that the broker may hold, by packet identifier.
     pub(crate) inbound: BTreeMap<u16, PublicationId>,
     pub(crate) deliveries: BTreeMap<PublicationId, Vec<DeliveryId>>,
@@ -46,6 +48,8 @@ pub(crate) struct Subscription {
     /// 0 for none.
     pub(crate) id: u32,
     pub(crate) requested: Moment,
+    /// From when on it may take messages: what waits at a share goes to members that come later.
+    pub(crate) reaches_back: Moment,
     pub(crate) granted: Option<Moment>,
     pub(crate) refused: bool,
     /// When its end or replacement was asked for.
@@ -65,7 +69,7 @@ impl Subscription {
     /// Whether it may have been there when `publication` was routed.
     pub(crate) fn is_possible(&self, publication: &Publication) -> bool {
         let too_late =
-            publication.settled.is_some_and(|settled| settled.index < self.requested.index);
+            publication.settled.is_some_and(|settled| settled.index < self.reaches_back.index);
         let over = self.ended.is_some_and(|ended| ended.index < publication.first().index);
         !self.refused && !too_late && !over
     }

@@ -24,7 +24,7 @@ mod writer;
 pub use client_reader::ClientReader;
 pub(crate) use decode::take_message;
 pub(crate) use encode::put_message;
-pub use encode::{Written, encode_client, encode_server, outbound_publish_len};
+pub use encode::{Written, connack_len, encode_client, encode_server, outbound_publish_len};
 pub use error::DecodeError;
 pub use reader::{Reader, ReaderLimits};
 pub use writer::Writer;

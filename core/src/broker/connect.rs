@@ -16,6 +16,7 @@ use crate::record::Record;
 use crate::session::{ArmedWill, Session, SessionKey};
 use crate::time::Time;
 use crate::timers::Timer;
+use crate::wire::connack_len;
 use crate::wire::packet::{ClientPacket, ConnAck, Connect, ServerPacket};
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::{QoS, Text, Version};
@@ -131,8 +132,11 @@ impl Broker {
         };
         let pipelined = core::mem::take(&mut handshake.pipelined);
         self.end_what_is_overdue(&handshake.connect.client_id, out);
-        if let Some(cause) = self.check_identity(&handshake.connect, identity.as_ref(), &credential)
-        {
+        let mut connack = self.connack(&handshake, data);
+        let refusal = self
+            .check_identity(&handshake.connect, identity.as_ref(), &credential)
+            .or_else(|| check_size(&handshake.connect, &connack));
+        if let Some(cause) = refusal {
             if let Some(link) = self.links.get_mut(connection) {
                 link.phase = Phase::Authenticating(handshake);
             }
@@ -142,7 +146,7 @@ impl Broker {
         let before = self.gate.appended();
         let (key, session_present) = self.take_session(&handshake.connect, identity, out);
         self.enter_session(connection, key, &handshake.connect, credential, out);
-        let connack = self.connack(&handshake, key, session_present, data);
+        connack.session_present = session_present;
         // What this CONNECT made, changed or deleted must be durable before it is said.
         let appended = self.gate.appended();
         let ended_at = self.sessions.recent_end(&handshake.connect.client_id);
@@ -261,6 +265,7 @@ impl Broker {
         let now = self.now;
         let limits = &self.config.limits;
         let keep_alive_s = self.granted_keep_alive_s(connect);
+        let granted_expiry_s = self.granted_expiry_s(connect);
         let (Some(session), Some(link)) =
             (self.sessions.get_mut(key), self.links.get_mut(connection))
         else {
@@ -277,8 +282,7 @@ impl Broker {
         session.grants = credential.grants;
         session.connection = Some(connection);
         session.version = connect.version;
-        session.expiry_interval_s =
-            connect.session_expiry_interval_s.min(limits.session_expiry_interval_maximum_s);
+        session.expiry_interval_s = granted_expiry_s;
         self.durable_timers.remove(session.ends_at, Timer::SessionExpiry(key));
         session.ends_at = Time::NEVER;
         session.left_at = now;
@@ -310,21 +314,15 @@ impl Broker {
         self.set_shares_durable(key);
     }
 
-    fn connack(
-        &self,
-        handshake: &Handshake,
-        key: SessionKey,
-        session_present: bool,
-        data: Option<bytes::Bytes>,
-    ) -> ConnAck {
+    /// CONNACK for a client that is let in, as if it had no session.
+    fn connack(&self, handshake: &Handshake, data: Option<bytes::Bytes>) -> ConnAck {
         let limits = &self.config.limits;
         let connect = &handshake.connect;
         let only_if_off = |available: bool| (!available).then_some(false);
-        let granted_expiry_s =
-            self.sessions.get(key).map_or(0, |session| session.expiry_interval_s);
+        let granted_expiry_s = self.granted_expiry_s(connect);
         let keep_alive_s = self.granted_keep_alive_s(connect);
         ConnAck {
-            session_present,
+            session_present: false,
             reason: ReasonCode::Success,
             session_expiry_interval_s: (granted_expiry_s != connect.session_expiry_interval_s)
                 .then_some(granted_expiry_s),
@@ -381,6 +379,11 @@ impl Broker {
         self.pump(key, out);
     }
 
+    fn granted_expiry_s(&self, connect: &Connect) -> u32 {
+        let maximum_s = self.config.limits.session_expiry_interval_maximum_s;
+        connect.session_expiry_interval_s.min(maximum_s)
+    }
+
     fn granted_keep_alive_s(&self, connect: &Connect) -> u16 {
         let maximum_s = self.config.limits.keep_alive_maximum_s;
         let wanted_s = connect.keep_alive_s;
@@ -413,4 +416,13 @@ impl Broker {
             }
         }
     }
+}
+
+/// A client that cannot take CONNACK `[MQTT-3.1.2-24]` would wait for it in vain.
+fn check_size(connect: &Connect, connack: &ConnAck) -> Option<Cause> {
+    let maximum = connect.maximum_packet_size_bytes?;
+    (connack_len(connack) > maximum as usize).then_some(Cause::Limit {
+        reason: ReasonCode::PacketTooLarge,
+        detail: "the client's maximum packet size is too small for CONNACK",
+    })
 }

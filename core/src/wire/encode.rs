@@ -14,7 +14,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::codes;
 use super::frame::{self, PacketType, Side};
-use super::packet::{Ack, ClientPacket, OutboundPublish, ServerPacket, WireId};
+use super::packet::{Ack, ClientPacket, ConnAck, OutboundPublish, ServerPacket, WireId};
 use super::reason::ReasonCode;
 use super::types::Version;
 use crate::message::Message;
@@ -104,6 +104,12 @@ pub(crate) fn put_message(message: &Message, out: &mut BytesMut) -> bool {
         body.put(out);
     }
     fits
+}
+
+/// The size in bytes of a CONNACK in version 5, without what may be left out of it.
+#[must_use]
+pub fn connack_len(packet: &ConnAck) -> usize {
+    frame::packet_len(sink::length(&server::ConnAckBody { packet, detail: Detail::Nothing }))
 }
 
 /// On what terms a receiver takes packets.

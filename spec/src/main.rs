@@ -1,0 +1,136 @@
+//! The conformance suite as a command: `cargo conformance --target HOST:PORT`.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use signalhouse_spec::capabilities::Capabilities;
+use signalhouse_spec::case::Case;
+use signalhouse_spec::deviations::Deviations;
+use signalhouse_spec::report::{self, Counts};
+use signalhouse_spec::{run, suite};
+
+/// Judges an MQTT broker by the standard, over TCP.
+///
+/// Ends with 0 if all is as it should be, 1 if not, 2 if it could not begin. It leaves no retained
+/// messages and no sessions that outlive a minute.
+#[derive(Debug, Parser)]
+#[command(name = "conformance", version)]
+struct Arguments {
+    /// The broker, as HOST:PORT.
+    #[arg(long, required_unless_present = "list")]
+    target: Option<String>,
+    /// What the broker offers, as a file; see spec/caps-example.toml.
+    #[arg(long)]
+    caps: Option<PathBuf>,
+    /// Differences that are known and explained; any other, and any that is gone, fails.
+    #[arg(long)]
+    deviations: Option<PathBuf>,
+    /// Only the cases of this name or statement, or with this in their name; may be repeated.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Fail on what is against advice too.
+    #[arg(long)]
+    strict: bool,
+    /// Write the outcome to this file as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Cases at a time.
+    #[arg(long, default_value_t = 48)]
+    parallel: usize,
+    /// Show failures and sums alone.
+    #[arg(long)]
+    quiet: bool,
+    /// List the cases with their statements, and end.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    match judge(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(problem) => {
+            eprintln!("conformance: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn judge(arguments: &Arguments) -> Result<bool, String> {
+    let cases = chosen(&arguments.only)?;
+    if arguments.list {
+        for case in &cases {
+            println!("{}  {}", case.name, case.statements.join(" "));
+        }
+        return Ok(true);
+    }
+    let name = arguments.target.as_deref().unwrap_or_default();
+    let target = resolve(name)?;
+    let capabilities = match &arguments.caps {
+        Some(path) => Capabilities::parse(&read(path)?)
+            .map_err(|problem| format!("{}: {problem}", path.display()))?,
+        None => Capabilities::default(),
+    };
+    let deviations = match &arguments.deviations {
+        Some(path) => Some(
+            Deviations::parse(&read(path)?)
+                .map_err(|problem| format!("{}: {problem}", path.display()))?,
+        ),
+        None => None,
+    };
+    let capabilities = run::probe(target, capabilities)
+        .map_err(|failure| format!("{name} does not let a plain client in: {}", failure.0))?;
+    let start = std::time::Instant::now();
+    let outcomes = run::run(&cases, target, &capabilities, arguments.parallel);
+    if arguments.quiet {
+        let failed: Vec<_> = outcomes.iter().filter(|one| one.failed()).cloned().collect();
+        print!("{}", report::table(&failed));
+    } else {
+        print!("{}", report::table(&outcomes));
+    }
+    println!();
+    print!("{}", report::summary(&outcomes));
+    println!("{:.1} s", start.elapsed().as_secs_f64());
+    if let Some(path) = &arguments.json {
+        let text = format!("{:#}\n", report::json(name, &outcomes));
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(deviations) = deviations {
+        let lines = deviations.disagreements(&outcomes);
+        for line in &lines {
+            println!("{line}");
+        }
+        println!("{} differences of {} explained", deviations.deviation.len(), deviations.target);
+        return Ok(lines.is_empty());
+    }
+    let counts = Counts::of(&outcomes);
+    Ok(counts.failed == 0 && (!arguments.strict || counts.unadvised == 0))
+}
+
+fn chosen(only: &[String]) -> Result<Vec<Case>, String> {
+    let wanted = |case: &Case, word: &String| {
+        case.name.contains(word.as_str())
+            || case.statements.iter().any(|id| id == word || id.strip_prefix("MQTT-") == Some(word))
+    };
+    let all = suite::cases();
+    for word in only {
+        if !all.iter().any(|case| wanted(case, word)) {
+            return Err(format!("no case is called {word} or shows it; --list names them"));
+        }
+    }
+    let chosen = |case: &Case| only.is_empty() || only.iter().any(|word| wanted(case, word));
+    Ok(all.into_iter().filter(chosen).collect())
+}
+
+fn resolve(target: &str) -> Result<SocketAddr, String> {
+    let mut found = target
+        .to_socket_addrs()
+        .map_err(|error| format!("{target}: {error}; a target is HOST:PORT"))?;
+    found.next().ok_or_else(|| format!("{target}: no address"))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,322 @@
+//! The table of requirements and what it names fit together, in every direction.
+//!
+//! Cases of the suite and transcripts name the statements that they show; `requirements.toml` lists
+//! for each statement what shows it. `UPDATE_REQUIREMENTS=1` with this test rewrites those lists
+//! from what the cases and transcripts say; entries with `cargo:` are written by hand. The rules
+//! are functions of data, so that the tests at the end can show each of them failing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use signalhouse_spec::requirements::{Requirements, TEXT};
+use signalhouse_spec::suite;
+
+#[test]
+fn requirements_and_tests_name_each_other() {
+    if std::env::var_os("UPDATE_REQUIREMENTS").is_some() {
+        let text = rewritten(TEXT, &named());
+        std::fs::write(top().join("spec/requirements.toml"), text).expect("it can be written");
+        return;
+    }
+    let requirements: Requirements = toml::from_str(TEXT).expect("requirements.toml is valid");
+    let faults = faults(&requirements, &named(), &cargo_tests(), &tags());
+    assert!(
+        faults.is_empty(),
+        "{} faults (UPDATE_REQUIREMENTS=1 mends lists that are behind):\n  {}",
+        faults.len(),
+        faults.join("\n  ")
+    );
+}
+
+#[test]
+fn all_statements_are_there() {
+    let requirements = Requirements::load();
+    assert_eq!(requirements.statement.len(), 251);
+    let ids: BTreeSet<&str> = requirements.all().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids.len(), requirements.all().len(), "an identifier is there twice");
+}
+
+#[test]
+fn names_of_cases_are_unique() {
+    let cases = suite::cases();
+    let names: BTreeSet<&str> = cases.iter().map(|case| case.name).collect();
+    assert_eq!(names.len(), cases.len());
+}
+
+/// What shows something (`suite:…`, `transcript:…`), with the identifiers that it names.
+type Named = BTreeMap<String, Vec<String>>;
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn named() -> Named {
+    let mut named = Named::new();
+    for case in suite::cases() {
+        let ids = case.statements.iter().map(|id| (*id).to_owned()).collect();
+        named.insert(format!("suite:{}", case.name), ids);
+    }
+    let folder = top().join("core/tests/transcripts");
+    for entry in std::fs::read_dir(folder).expect("there are transcripts").flatten() {
+        let path = entry.path();
+        let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            let text = std::fs::read_to_string(&path).expect("a transcript is text");
+            named.insert(format!("transcript:{name}"), statements_of(&text));
+        }
+    }
+    assert!(named.len() > 600, "only {} cases and transcripts found", named.len());
+    named
+}
+
+/// The identifiers on a transcript's line `# Statements:`, and the names on that of `# Expected:`.
+fn statements_of(text: &str) -> Vec<String> {
+    let on = |head: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(head)).unwrap_or_default();
+        line.split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let mut ids = on("# Statements: ");
+    ids.retain(|id| id.starts_with("MQTT"));
+    ids.extend(on("# Expected: ").into_iter().filter(|name| !name.is_empty()));
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+/// Every test function as `folder/…/file.rs::name`.
+fn cargo_tests() -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    for (path, text) in sources() {
+        let mut attribute = false;
+        for line in text.lines().map(str::trim) {
+            if line.contains("test]") {
+                attribute = true;
+            } else if let (true, Some(rest)) = (attribute, line.split("fn ").nth(1)) {
+                let name: String =
+                    rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                tests.insert(format!("{path}::{name}"));
+                attribute = false;
+            }
+        }
+    }
+    tests
+}
+
+/// Every identifier that a line of code names in brackets, with where it does.
+fn tags() -> Vec<(String, String)> {
+    let mut tags = Vec::new();
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            for piece in line.split("[MQTT-").skip(1) {
+                // What is put together at run time, or spoken of in general, is no tag.
+                if let Some((id, _)) = piece.split_once(']')
+                    && id.starts_with(|c: char| c.is_ascii_digit())
+                {
+                    tags.push((format!("MQTT-{id}"), format!("{path}:{}", number + 1)));
+                }
+            }
+        }
+    }
+    tags
+}
+
+/// Every Rust file with its path from the top.
+fn sources() -> Vec<(String, String)> {
+    let mut folders = vec![top()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder can be read").flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let short = path.strip_prefix(top()).unwrap_or(&path).display().to_string();
+                found.push((short, std::fs::read_to_string(&path).expect("source is text")));
+            }
+        }
+    }
+    found
+}
+
+fn faults(
+    requirements: &Requirements,
+    named: &Named,
+    cargo_tests: &BTreeSet<String>,
+    tags: &[(String, String)],
+) -> Vec<String> {
+    let mut faults = Vec::new();
+    let all: BTreeMap<&str, &[String]> = requirements.all().into_iter().collect();
+    for (shows, ids) in named {
+        for id in ids {
+            match all.get(id.as_str()) {
+                None => faults.push(format!("{shows} names {id}, which does not exist")),
+                // A new transcript need not be listed to be right; a case must be to be counted.
+                Some(shown_by) if shows.starts_with("suite:") && !shown_by.contains(shows) => {
+                    faults.push(format!("{id} does not list {shows}, which names it"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    for (id, shown_by) in &all {
+        for shows in *shown_by {
+            let known = match shows.strip_prefix("cargo:") {
+                Some(test) => cargo_tests.contains(test),
+                None => named.get(shows).is_some_and(|ids| ids.iter().any(|named| named == id)),
+            };
+            if !known {
+                faults.push(format!("{id} lists {shows}, which does not exist or not name it"));
+            }
+        }
+    }
+    faults.extend(not_shown(requirements));
+    for (id, place) in tags {
+        if !requirements.statement.iter().any(|statement| statement.id == *id) {
+            faults.push(format!("{place} implements {id}, which does not exist"));
+        }
+    }
+    faults
+}
+
+/// Only what no server can show may go without a test; expectations must say why.
+fn not_shown(requirements: &Requirements) -> Vec<String> {
+    let mut faults = Vec::new();
+    for one in &requirements.statement {
+        if one.shown_by.is_empty() && one.check != "client" {
+            faults.push(format!("{} is shown by nothing", one.id));
+        }
+    }
+    for one in &requirements.older {
+        if one.shown_by.is_empty() {
+            faults.push(format!("{} is shown by nothing", one.id));
+        }
+    }
+    for one in &requirements.expected {
+        if one.shown_by.is_empty() == one.not_shown.is_empty() {
+            faults.push(format!("{} is either shown, or says why not", one.name));
+        }
+    }
+    faults
+}
+
+/// The text with every `shown_by` made from what names the statement, `cargo:` entries kept.
+fn rewritten(text: &str, named: &Named) -> String {
+    let mut shows: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (test, ids) in named {
+        for id in ids {
+            shows.entry(id).or_default().push(test);
+        }
+    }
+    let quoted = |line: &str| line.split('"').nth(1).unwrap_or_default().to_owned();
+    let (mut out, mut id, mut list) = (String::new(), String::new(), None::<Vec<String>>);
+    for line in text.lines() {
+        if line.starts_with("id = ") || line.starts_with("name = ") {
+            id = quoted(line);
+        }
+        if line.starts_with("shown_by = ") {
+            list = Some(Vec::new());
+        }
+        let Some(kept) = &mut list else {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        };
+        let by_hand = line.split('"').filter(|word| word.starts_with("cargo:"));
+        kept.extend(by_hand.map(str::to_owned));
+        if line.ends_with(']') {
+            let mut names: Vec<&str> = shows.get(id.as_str()).cloned().unwrap_or_default();
+            names.extend(kept.iter().map(String::as_str));
+            out.push_str(&wrapped(&names));
+            list = None;
+        }
+    }
+    out
+}
+
+fn wrapped(names: &[&str]) -> String {
+    let items: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    let short = format!("shown_by = [{}]\n", items.join(", "));
+    if short.len() <= 100 {
+        return short;
+    }
+    let mut text = String::from("shown_by = [\n");
+    for item in items {
+        text.push_str(&format!("  {item},\n"));
+    }
+    text + "]\n"
+}
+
+fn small() -> (Requirements, Named, BTreeSet<String>) {
+    let text = "
+        [[statement]]
+        id = \"MQTT-1.1.1-1\"
+        binds = \"server\"
+        packet = [\"any\"]
+        level = \"MUST\"
+        check = \"wire\"
+        paraphrase = \"be good\"
+        shown_by = [\"suite:a\", \"cargo:x.rs::b\"]
+        [[older]]
+        id = \"MQTT311-1.1.1-1\"
+        paraphrase = \"be good already\"
+        shown_by = [\"suite:a\"]
+        [[expected]]
+        name = \"kindness\"
+        section = \"1\"
+        packet = [\"any\"]
+        paraphrase = \"be kind\"
+        shown_by = []
+        not_shown = \"hard to measure\"
+    ";
+    let requirements = toml::from_str(text).expect("valid");
+    let ids = vec!["MQTT-1.1.1-1".to_owned(), "MQTT311-1.1.1-1".to_owned()];
+    let named = Named::from([("suite:a".to_owned(), ids)]);
+    (requirements, named, BTreeSet::from(["x.rs::b".to_owned()]))
+}
+
+#[test]
+fn good_requirements_pass() {
+    let (requirements, named, tests) = small();
+    let tags = [("MQTT-1.1.1-1".to_owned(), "a.rs:1".to_owned())];
+    assert_eq!(faults(&requirements, &named, &tests, &tags), [] as [String; 0]);
+}
+
+#[test]
+fn each_fault_is_found() {
+    let found = |change: &dyn Fn(&mut Requirements, &mut Named), tags: &[(String, String)]| {
+        let (mut requirements, mut named, tests) = small();
+        change(&mut requirements, &mut named);
+        faults(&requirements, &named, &tests, tags).join("\n")
+    };
+    let none = [];
+    assert!(found(&|r, _| r.statement[0].shown_by.clear(), &none).contains("shown by nothing"));
+    assert!(found(&|r, _| r.older[0].shown_by.clear(), &none).contains("shown by nothing"));
+    assert!(found(&|r, _| r.expected[0].not_shown.clear(), &none).contains("says why not"));
+    let unknown = |_: &mut Requirements, named: &mut Named| {
+        named.insert("suite:b".to_owned(), vec!["MQTT-9.9.9-9".to_owned()]);
+    };
+    assert!(found(&unknown, &none).contains("names MQTT-9.9.9-9, which does not exist"));
+    let unlisted = |_: &mut Requirements, named: &mut Named| {
+        named.insert("suite:b".to_owned(), vec!["MQTT-1.1.1-1".to_owned()]);
+    };
+    assert!(found(&unlisted, &none).contains("does not list suite:b"));
+    let gone = |r: &mut Requirements, _: &mut Named| {
+        r.statement[0].shown_by.push("cargo:x.rs::c".to_owned());
+    };
+    assert!(found(&gone, &none).contains("lists cargo:x.rs::c, which does not exist"));
+    let gone = |r: &mut Requirements, _: &mut Named| {
+        r.statement[0].shown_by.push("transcript:c".to_owned());
+    };
+    assert!(found(&gone, &none).contains("lists transcript:c"));
+    let tags = [("MQTT-9.9.9-9".to_owned(), "a.rs:1".to_owned())];
+    assert!(found(&|_, _| {}, &tags).contains("a.rs:1 implements MQTT-9.9.9-9"));
+}
+
+#[test]
+fn lists_are_rewritten() {
+    let (_, named, _) = small();
+    let text = "id = \"MQTT-1.1.1-1\"\nshown_by = [\"gone\", \"cargo:x.rs::b\"]\nend\n";
+    let expected = "id = \"MQTT-1.1.1-1\"\nshown_by = [\"suite:a\", \"cargo:x.rs::b\"]\nend\n";
+    assert_eq!(rewritten(text, &named), expected);
+}

@@ -91,6 +91,7 @@ impl Driver {
                 }
                 Action::Ask { question, .. } => println!("    who is this? {question:?}"),
                 Action::Fetch { message } => println!("    read {message} back"),
+                Action::Answer(answer) => println!("    answer {answer:?}"),
                 Action::Notice(notice) => println!("    notice {notice:?}"),
             }
         }

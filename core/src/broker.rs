@@ -10,6 +10,7 @@ use crate::limits::Config;
 use crate::link::{Link, Links, Phase};
 use crate::message::MessageId;
 use crate::notice::{Cause, Notice};
+use crate::once::Once;
 use crate::outbox::{Action, Outbox};
 use crate::permission::Permissions;
 use crate::record::{GroupId, LogPosition, QueueSeq, SessionId};
@@ -31,10 +32,12 @@ mod counters;
 mod deadlines;
 mod deliver;
 mod fetch;
+mod inspect;
 mod leave;
 mod publish;
 mod recover;
 mod replay;
+mod request;
 mod route;
 mod share;
 mod snapshot;
@@ -44,6 +47,7 @@ mod will;
 
 pub use counters::Counters;
 pub use deadlines::{Deadline, DeadlineReason};
+pub use inspect::{Census, DeliveryView, SessionView, SubscriptionView};
 pub use recover::{RecoverError, Recovery, Totals};
 
 /// An MQTT broker without a network, a disk or a clock. See the crate documentation.
@@ -82,6 +86,8 @@ pub struct Broker {
     recovered_seq: QueueSeq,
     sys: sys::Sys,
     scratch: route::Scratch,
+    /// Requests that must not be carried out twice.
+    once: Once,
 }
 
 impl Broker {
@@ -123,6 +129,7 @@ impl Broker {
             recovered_seq: QueueSeq(0),
             sys: sys::Sys::new(now),
             scratch: route::Scratch::default(),
+            once: Once::default(),
             config,
         }
     }
@@ -297,6 +304,7 @@ impl Broker {
                     link.gated -= 1;
                     self.send_now(connection, packet, returns_quota, out);
                 }
+                Item::Answer(answer) => out.push(Action::Answer(answer)),
                 Item::Wake { session, id } => {
                     if self.sessions.get(session).is_some_and(|session| session.id == id) {
                         self.pump(session, out);

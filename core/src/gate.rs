@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 
 use crate::input::ConnectionId;
-use crate::outbox::{Action, Outbox};
+use crate::outbox::{Action, Answer, Outbox};
 use crate::record::{LogPosition, Record, SessionId};
 use crate::session::SessionKey;
 use crate::wire::packet::ServerPacket;
@@ -21,6 +21,8 @@ pub(crate) enum Item {
         /// Whether sending it gives one back to the client's receive maximum.
         returns_quota: bool,
     },
+    /// The answer to a request that came without a connection.
+    Answer(Answer),
     /// Messages of a session have become deliverable.
     Wake { session: SessionKey, id: SessionId },
 }

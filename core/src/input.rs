@@ -155,6 +155,8 @@ pub enum Command {
     SetPermissions(Arc<Permissions>),
     /// Publishes a message of the broker's own side, with no client as its publisher.
     Publish(Box<PublishCommand>),
+    /// Publishes a message for somebody who has no connection, and answers what came of it.
+    PublishFor(Box<PublishFor>),
     /// Disconnects a client and leaves its session.
     Disconnect {
         /// The client.
@@ -193,4 +195,30 @@ pub struct PublishCommand {
     pub message_expiry_interval_s: Option<u32>,
     /// Properties that go with it.
     pub properties: Option<Box<MessageProperties>>,
+}
+
+/// A publication for [`Command::PublishFor`].
+///
+/// It is judged as a client's would be, and goes the same way. What came of it is told by
+/// [`Action::Answer`](crate::Action::Answer), once that survives a power cut.
+#[derive(Clone, Debug)]
+pub struct PublishFor {
+    /// The message.
+    pub message: PublishCommand,
+    /// Who wants it published; `None` for the operator, who may publish what clients may not.
+    pub publisher: Option<Publisher>,
+    /// Names the answer. The driver's own choice.
+    pub ticket: u64,
+    /// Makes a repetition safe: under the key of an earlier request of the same identity, the
+    /// message is not published again and the earlier answer given.
+    pub once: Option<Text>,
+}
+
+/// Who wants something of the broker without a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publisher {
+    /// Who it proved to be; `None` for somebody unknown.
+    pub identity: Option<Text>,
+    /// What stands for the client identifier in rules, notices and No Local.
+    pub client_id: Text,
 }

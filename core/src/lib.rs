@@ -33,6 +33,7 @@ pub mod limits;
 mod link;
 pub mod message;
 pub mod notice;
+mod once;
 mod outbox;
 pub mod permission;
 pub mod record;
@@ -43,11 +44,14 @@ mod time;
 mod timers;
 pub mod wire;
 
-pub use broker::{Broker, Counters, Deadline, DeadlineReason, RecoverError, Recovery, Totals};
+pub use broker::{
+    Broker, Census, Counters, Deadline, DeadlineReason, DeliveryView, RecoverError, Recovery,
+    SessionView, SubscriptionView, Totals,
+};
 pub use input::{ConnectionId, Input};
 pub use limits::{Config, Limits};
 pub use notice::Notice;
-pub use outbox::{Action, ExchangeStep, Outbox, Question};
+pub use outbox::{Action, Answer, ExchangeStep, Outbox, Question};
 pub use record::{LogPosition, Record};
 pub use rng::Seed;
 pub use time::Time;

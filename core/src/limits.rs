@@ -60,6 +60,11 @@ pub struct Limits {
     pub retained_bytes: u64,
     /// Packets a client may send ahead while its authentication is undecided. Over it: 0x97.
     pub pipelined_packets: u16,
+    /// Keys remembered of requests that must not be carried out twice. Over it the oldest is
+    /// forgotten.
+    pub request_keys: u32,
+    /// Milliseconds such a key is remembered.
+    pub request_key_ms: u64,
 }
 
 impl Default for Limits {
@@ -89,6 +94,8 @@ impl Default for Limits {
             retained_messages: 1_000_000,
             retained_bytes: 1024 * 1024 * 1024,
             pipelined_packets: 64,
+            request_keys: 100_000,
+            request_key_ms: 24 * 60 * 60 * 1000,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::message::MessageId;
 use crate::notice::Notice;
 use crate::record::{LogPosition, Record};
 use crate::wire::packet::ServerPacket;
+use crate::wire::reason::ReasonCode;
 use crate::wire::types::{Text, Version};
 
 /// One consequence of an input.
@@ -52,8 +53,25 @@ pub enum Action {
         /// The message.
         message: MessageId,
     },
+    /// What came of a [`Command::PublishFor`](crate::input::Command::PublishFor).
+    Answer(Answer),
     /// Something worth knowing.
     Notice(Notice),
+}
+
+/// The answer to one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Which request.
+    pub ticket: u64,
+    /// What a client would read in PUBACK: [`ReasonCode::Success`],
+    /// [`ReasonCode::NoMatchingSubscribers`] or a refusal; and
+    /// [`ReasonCode::PacketIdentifierInUse`] for a key that another message was published under.
+    pub reason: ReasonCode,
+    /// Sessions and shares with a matching subscription.
+    pub matched: u32,
+    /// Whether it is that of an earlier request with the same key.
+    pub repeated: bool,
 }
 
 /// Who is this?

@@ -232,6 +232,11 @@ impl Sessions {
         self.by_client.len()
     }
 
+    /// One above the highest key in use.
+    pub(crate) fn end(&self) -> SessionKey {
+        key_of(self.slab.capacity())
+    }
+
     /// All sessions in the order of their keys, ended ones included.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
         self.slab.iter().map(|(key, session)| (key_of(key), session))

@@ -22,6 +22,7 @@ impl Broker {
                 out.notice(Notice::PermissionsReplaced);
             }
             Command::Publish(publish) => self.publish_command(*publish, out),
+            Command::PublishFor(request) => self.publish_for(*request, out),
             Command::Disconnect { client_id, reason } => {
                 self.disconnect_client(&client_id, reason, out);
             }

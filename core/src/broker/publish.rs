@@ -8,11 +8,12 @@ use crate::input::ConnectionId;
 use crate::message::Message;
 use crate::notice::{Cause, Notice};
 use crate::outbox::Outbox;
-use crate::permission::Action as Permitted;
+use crate::permission::{Action as Permitted, Subject};
 use crate::record::{LogPosition, Origin};
 use crate::routing::topic::Topic;
 use crate::session::SessionKey;
 use crate::wire::packet::{Ack, Publish, ReasonDetails, ServerPacket};
+use crate::wire::property::MessageProperties;
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::{Delivery, InboundPacketId, QoS, Text, Version};
 
@@ -96,13 +97,7 @@ impl Broker {
             properties: publish.properties.clone(),
         };
         let routed = self.route(message, publish.retain, source, out);
-        let reason = if routed.is_refused() {
-            ReasonCode::QuotaExceeded
-        } else if routed.matched == 0 {
-            ReasonCode::NoMatchingSubscribers
-        } else {
-            ReasonCode::Success
-        };
+        let reason = routed.reason();
         if reason.is_error() {
             self.refuse(connection, key, &publish, reason, out);
             return;
@@ -186,20 +181,43 @@ impl Broker {
     /// What refuses the publication and leaves the connection open. It is judged before ownership
     /// is taken, so that the acknowledgement is the truth.
     fn refused_publish(&self, key: SessionKey, publish: &Publish) -> Option<ReasonCode> {
-        if !self.topic_is_acceptable(&publish.topic) {
-            return Some(ReasonCode::TopicNameInvalid);
-        }
         let session = self.sessions.get(key)?;
         let subject = session.subject();
-        if !self.permissions.allows(&subject, Permitted::Publish, &publish.topic).allowed {
+        let properties = publish.properties.as_deref();
+        self.refusal(&subject, &publish.topic, publish.retain, &publish.payload, properties)
+    }
+
+    /// Why `subject` may not have a message published now, whichever way it comes.
+    pub(super) fn refusal(
+        &self,
+        subject: &Subject<'_>,
+        topic: &Topic,
+        retain: bool,
+        payload: &[u8],
+        properties: Option<&MessageProperties>,
+    ) -> Option<ReasonCode> {
+        if !self.topic_is_acceptable(topic) {
+            return Some(ReasonCode::TopicNameInvalid);
+        }
+        if !self.permissions.allows(subject, Permitted::Publish, topic).allowed {
             return Some(ReasonCode::NotAuthorized);
         }
-        if publish.retain && !publish.payload.is_empty() {
-            let properties = publish.properties.as_ref();
-            let bytes = publish.topic.as_text().len()
-                + publish.payload.len()
-                + properties.map_or(0, |properties| properties.content_bytes());
-            if self.journal_is_short || !self.retained_has_space(&publish.topic, bytes) {
+        self.lacks_space(topic, retain, payload, properties)
+    }
+
+    /// Whether what the message would make the broker keep goes beyond a limit.
+    pub(super) fn lacks_space(
+        &self,
+        topic: &Topic,
+        retain: bool,
+        payload: &[u8],
+        properties: Option<&MessageProperties>,
+    ) -> Option<ReasonCode> {
+        if retain && !payload.is_empty() {
+            let bytes = topic.as_text().len()
+                + payload.len()
+                + properties.map_or(0, MessageProperties::content_bytes);
+            if self.journal_is_short || !self.retained_has_space(topic, bytes) {
                 return Some(ReasonCode::QuotaExceeded);
             }
         }

@@ -20,6 +20,7 @@ use crate::routing::topic::Topic;
 use crate::session::queue::{Journaled, Lane, Waiting};
 use crate::session::{GroupKey, SessionKey};
 use crate::wire::property::SubscriptionIds;
+use crate::wire::reason::ReasonCode;
 use crate::wire::types::{QoS, Text};
 
 /// Entries that one call deals with before `resume` goes on.
@@ -63,6 +64,17 @@ impl Routed {
     /// Whether nobody could take the message, so that it was not taken at all.
     pub(super) fn is_refused(&self) -> bool {
         self.is_short || self.matched > 0 && self.refused == self.matched
+    }
+
+    /// What the publisher is told.
+    pub(super) fn reason(&self) -> ReasonCode {
+        if self.is_refused() {
+            ReasonCode::QuotaExceeded
+        } else if self.matched == 0 {
+            ReasonCode::NoMatchingSubscribers
+        } else {
+            ReasonCode::Success
+        }
     }
 }
 

@@ -162,6 +162,11 @@ impl Queue {
         self.main.len() + self.qos0.len()
     }
 
+    /// Bytes of the content of what waits.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.main.is_empty() && self.qos0.is_empty()
     }

@@ -424,7 +424,7 @@ impl Check {
             }
             Action::Persist { at, record } => self.persist(at.0, record),
             Action::Fetch { .. } => self.fetches += 1,
-            Action::Ask { .. } => {}
+            Action::Ask { .. } | Action::Answer(_) => {}
             Action::Notice(notice) => self.notice(notice),
         }
     }

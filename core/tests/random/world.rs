@@ -206,7 +206,7 @@ impl World {
                 }
                 Action::Ask { connection, .. } => self.questions.push(connection),
                 Action::Fetch { message } => self.fetches.push(message),
-                Action::Notice(_) => {}
+                Action::Answer(_) | Action::Notice(_) => {}
             }
         }
     }

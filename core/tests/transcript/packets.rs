@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use signalhouse_core::credential::{Claims, Credential};
-use signalhouse_core::input::{AuthOutcome, Command, PublishCommand};
+use signalhouse_core::input::{AuthOutcome, Command, PublishCommand, PublishFor, Publisher};
 use signalhouse_core::permission::{Action, Actions, Effect, Pattern, Permissions, Rule, Who};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{
@@ -56,17 +56,13 @@ pub(crate) fn command(rest: &str) -> Result<Command, String> {
         return Err("a comma stands where no list is".into());
     }
     let command = match verb.as_str() {
-        "publish" => {
-            let properties = properties(&mut args)?;
-            Command::Publish(Box::new(PublishCommand {
-                retain: args.flag("retain"),
-                qos: qos(&mut args, "qos")?,
-                message_expiry_interval_s: args.number("expiry")?,
-                payload: args.payload(),
-                topic: topic(&args.word("the topic")?)?,
-                properties,
-            }))
-        }
+        "publish" => Command::Publish(Box::new(publish_command(&mut args)?)),
+        "request" => Command::PublishFor(Box::new(PublishFor {
+            ticket: args.number("ticket")?.unwrap_or(1),
+            publisher: publisher(&mut args)?,
+            once: args.text("once")?,
+            message: publish_command(&mut args)?,
+        })),
         "disconnect" => Command::Disconnect {
             reason: reason(&mut args)?.unwrap_or(ReasonCode::AdministrativeAction),
             client_id: text(&args.word("the client")?)?,
@@ -81,6 +77,25 @@ pub(crate) fn command(rest: &str) -> Result<Command, String> {
     };
     args.finish()?;
     Ok(command)
+}
+
+/// `operator`, or a somebody with or without an identity.
+fn publisher(args: &mut Args) -> Result<Option<Publisher>, String> {
+    let client_id = args.text("client")?.unwrap_or(text("http")?);
+    let publisher = Publisher { identity: args.text("identity")?, client_id };
+    Ok((!args.flag("operator")).then_some(publisher))
+}
+
+fn publish_command(args: &mut Args) -> Result<PublishCommand, String> {
+    let properties = properties(args)?;
+    Ok(PublishCommand {
+        retain: args.flag("retain"),
+        qos: qos(args, "qos")?,
+        message_expiry_interval_s: args.number("expiry")?,
+        payload: args.payload(),
+        topic: topic(&args.word("the topic")?)?,
+        properties,
+    })
 }
 
 /// The rules of `> permissions`: one in each group, in order.

@@ -7,7 +7,7 @@ use signalhouse_core::input::{Command, Gone};
 use signalhouse_core::message::MessageId;
 use signalhouse_core::record::RetainedChange;
 use signalhouse_core::{
-    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Record, Seed, Time,
+    Action, Answer, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Record, Seed, Time,
 };
 
 use crate::edge::{Arrived, Edge, decode_error};
@@ -485,6 +485,11 @@ impl World {
                     self.said.push(format!("fetch {message}"));
                 }
                 self.fetches.push_back(message);
+            }
+            Action::Answer(answer) => {
+                let Answer { ticket, reason, matched, repeated } = answer;
+                let repeated = if repeated { " repeated" } else { "" };
+                self.said.push(format!("answer {ticket} {reason:?} matched={matched}{repeated}"));
             }
             Action::Notice(notice) => {
                 if self.shown.notices {

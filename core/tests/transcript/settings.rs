@@ -60,6 +60,8 @@ fn set_limit(config: &mut Config, name: &str, value: &str) -> Result<bool, Strin
         "inflight_messages" => limits.inflight_messages = number(value)?,
         "retained_messages" => limits.retained_messages = number(value)?,
         "retained_bytes" => limits.retained_bytes = number(value)?,
+        "request_keys" => limits.request_keys = number(value)?,
+        "request_key_ms" => limits.request_key_ms = number(value)?,
         "pipelined_packets" => limits.pipelined_packets = number(value)?,
         _ => return Ok(false),
     }

@@ -383,6 +383,7 @@ impl Process {
                     self.inbox.push_back((connection, Arrival::Admitted));
                 }
                 Action::Fetch { message } => self.fetches.push_back(message),
+                Action::Answer(_) => {} // nobody here asks
                 Action::Notice(notice) => around.notice(&notice),
             }
         }

@@ -221,4 +221,6 @@ pub struct Publisher {
     pub identity: Option<Text>,
     /// What stands for the client identifier in rules, notices and No Local.
     pub client_id: Text,
+    /// What else it showed.
+    pub credential: Credential,
 }

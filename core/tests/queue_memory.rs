@@ -69,6 +69,7 @@ impl Filled {
                 | Action::Close { .. }
                 | Action::Ask { .. }
                 | Action::Fetch { .. }
+                | Action::Answer(_)
                 | Action::Notice(_) => None,
             });
             let Some(through) = last.last() else { return };

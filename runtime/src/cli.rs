@@ -4,6 +4,8 @@ mod check;
 mod connection;
 mod exit;
 mod format;
+mod health;
+mod key;
 mod properties;
 mod publish;
 mod store;
@@ -51,6 +53,10 @@ enum Command {
     Check(ServeArgs),
     /// Look at, copy or mend what a broker keeps on disk.
     Store(store::StoreArgs),
+    /// Add, list and remove API keys for HTTP.
+    Key(key::KeyArgs),
+    /// Ask a running broker whether it serves.
+    Health(health::HealthArgs),
     /// Publish messages to any broker.
     Pub(Box<publish::PublishArgs>),
     /// Subscribe at any broker, and print what comes.
@@ -71,6 +77,9 @@ struct ServeArgs {
     /// `strict` (safe when acknowledged), `relaxed` (synced within a delay) or `memory`.
     #[arg(long, value_name = "LEVEL")]
     durability: Option<String>,
+    /// Listen here for HTTP, instead of where the settings say. Repeatable.
+    #[arg(long, value_name = "ADDR:PORT")]
+    http: Vec<String>,
     /// `text` for people or `json` for machines.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -85,6 +94,7 @@ impl ServeArgs {
             listen: self.listen,
             data: self.data,
             durability: self.durability,
+            http: self.http,
             log_format: self.log_format,
             log_level: self.log_level,
         };
@@ -115,6 +125,8 @@ pub fn main() -> Exit {
             check::run(&sources, &overrides)
         }
         Some(Command::Store(args)) => store::run(args),
+        Some(Command::Key(args)) => key::run(args),
+        Some(Command::Health(args)) => health::run(&args),
         Some(Command::Pub(args)) => publish::run(&args, &property_groups(&matches)),
         Some(Command::Sub(args)) => subscribe::run(&args, &property_groups(&matches)),
     }
@@ -141,11 +153,14 @@ fn run_broker(args: ServeArgs) -> Exit {
     logging.finish();
     match served {
         Ok(()) => Exit::Orderly,
-        Err(error @ (ServeError::Listen { .. } | ServeError::Start(_) | ServeError::Run(_))) => {
-            exit::complain(Exit::Failed, &error)
-        }
         Err(error @ (ServeError::Folder(_) | ServeError::Store(_))) => {
             exit::complain(Exit::Store, &error)
         }
+        Err(
+            error @ (ServeError::Listen { .. }
+            | ServeError::ListenHttp { .. }
+            | ServeError::Start(_)
+            | ServeError::Run(_)),
+        ) => exit::complain(Exit::Failed, &error),
     }
 }

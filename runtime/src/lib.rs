@@ -2,12 +2,16 @@
 //! state machine of `signalhouse-core`.
 //!
 //! [`shard`] holds the broker and serves its connections; [`seams`] are the traits it stands on;
-//! [`mod@serve`] makes a process of it.
+//! [`mod@serve`] makes a process of it. [`http`] is the other door: publish, subscribe and manage by
+//! plain HTTP.
 
 pub mod cli;
 pub mod client;
+pub mod history;
+pub mod http;
 pub mod journal;
 pub mod logging;
+pub mod metrics;
 pub mod seams;
 pub mod serve;
 pub mod settings;

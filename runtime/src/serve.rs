@@ -13,10 +13,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use self::recovery::{Recovered, recover};
+use crate::http;
 use crate::journal::StoreError;
 use crate::logging::Logging;
 use crate::seams::{
-    Anonymous, Clock, Journal, LocalSpawn, MemoryJournal, OpenFolderError, TcpNet, TokioClock,
+    Anonymous, Authenticate, Clock, Journal, LocalSpawn, MemoryJournal, OpenFolderError, TcpNet,
+    TokioClock,
 };
 use crate::settings::{self, Overrides, Settings, Sources};
 use crate::shard::{Handle, RunError, Shard, Surroundings};
@@ -27,6 +29,14 @@ pub enum ServeError {
     /// An address could not be listened on.
     #[error("cannot listen on {address} (network.listen): {}", listen_fault(.source))]
     Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// An address could not be listened on for HTTP.
+    #[error("cannot listen on {address} (http.listen): {}", listen_fault(.source))]
+    ListenHttp {
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -124,6 +134,7 @@ impl Serving<'_> {
             bound.push(at);
         }
         self.announce(&bound);
+        let http = self.serve_http(&shard, clock)?;
         let handle = shard.handle();
         let mut shard = pin!(shard.run());
         loop {
@@ -132,9 +143,10 @@ impl Serving<'_> {
                 order = signals.next() => match order {
                     Order::Stop(name) => {
                         self.stop(name, &handle);
+                        http.stop();
                         break;
                     }
-                    Order::Reload => self.reload(&handle),
+                    Order::Reload => self.reload(&handle, &http),
                 },
                 ended = shard.as_mut() => return Ok(ended?),
             }
@@ -145,7 +157,11 @@ impl Serving<'_> {
             () = signals.stop_again() => {
                 warn!(connections = handle.connections(), "told to stop again; stopping at once");
             }
-            ended = shard.as_mut() => {
+            ended = async {
+                let ended = shard.as_mut().await;
+                http.ended().await;
+                ended
+            } => {
                 ended?;
                 info!("stopped, every client was told");
             }
@@ -158,6 +174,35 @@ impl Serving<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The server for HTTP, listening where the settings say.
+    fn serve_http<J: Journal, A: Authenticate>(
+        &self,
+        shard: &Shard<TcpNet, TokioClock, J, LocalSpawn, A>,
+        clock: TokioClock,
+    ) -> Result<http::Server<TokioClock, LocalSpawn>, ServeError> {
+        let settings = &self.settings.http;
+        let keys = settings.keys().map_err(io::Error::other)?;
+        let allows_anonymous = !shard.asks_credentials();
+        let gateway = shard.gateway();
+        let options = settings.options();
+        let server = http::Server::new(gateway, clock, LocalSpawn, options, keys, allows_anonymous);
+        let mut bound = Vec::new();
+        for address in settings.addresses() {
+            match server.listen(&TcpNet, address, self.settings.network.accept_backlog) {
+                Ok(at) => bound.push(at.to_string()),
+                Err(error) if settings.listens_by_default() => {
+                    let mend = "choose another with --http";
+                    warn!(%address, %error, mend, "HTTP is not served: the port is not free");
+                }
+                Err(source) => return Err(ServeError::ListenHttp { address, source }),
+            }
+        }
+        if !bound.is_empty() {
+            info!(listen = bound.join(","), "HTTP is served");
+        }
+        Ok(server)
     }
 
     fn announce(&self, bound: &[SocketAddr]) {
@@ -193,7 +238,7 @@ impl Serving<'_> {
     }
 
     /// Takes over what can be, if the new settings are right; otherwise nothing.
-    fn reload<S>(&mut self, handle: &Handle<S>) {
+    fn reload<S>(&mut self, handle: &Handle<S>, http: &http::Server<TokioClock, LocalSpawn>) {
         let new = match settings::load(&self.sources, &self.overrides) {
             Ok(new) => new,
             Err(problem) => {
@@ -213,6 +258,11 @@ impl Serving<'_> {
         self.settings.stop = new.stop.clone();
         self.settings.network.close_timeout_ms = new.network.close_timeout_ms;
         self.settings.network.write_stall_timeout_ms = new.network.write_stall_timeout_ms;
+        self.settings.http.keys_file.clone_from(&new.http.keys_file);
+        match new.http.keys() {
+            Ok(keys) => http.set_keys(keys),
+            Err(fault) => error!("the API keys stay as they are: {fault}"),
+        }
         self.logging.set_level(&self.settings.log.level);
         handle.set_timeouts(self.settings.timeouts());
         // Whoever reads the settings again is there to have looked at the clock.

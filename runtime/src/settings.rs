@@ -3,6 +3,7 @@
 //! The environment goes over the file, the command line over both. What is wrong is said in one
 //! line that names the place, the key and the mend.
 
+mod http;
 mod load;
 mod problem;
 mod section;
@@ -18,7 +19,7 @@ use signalhouse_core::{Config, Seed};
 pub use self::load::{Overrides, Sources, load};
 pub use self::problem::Problem;
 pub use self::section::{Key, Kind};
-pub use self::sections::{Broker, Limits, Log, Network, Security, Stop, Store};
+pub use self::sections::{Broker, Http, Limits, Log, Network, Security, Stop, Store};
 use crate::shard::{Options, Timeouts};
 
 /// Everything that can be set.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What outlives the process, and where.
     pub store: Store,
+    /// Plain HTTP.
+    pub http: Http,
     /// What the broker says about itself.
     pub log: Log,
     /// How the broker ends.
@@ -50,6 +53,7 @@ impl Settings {
             Broker::KEYS,
             Limits::KEYS,
             Store::KEYS,
+            Http::KEYS,
             Log::KEYS,
             Stop::KEYS,
         ]
@@ -110,7 +114,7 @@ impl Settings {
     }
 }
 
-fn is_loopback(ip: IpAddr) -> bool {
+pub(crate) fn is_loopback(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback(),
         IpAddr::V6(ip) => {

@@ -10,14 +10,17 @@ mod accept;
 mod connection;
 mod driver;
 mod events;
+mod gateway;
 mod inbox;
 mod incoming;
+mod local;
 mod outgoing;
 mod signal;
 mod table;
 mod task;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -26,11 +29,13 @@ use bytes::BytesMut;
 use signalhouse_core::input::Command;
 use signalhouse_core::wire::ReaderLimits;
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::{Broker, Config, ConnectionId, LogPosition, Notice, Seed, Time};
+use signalhouse_core::{Answer, Broker, Config, ConnectionId, LogPosition, Notice, Seed, Time};
+use tokio::sync::oneshot;
 
 use self::connection::Connection;
 use self::driver::Driver;
 use self::events::Events;
+pub use self::gateway::{Gateway, LocalClient, View};
 use self::inbox::Inbox;
 use self::signal::Signal;
 use self::table::Table;
@@ -73,7 +78,9 @@ impl Options {
     #[must_use]
     pub fn config_for(&self, authenticate: &impl Authenticate) -> Config {
         let mut config = self.config.clone();
-        config.ask_credentials = authenticate.asks_credentials();
+        // In any case: clients inside the process have an identity of their own, and whoever is
+        // not to be asked is answered for at once.
+        config.ask_credentials = true;
         config.authentication_methods = authenticate.methods();
         // No journal reads messages back yet, so all that wait stay in memory.
         config.limits.queue_memory_bytes = u64::MAX;
@@ -121,6 +128,10 @@ pub(crate) struct Shared<S> {
     waiting: RefCell<Vec<Rc<Connection<S>>>>,
     /// Set when no more connections are accepted.
     deaf: Signal,
+    /// Set when the driver has ended.
+    ended: Signal,
+    /// Who waits for the answers to requests.
+    tickets: RefCell<BTreeMap<u64, oneshot::Sender<Answer>>>,
     timeouts: Cell<Timeouts>,
     outgoing_buffer_bytes: u32,
     reader_limits: ReaderLimits,
@@ -180,6 +191,18 @@ where
         self.driver.watch(Box::new(watcher));
     }
 
+    /// Whether clients have to say who they are.
+    #[must_use]
+    pub fn asks_credentials(&self) -> bool {
+        self.driver.asks_credentials()
+    }
+
+    /// The way in for what is not MQTT.
+    #[must_use]
+    pub fn gateway(&self) -> Gateway {
+        Gateway::open(Rc::clone(&self.shared), &self.spawn)
+    }
+
     /// A way to reach the shard while it runs.
     #[must_use]
     pub fn handle(&self) -> Handle<N::Stream> {
@@ -192,7 +215,9 @@ where
     /// [`RunError`] when the shard cannot keep its promises any longer.
     pub async fn run(self) -> Result<(), RunError> {
         // Rounds are bounded by their own budgets, and cut short they would write less at once.
-        tokio::task::unconstrained(self.driver.run()).await
+        let ended = tokio::task::unconstrained(self.driver.run()).await;
+        self.shared.ended.set();
+        ended
     }
 }
 
@@ -247,6 +272,8 @@ impl<S> Shared<S> {
             round: Cell::new(0),
             waiting: RefCell::default(),
             deaf: Signal::default(),
+            ended: Signal::default(),
+            tickets: RefCell::default(),
             timeouts: Cell::new(options.timeouts),
             outgoing_buffer_bytes: options.outgoing_buffer_bytes,
             reader_limits: ReaderLimits {

@@ -12,7 +12,7 @@ use crate::routing::retained::Scan;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::Session;
 use crate::session::flight::Stage;
-use crate::session::queue::Entry;
+use crate::session::queue::Waiting;
 use crate::time::Time;
 use crate::wire::types::{OutboundPacketId, QoS, Text, Version};
 
@@ -64,9 +64,11 @@ pub struct SubscriptionView {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryView {
     /// The message; `None` once the client has it and the rest of QoS 2 is under way.
-    pub message: Option<(MessageId, Topic)>,
+    pub message_id: Option<MessageId>,
+    /// Its topic, unless the journal alone has it.
+    pub topic: Option<Topic>,
     /// Bytes of its content.
-    pub bytes: usize,
+    pub bytes: u64,
     /// At which QoS.
     pub qos: QoS,
     /// Its packet identifier; `None` while it waits in the queue.
@@ -174,7 +176,8 @@ impl Broker {
             Some(match &session.flight.get(id)?.stage {
                 Stage::Publish { entry, .. } => delivery(entry, Some(id)),
                 Stage::Release { .. } => DeliveryView {
-                    message: None,
+                    message_id: None,
+                    topic: None,
                     bytes: 0,
                     qos: QoS::ExactlyOnce,
                     packet_id: Some(id),
@@ -189,7 +192,7 @@ impl Broker {
     #[must_use]
     pub fn queue_of(&self, client_id: &Text, limit: usize) -> Vec<DeliveryView> {
         let Some(session) = self.session_of(client_id) else { return Vec::new() };
-        session.queue.iter().take(limit).map(|entry| delivery(entry, None)).collect()
+        session.queue.iter().take(limit).map(|entry| delivery(&entry, None)).collect()
     }
 
     /// `limit` retained messages that match `filter`, after the topic `after`, in the store's
@@ -242,9 +245,10 @@ impl Broker {
     }
 }
 
-fn delivery(entry: &Entry, packet_id: Option<OutboundPacketId>) -> DeliveryView {
+fn delivery(entry: &Waiting, packet_id: Option<OutboundPacketId>) -> DeliveryView {
     DeliveryView {
-        message: Some((entry.message.id, entry.message.topic.clone())),
+        message_id: Some(entry.message.id()),
+        topic: entry.message.topic(),
         bytes: entry.message.content_bytes(),
         qos: entry.qos,
         packet_id,

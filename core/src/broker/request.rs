@@ -63,8 +63,13 @@ impl Broker {
         let PublishCommand { topic, retain, payload, .. } = message;
         let properties = message.properties.as_deref();
         match publisher {
-            Some(Publisher { identity, client_id }) => {
-                let subject = Subject { user_name: identity.as_ref(), client_id };
+            Some(Publisher { identity, client_id, credential }) => {
+                let subject = Subject {
+                    user_name: identity.as_ref(),
+                    client_id,
+                    claims: &credential.claims,
+                    grants: credential.grants.as_deref(),
+                };
                 self.refusal(&subject, topic, *retain, payload, properties)
             }
             None => self.lacks_space(topic, *retain, payload, properties),

@@ -155,10 +155,7 @@ fn take(outbox: &mut Outbox, came: &mut Came) -> u64 {
                 came.entry((connection, "answers")).or_default().push("closed".into());
             }
             Action::Persist { .. } => records += 1,
-            Action::Ask { .. }
-            | Action::Answer(_)
-            | Action::Fetch { .. }
-            | Action::Notice(_) => {}
+            Action::Ask { .. } | Action::Answer(_) | Action::Fetch { .. } | Action::Notice(_) => {}
         }
     }
     records

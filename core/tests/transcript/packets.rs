@@ -82,7 +82,8 @@ pub(crate) fn command(rest: &str) -> Result<Command, String> {
 /// `operator`, or a somebody with or without an identity.
 fn publisher(args: &mut Args) -> Result<Option<Publisher>, String> {
     let client_id = args.text("client")?.unwrap_or(text("http")?);
-    let publisher = Publisher { identity: args.text("identity")?, client_id };
+    let identity = args.text("identity")?;
+    let publisher = Publisher { identity, client_id, credential: Credential::default() };
     Ok((!args.flag("operator")).then_some(publisher))
 }
 

@@ -44,6 +44,8 @@ pub struct Overrides {
     pub data: Option<String>,
     /// `--durability`, instead of `store.durability`.
     pub durability: Option<String>,
+    /// `--http`, instead of `http.listen`.
+    pub http: Vec<String>,
     /// `--log-format`.
     pub log_format: Option<String>,
     /// `--log-level`.
@@ -67,7 +69,9 @@ pub fn load(sources: &Sources, overrides: &Overrides) -> Result<Settings, Proble
     gathered.overrides(overrides)?;
     let places = gathered.places;
     let settings = Settings::deserialize_from(gathered.table)?;
-    check_listeners(&settings, |key| places.get(key).cloned().unwrap_or(Place::Defaults))?;
+    let place = |key: &str| places.get(key).cloned().unwrap_or(Place::Defaults);
+    check_listeners(&settings, place)?;
+    super::http::check(&settings.http, place)?;
     Ok(settings)
 }
 
@@ -155,6 +159,10 @@ impl Gathered {
         if let Some(level) = &overrides.durability {
             self.argument("store", "durability", "--durability", Value::String(level.clone()))?;
         }
+        if !overrides.http.is_empty() {
+            let listen = overrides.http.iter().cloned().map(Value::String).collect();
+            self.argument("http", "listen", "--http", Value::Array(listen))?;
+        }
         if let Some(format) = &overrides.log_format {
             self.argument("log", "format", "--log-format", Value::String(format.clone()))?;
         }
@@ -195,7 +203,10 @@ fn problem(place: Place, key: &Key, fault: String) -> Problem {
             format!("write one of {}", words.join(", "))
         }
         Kind::Text(most) => format!("write a text of at most {most} bytes, such as {name} = \"a\""),
-        Kind::Addresses => format!("write a list of \"ADDRESS:PORT\", such as {name} = {default}"),
+        Kind::Addresses | Kind::OptionalAddresses => {
+            format!("write a list of \"ADDRESS:PORT\", such as {name} = {default}")
+        }
+        Kind::Origins => format!("write a list, such as {name} = [\"https://example.org\"]"),
     };
     Problem::new(place, Some(full_name(key)), fault, mend)
 }
@@ -253,9 +264,21 @@ fn check(key: &Key, value: &Value) -> Result<(), String> {
                 Ok(())
             }
         }
-        (Kind::Addresses, Value::Array(addresses)) => check_addresses(addresses),
+        (Kind::Addresses, Value::Array(addresses)) if addresses.is_empty() => {
+            Err("nothing to listen on".to_owned())
+        }
+        (Kind::Addresses | Kind::OptionalAddresses, Value::Array(addresses)) => {
+            check_addresses(addresses)
+        }
+        (Kind::Origins, Value::Array(origins)) => check_origins(origins),
         (
-            Kind::Whole(..) | Kind::Truth | Kind::Word(_) | Kind::Text(_) | Kind::Addresses,
+            Kind::Whole(..)
+            | Kind::Truth
+            | Kind::Word(_)
+            | Kind::Text(_)
+            | Kind::Addresses
+            | Kind::OptionalAddresses
+            | Kind::Origins,
             other,
         ) => Err(format!("{} is not what it takes", a(other.type_str()))),
     }
@@ -278,7 +301,22 @@ fn check_addresses(addresses: &[Value]) -> Result<(), String> {
         }
         known.push(parsed);
     }
-    if addresses.is_empty() { Err("nothing to listen on".to_owned()) } else { Ok(()) }
+    Ok(())
+}
+
+fn check_origins(origins: &[Value]) -> Result<(), String> {
+    for origin in origins {
+        let Some(text) = origin.as_str() else {
+            return Err(format!("{} is not an origin", a(origin.type_str())));
+        };
+        let host = text.split_once("://").map(|(_, host)| host);
+        let is_origin =
+            host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '?']));
+        if !(text == "*" || is_origin && text.is_ascii()) {
+            return Err(format!("\"{text}\" is not an origin"));
+        }
+    }
+    Ok(())
 }
 
 fn check_listeners(settings: &Settings, place: impl FnOnce(&str) -> Place) -> Result<(), Problem> {
@@ -303,7 +341,7 @@ fn from_variable(key: &Key, text: &str) -> Result<Value, String> {
             text.trim().parse().map_err(|_| format!("\"{text}\" is neither true nor false"))?,
         ),
         Kind::Word(_) | Kind::Text(_) => Value::String(text.to_owned()),
-        Kind::Addresses => Value::Array(
+        Kind::Addresses | Kind::OptionalAddresses | Kind::Origins => Value::Array(
             text.split(',')
                 .map(|part| Value::String(part.trim().to_owned()))
                 .filter(|part| part.as_str() != Some(""))

@@ -13,6 +13,10 @@ pub enum Kind {
     Text(usize),
     /// A list of `ADDRESS:PORT`.
     Addresses,
+    /// The same; it may be empty.
+    OptionalAddresses,
+    /// A list of `SCHEME://HOST[:PORT]`, or `*`.
+    Origins,
 }
 
 /// One key of the settings.

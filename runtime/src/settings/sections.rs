@@ -103,6 +103,44 @@ section! {
         retained_bytes: u64 = limits().retained_bytes, Whole(0, 1024 * 1024 * MIB);
         /// Packets a client may send ahead while its authentication is undecided. Over it: 0x97.
         pipelined_packets: u16 = limits().pipelined_packets, Whole(0, 65_535);
+        /// Idempotency keys remembered of HTTP requests. Over it the oldest is forgotten.
+        request_keys: u32 = limits().request_keys, Whole(0, 10_000_000);
+        /// Milliseconds an idempotency key is remembered.
+        request_key_ms: u64 = limits().request_key_ms, Whole(1_000, 30 * 24 * HOUR_MS);
+    }
+}
+
+section! {
+    /// Plain HTTP: publish, subscribe, manage and see.
+    http Http {
+        /// Where to listen for HTTP; [] for nowhere.
+        listen: Vec<String> = vec!["127.0.0.1:18083".to_owned()], OptionalAddresses;
+        /// The file of API keys, as `signalhouse key` keeps it; empty for none.
+        keys_file: String = String::new(), Text(4_096), reloads;
+        /// Whether requests on loopback may publish and subscribe without a key.
+        loopback_without_key: bool = true, Truth;
+        /// Whether /livez and /readyz answer without a key beyond loopback.
+        health_without_key: bool = false, Truth;
+        /// Origins whose web pages may use the interface; "*" for all.
+        cors_origins: Vec<String> = Vec::new(), Origins;
+        /// Connections at once. Over it: closed without a word.
+        connections: u32 = 1_024, Whole(1, 1_000_000);
+        /// Milliseconds in which a request's head must come; an idle connection is kept as long.
+        header_timeout_ms: u64 = 10_000, Whole(10, HOUR_MS);
+        /// Milliseconds in which a request's body must come.
+        body_timeout_ms: u64 = 30_000, Whole(10, HOUR_MS);
+        /// Milliseconds a client may read nothing while something waits for it; 0 for ever.
+        write_stall_timeout_ms: u64 = 60_000, Whole(0, 24 * HOUR_MS);
+        /// Largest request head, in bytes.
+        header_bytes: u32 = 16 * 1024, Whole(8_192, 1024 * 1024);
+        /// Largest request body, in bytes.
+        body_bytes: u32 = 1024 * 1024, Whole(1_024, 256 * MIB);
+        /// Seconds the session of an event stream outlives it, if the request says nothing.
+        session_expiry_s: u32 = 24 * 60 * 60, Whole(1, u32::MAX as u64);
+        /// The topics below which POST /v1/request awaits replies.
+        response_topics: String = "responses".to_owned(), Text(1_024);
+        /// The secret that signs tokens for browsers, at least 32 bytes; empty for no tokens.
+        token_secret: String = String::new(), Text(1_024);
     }
 }
 
@@ -182,6 +220,8 @@ impl Limits {
             retained_messages: self.retained_messages,
             retained_bytes: self.retained_bytes,
             pipelined_packets: self.pipelined_packets,
+            request_keys: self.request_keys,
+            request_key_ms: self.request_key_ms,
         }
     }
 }

@@ -7,16 +7,22 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use signalhouse_core::credential::Credential;
+use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::wire::Written;
-use signalhouse_core::wire::packet::ClientPacket;
+use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
 use signalhouse_core::{
     Action, Broker, ConnectionId, Input, LogPosition, Notice, Outbox, Question, Time,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::{Connection, Phase};
+use super::gateway::{Look, View};
 use super::inbox::{Arrival, Entry};
+use super::local::Local;
 use super::{RunError, Shared, events};
+use crate::history::History;
+use crate::metrics::Counts;
 use crate::seams::{Authenticate, Clock, Journal, Spawn};
 
 /// Messages of long jobs (retained replay, queue drain) between two looks at the inbox.
@@ -40,6 +46,13 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     journal: J,
     spawn: P,
     authenticate: Rc<A>,
+    /// Whether clients have to say who they are. The broker asks in any case, for clients inside
+    /// the process have an identity of their own.
+    asks_credentials: bool,
+    /// Answers that are known without asking anybody.
+    instant: Vec<(ConnectionId, AuthOutcome)>,
+    counts: Counts,
+    history: History,
     topic_alias_outbound_maximum: u16,
     /// Reused from round to round.
     batch: VecDeque<Entry>,
@@ -47,6 +60,8 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     dirty: Vec<Rc<Connection<S>>>,
     /// Done with in this round; their slots stay until its end, for what is yet to be said of them.
     forgotten: Vec<Rc<Connection<S>>>,
+    /// The same for clients inside the process.
+    forgotten_locals: Vec<ConnectionId>,
     /// The earliest moment that something is waited for, and the wait.
     timer: Option<(Time, Pin<Box<C::Sleep>>)>,
     /// Told by the journal, not yet to the broker.
@@ -85,11 +100,16 @@ where
             clock,
             journal,
             spawn,
+            asks_credentials: authenticate.asks_credentials(),
             authenticate: Rc::new(authenticate),
+            instant: Vec::new(),
+            counts: Counts::default(),
+            history: History::default(),
             batch: VecDeque::new(),
             outbox: Outbox::new(),
             dirty: Vec::new(),
             forgotten: Vec::new(),
+            forgotten_locals: Vec::new(),
             timer: None,
             durable: None,
             appended: through,
@@ -101,6 +121,10 @@ where
 
     pub(crate) fn watch(&mut self, watcher: Watcher) {
         self.watcher = Some(watcher);
+    }
+
+    pub(crate) fn asks_credentials(&self) -> bool {
+        self.asks_credentials
     }
 
     pub(crate) async fn run(mut self) -> Result<(), RunError> {
@@ -188,6 +212,14 @@ where
             match entry {
                 Entry::Of(id, arrival) => self.arrival(now, id, arrival),
                 Entry::Command(command) => self.handle(now, Input::Command(command)),
+                Entry::Look(Look(look)) => look(&View {
+                    broker: &self.broker,
+                    counts: &self.counts,
+                    history: &self.history,
+                    connections: self.shared.table.borrow().len(),
+                    is_stopping: self.shared.deaf.is_set(),
+                    now,
+                }),
             }
         }
         self.batch = batch;
@@ -206,6 +238,10 @@ where
         let mut outbox = std::mem::take(&mut self.outbox);
         self.broker.handle(now, input, &mut outbox);
         self.carry_out(now, &mut outbox);
+        while let Some((connection, outcome)) = self.instant.pop() {
+            self.broker.handle(now, Input::Authenticated { connection, outcome }, &mut outbox);
+            self.carry_out(now, &mut outbox);
+        }
         self.outbox = outbox;
     }
 
@@ -237,6 +273,9 @@ where
         for connection in self.forgotten.drain(..) {
             self.shared.remove_if_done(&connection);
         }
+        for id in self.forgotten_locals.drain(..) {
+            self.shared.remove(id);
+        }
         for connection in self.shared.waiting.borrow_mut().drain(..) {
             connection.waits_for_round.set(false);
             connection.wake();
@@ -246,9 +285,10 @@ where
     /// Tells the broker what came of a connection, unless it has done with it already.
     fn arrival(&mut self, now: Time, id: ConnectionId, arrival: Arrival) {
         let known = self.shared.table.borrow().get(id).map(Rc::clone);
-        let Some(connection) = known.filter(|connection| !connection.broker_is_done.get()) else {
+        let Some(connection) = known else { return self.local_arrival(now, id, arrival) };
+        if connection.broker_is_done.get() {
             return;
-        };
+        }
         let input = match arrival {
             Arrival::Opened => Input::Opened {
                 connection: id,
@@ -282,12 +322,51 @@ where
         self.handle(now, input);
     }
 
+    /// The same for a client inside the process.
+    fn local_arrival(&mut self, now: Time, id: ConnectionId, arrival: Arrival) {
+        let known = self.shared.table.borrow().local(id).map(Rc::clone);
+        let Some(local) = known.filter(|local| !local.broker_is_done.get()) else { return };
+        let input = match arrival {
+            Arrival::Opened => Input::Opened {
+                connection: id,
+                peer: local.peer.clone(),
+                room_bytes: local.tell_room(),
+            },
+            Arrival::Packet(packet) => Input::Packet { connection: id, packet },
+            Arrival::Malformed(error, version) => {
+                Input::Malformed { connection: id, error, version }
+            }
+            Arrival::Room => Input::Writable { connection: id, room_bytes: local.tell_room() },
+            Arrival::Answer(outcome) => Input::Authenticated { connection: id, outcome },
+            Arrival::Closed(cause) => {
+                self.handle(now, Input::Closed { connection: id, cause });
+                self.forget_local(&local);
+                return;
+            }
+        };
+        self.handle(now, input);
+    }
+
+    /// Hands a packet to a client inside the process.
+    fn send_local(&self, id: ConnectionId, packet: ServerPacket) {
+        let known = self.shared.table.borrow().local(id).map(Rc::clone);
+        if let Some(local) = known
+            && local.send(packet)
+        {
+            self.shared.inbox.push(id, Arrival::Room);
+        }
+    }
+
     fn carry_out(&mut self, now: Time, outbox: &mut Outbox) {
         for action in outbox.drain() {
             match action {
                 Action::Send { connection: id, packet } => {
                     let table = self.shared.table.borrow();
-                    let Some(connection) = table.get(id) else { continue };
+                    let Some(connection) = table.get(id) else {
+                        drop(table);
+                        self.send_local(id, packet);
+                        continue;
+                    };
                     let written = connection.outgoing.borrow_mut().write(&packet);
                     if written == Written::DroppedTooLarge {
                         events::too_large(id, &connection.peer);
@@ -303,6 +382,10 @@ where
                         connection.wake();
                         self.forget(connection);
                     }
+                    let local = self.shared.table.borrow().local(id).map(Rc::clone);
+                    if let Some(local) = local {
+                        self.forget_local(&local);
+                    }
                 }
                 Action::Persist { at, record } => {
                     self.journal.append(at, record);
@@ -313,13 +396,23 @@ where
                 Action::Fetch { message } => {
                     unreachable!("{message} is in memory, as the limit says in `new`")
                 }
+                Action::Answer(answer) => {
+                    let waiting = self.shared.tickets.borrow_mut().remove(&answer.ticket);
+                    if let Some(waiting) = waiting {
+                        // Whoever asked may have gone away meanwhile.
+                        let _ = waiting.send(answer);
+                    }
+                }
                 Action::Notice(notice) => {
                     if let Some(watcher) = &mut self.watcher {
                         watcher(&notice);
                     }
+                    self.counts.notice(&notice);
+                    self.history.notice(now, &notice);
                     let table = self.shared.table.borrow();
                     self.shared.events.borrow_mut().notice(now, &notice, |id| {
-                        table.get(id).map(|connection| connection.peer.clone())
+                        let peer = table.get(id).map(|connection| connection.peer.clone());
+                        peer.or_else(|| table.local(id).map(|local| local.peer.clone()))
                     });
                 }
             }
@@ -333,7 +426,27 @@ where
         self.forgotten.push(connection);
     }
 
-    fn ask(&self, id: ConnectionId, question: Question) {
+    fn forget_local(&mut self, local: &Local) {
+        if !local.broker_is_done.replace(true) {
+            self.forgotten_locals.push(local.id);
+        }
+    }
+
+    fn ask(&mut self, id: ConnectionId, question: Question) {
+        let local = self.shared.table.borrow().local(id).map(Rc::clone);
+        match (local, &question) {
+            (Some(local), _) => {
+                let (identity, credential) = (local.identity.clone(), local.credential.clone());
+                let outcome = AuthOutcome::Accepted { identity, data: None, credential };
+                return self.instant.push((id, outcome));
+            }
+            (None, Question::Credentials { .. }) if !self.asks_credentials => {
+                let credential = Credential::default();
+                let outcome = AuthOutcome::Accepted { identity: None, data: None, credential };
+                return self.instant.push((id, outcome));
+            }
+            (None, Question::Credentials { .. } | Question::Exchange { .. }) => {}
+        }
         let answer = Rc::clone(&self.authenticate).answer(id, question);
         let shared = Rc::clone(&self.shared);
         self.spawn.spawn(async move {

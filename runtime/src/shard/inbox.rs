@@ -11,6 +11,8 @@ use signalhouse_core::wire::DecodeError;
 use signalhouse_core::wire::packet::ClientPacket;
 use signalhouse_core::wire::types::Version;
 
+use super::gateway::Look;
+
 /// One thing for the driver to look at. All but commands belong to a connection, and are void when
 /// the broker is done with it.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub(crate) enum Arrival {
 pub(crate) enum Entry {
     Of(ConnectionId, Arrival),
     Command(Command),
+    Look(Look),
 }
 
 /// A queue from the tasks of one thread to the driver on the same thread.
@@ -51,6 +54,15 @@ impl Inbox {
 
     pub(crate) fn command(&self, command: Command) {
         self.enter(Entry::Command(command));
+    }
+
+    pub(crate) fn look(&self, look: Look) {
+        self.enter(Entry::Look(look));
+    }
+
+    /// Forgets what nobody will take out.
+    pub(crate) fn clear(&self) {
+        self.queue.borrow_mut().clear();
     }
 
     fn enter(&self, entry: Entry) {

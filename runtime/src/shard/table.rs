@@ -5,6 +5,7 @@ use std::rc::Rc;
 use signalhouse_core::ConnectionId;
 
 use super::connection::Connection;
+use super::local::Local;
 
 /// A slab whose slots count their generations, so that a late answer for a connection that is gone
 /// finds nothing.
@@ -19,6 +20,7 @@ pub(crate) struct Table<S> {
 struct Slot<S> {
     generation: u32,
     connection: Option<Rc<Connection<S>>>,
+    local: Option<Rc<Local>>,
 }
 
 impl<S> Default for Table<S> {
@@ -33,15 +35,37 @@ impl<S> Table<S> {
         &mut self,
         make: impl FnOnce(ConnectionId) -> Connection<S>,
     ) -> Rc<Connection<S>> {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, connection: None });
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-        });
-        let slot = &mut self.slots[index as usize];
-        let connection = Rc::new(make(ConnectionId { index, generation: slot.generation }));
-        slot.connection = Some(Rc::clone(&connection));
+        let id = self.next_id();
+        let connection = Rc::new(make(id));
+        self.slots[id.index as usize].connection = Some(Rc::clone(&connection));
+        self.free.pop();
         self.open += 1;
         connection
+    }
+
+    /// Keeps a client inside the process, made under [`Table::next_id`].
+    pub(crate) fn insert_local(&mut self, local: Local) {
+        debug_assert_eq!(local.id, self.next_id());
+        let slot = &mut self.slots[local.id.index as usize];
+        slot.local = Some(Rc::new(local));
+        self.free.pop();
+        self.open += 1;
+    }
+
+    /// The name of whatever is inserted next.
+    pub(crate) fn next_id(&mut self) -> ConnectionId {
+        let index = self.free.last().copied().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, connection: None, local: None });
+            let index = u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX);
+            self.free.push(index);
+            index
+        });
+        ConnectionId { index, generation: self.slots[index as usize].generation }
+    }
+
+    pub(crate) fn local(&self, id: ConnectionId) -> Option<&Rc<Local>> {
+        let slot = self.slots.get(id.index as usize)?;
+        slot.local.as_ref().filter(|_| slot.generation == id.generation)
     }
 
     pub(crate) fn get(&self, id: ConnectionId) -> Option<&Rc<Connection<S>>> {
@@ -51,11 +75,12 @@ impl<S> Table<S> {
 
     /// Frees the slot; the name is never used again.
     pub(crate) fn remove(&mut self, id: ConnectionId) {
-        if self.get(id).is_none() {
+        if self.get(id).is_none() && self.local(id).is_none() {
             return;
         }
         let slot = &mut self.slots[id.index as usize];
         slot.connection = None;
+        slot.local = None;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.index);
         self.open -= 1;

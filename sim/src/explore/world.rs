@@ -458,6 +458,7 @@ impl World {
                 Action::Persist { at, record } => self.journal.append(at, record),
                 Action::Ask { .. } => return Err("PR nobody should be asked for".to_owned()),
                 Action::Fetch { .. } => return Err("PR nothing should be read back".to_owned()),
+                Action::Answer(_) => return Err("PR nobody asked for an answer".to_owned()),
                 Action::Notice(_) => {}
             }
         }

@@ -1,0 +1,336 @@
+//! What became of each client, kept after it has gone: "why was I disconnected".
+//!
+//! Fed by the broker's notices. Bounded in clients, in events of each, and in the refused who
+//! never had a name.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use signalhouse_core::notice::{Cause, DropCause, SessionEnd};
+use signalhouse_core::routing::topic::{Topic, TopicFilter};
+use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::wire::types::{Text, Version};
+use signalhouse_core::{Notice, Time};
+
+/// Clients that are remembered; the one that was quiet longest is forgotten first.
+pub const CLIENTS: usize = 10_000;
+/// Events remembered of one client; the oldest is forgotten first.
+pub const EVENTS: usize = 32;
+/// Refused connections that are remembered; the oldest is forgotten first.
+pub const REFUSED: usize = 1_000;
+
+/// Something that happened to a client, once or several times in a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When it happened first.
+    pub at: Time,
+    /// When it happened last.
+    pub last_at: Time,
+    /// How often.
+    pub count: u64,
+    /// What.
+    pub what: What,
+}
+
+/// What can happen to a client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// It was let in.
+    Connected {
+        /// Where it comes from.
+        peer: Text,
+        /// In which version.
+        version: Version,
+        /// Whether a session was resumed.
+        session_present: bool,
+    },
+    /// Its connection ended.
+    Disconnected {
+        /// Why.
+        cause: Cause,
+        /// Messages that waited for it.
+        queued: u32,
+    },
+    /// It was not let in.
+    Refused {
+        /// Where it comes from.
+        peer: Text,
+        /// Why.
+        cause: Cause,
+    },
+    /// Its session ended.
+    SessionEnded {
+        /// Why.
+        cause: SessionEnd,
+        /// Messages that waited and will not be delivered.
+        discarded: u32,
+    },
+    /// Messages did not reach it.
+    Dropped {
+        /// Why.
+        cause: DropCause,
+        /// The first one's topic, unless the journal alone has it.
+        topic: Option<Topic>,
+    },
+    /// Its publications were refused.
+    PublishRefused {
+        /// What it was told.
+        reason: ReasonCode,
+        /// The first one's topic.
+        topic: Topic,
+    },
+    /// Its subscriptions were refused.
+    SubscribeRefused {
+        /// What it was told.
+        reason: ReasonCode,
+        /// The first one's filter.
+        filter: TopicFilter,
+    },
+    /// Its will was published.
+    WillPublished {
+        /// Where.
+        topic: Topic,
+    },
+    /// Its will was not published.
+    WillRefused {
+        /// Where.
+        topic: Topic,
+        /// Why.
+        reason: ReasonCode,
+    },
+}
+
+impl What {
+    /// Whether it is the same again, apart from examples.
+    fn is_like(&self, other: &What) -> bool {
+        match (self, other) {
+            (What::Dropped { cause: one, .. }, What::Dropped { cause: other, .. }) => one == other,
+            (
+                What::PublishRefused { reason: one, .. },
+                What::PublishRefused { reason: other, .. },
+            )
+            | (
+                What::SubscribeRefused { reason: one, .. },
+                What::SubscribeRefused { reason: other, .. },
+            ) => one == other,
+            (one, other) => one == other,
+        }
+    }
+}
+
+/// A connection that was not let in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RefusedEvent {
+    /// When.
+    pub at: Time,
+    /// Where it comes from.
+    pub peer: Text,
+    /// Who it said it was.
+    pub client_id: Option<Text>,
+    /// Why.
+    pub cause: Cause,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    /// Its place among the clients, by when something happened to it last.
+    place: u64,
+    events: VecDeque<Event>,
+}
+
+/// What became of the clients.
+#[derive(Debug, Default)]
+pub struct History {
+    clients: BTreeMap<Text, Client>,
+    places: BTreeMap<u64, Text>,
+    next_place: u64,
+    refused: VecDeque<RefusedEvent>,
+}
+
+impl History {
+    /// What is remembered of a client, the oldest first.
+    pub fn events_of(&self, client_id: &Text) -> impl Iterator<Item = &Event> {
+        self.clients.get(client_id).into_iter().flat_map(|client| &client.events)
+    }
+
+    /// Connections that were not let in, the latest first.
+    pub fn refused(&self) -> impl Iterator<Item = &RefusedEvent> {
+        self.refused.iter().rev()
+    }
+
+    /// How many clients are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Remembers what the broker has to say of its clients.
+    pub(crate) fn notice(&mut self, now: Time, notice: &Notice) {
+        let (client_id, what) = match notice {
+            Notice::Connected { peer, client_id, version, session_present, .. } => {
+                let (peer, version) = (peer.clone(), *version);
+                (client_id, What::Connected { peer, version, session_present: *session_present })
+            }
+            Notice::Refused { peer, client_id, cause, .. } => {
+                self.refuse(now, peer, client_id.as_ref(), cause);
+                let Some(client_id) = client_id else { return };
+                (client_id, What::Refused { peer: peer.clone(), cause: cause.clone() })
+            }
+            Notice::Disconnected { client_id, cause, queued, .. } => {
+                (client_id, What::Disconnected { cause: cause.clone(), queued: *queued })
+            }
+            Notice::SessionEnded { client_id, cause, discarded } => {
+                (client_id, What::SessionEnded { cause: *cause, discarded: *discarded })
+            }
+            Notice::Dropped { receiver, topic, cause } => {
+                (receiver, What::Dropped { cause: *cause, topic: Some(topic.clone()) })
+            }
+            Notice::DroppedUnread { receiver, cause, .. } => {
+                (receiver, What::Dropped { cause: *cause, topic: None })
+            }
+            Notice::PublishRefused { client_id, topic, reason } => {
+                (client_id, What::PublishRefused { reason: *reason, topic: topic.clone() })
+            }
+            Notice::SubscribeRefused { client_id, filter, reason } => {
+                (client_id, What::SubscribeRefused { reason: *reason, filter: filter.clone() })
+            }
+            Notice::WillPublished { client_id, topic } => {
+                (client_id, What::WillPublished { topic: topic.clone() })
+            }
+            Notice::WillRefused { client_id, topic, reason } => {
+                (client_id, What::WillRefused { topic: topic.clone(), reason: *reason })
+            }
+            Notice::SessionStarted { .. }
+            | Notice::Subscribed { .. }
+            | Notice::Unsubscribed { .. }
+            | Notice::UnknownAck { .. }
+            | Notice::DuplicateSuppressed { .. }
+            | Notice::RetainedExpired { .. }
+            | Notice::PermissionsReplaced
+            | Notice::JournalSpace { .. }
+            | Notice::TimeJumped { .. } => return,
+        };
+        self.remember(now, client_id, what);
+    }
+
+    fn remember(&mut self, now: Time, client_id: &Text, what: What) {
+        let place = self.next_place;
+        self.next_place += 1;
+        if let Some(client) = self.clients.get_mut(client_id) {
+            let name = self.places.remove(&client.place).unwrap_or_else(|| client_id.compact());
+            self.places.insert(place, name);
+            client.place = place;
+            client.add(now, what);
+            return;
+        }
+        if self.clients.len() >= CLIENTS
+            && let Some((_, quiet)) = self.places.pop_first()
+        {
+            self.clients.remove(&quiet);
+        }
+        // A slice of a read buffer must not stay.
+        let name = client_id.compact();
+        let mut client = Client { place, events: VecDeque::new() };
+        client.add(now, what);
+        self.places.insert(place, name.clone());
+        self.clients.insert(name, client);
+    }
+
+    fn refuse(&mut self, now: Time, peer: &Text, client_id: Option<&Text>, cause: &Cause) {
+        if self.refused.len() >= REFUSED {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(RefusedEvent {
+            at: now,
+            peer: peer.clone(),
+            client_id: client_id.map(Text::compact),
+            cause: cause.clone(),
+        });
+    }
+}
+
+impl Client {
+    fn add(&mut self, now: Time, what: What) {
+        if let Some(last) = self.events.back_mut()
+            && last.what.is_like(&what)
+        {
+            last.count += 1;
+            last.last_at = now;
+            return;
+        }
+        if self.events.len() >= EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(Event { at: now, last_at: now, count: 1, what });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Text {
+        Text::try_from(text).expect("a short text")
+    }
+
+    fn dropped(client: &str, cause: DropCause) -> Notice {
+        let topic = Topic::try_from("t").expect("a topic");
+        Notice::Dropped { receiver: text(client), topic, cause }
+    }
+
+    #[test]
+    fn the_same_again_is_counted() {
+        let mut history = History::default();
+        for ms in 0..5 {
+            history.notice(Time::from_ms(ms), &dropped("a", DropCause::QueueFull));
+        }
+        history.notice(Time::from_ms(9), &dropped("a", DropCause::Expired));
+        let events: Vec<_> = history.events_of(&text("a")).collect();
+        assert_eq!(events.len(), 2);
+        assert_eq!((events[0].count, events[0].at), (5, Time::from_ms(0)));
+        assert_eq!(events[0].last_at, Time::from_ms(4));
+    }
+
+    #[test]
+    fn the_client_that_was_quiet_longest_is_forgotten() {
+        let mut history = History::default();
+        for number in 0..CLIENTS {
+            history.notice(Time::ZERO, &dropped(&format!("c{number}"), DropCause::Expired));
+        }
+        history.notice(Time::ZERO, &dropped("c0", DropCause::QueueFull));
+        history.notice(Time::ZERO, &dropped("new", DropCause::Expired));
+        assert_eq!(history.len(), CLIENTS);
+        assert_eq!(history.events_of(&text("c0")).count(), 2);
+        assert_eq!(history.events_of(&text("c1")).count(), 0);
+        assert_eq!(history.events_of(&text("new")).count(), 1);
+    }
+
+    #[test]
+    fn events_and_refused_are_bounded() {
+        let mut history = History::default();
+        for number in 0..EVENTS as u32 + 8 {
+            let cause = Cause::PeerClosed;
+            let connection = signalhouse_core::ConnectionId { index: 0, generation: number };
+            let queued = number;
+            let client_id = text("a");
+            history
+                .notice(Time::ZERO, &Notice::Disconnected { connection, client_id, cause, queued });
+        }
+        assert_eq!(history.events_of(&text("a")).count(), EVENTS);
+        for number in 0..REFUSED as u32 + 8 {
+            let connection = signalhouse_core::ConnectionId { index: 0, generation: number };
+            let cause = Cause::ConnectTimeout;
+            let peer = text(&number.to_string());
+            history
+                .notice(Time::ZERO, &Notice::Refused { connection, peer, client_id: None, cause });
+        }
+        assert_eq!(history.refused().count(), REFUSED);
+        let latest = history.refused().next().expect("there are some");
+        assert_eq!(latest.peer.as_str(), (REFUSED + 7).to_string());
+    }
+}

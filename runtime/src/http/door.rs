@@ -1,0 +1,280 @@
+//! Who comes in: keys, tokens, and the machine's own requests; limits of a body; other origins.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State as Shared};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use signalhouse_core::credential::Credential;
+use signalhouse_core::input::Publisher;
+use signalhouse_core::wire::types::Text;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::fault::{Fault, Outcome};
+use super::keys::Scope;
+use super::{State, tokens};
+
+/// How a connection came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Door {
+    pub(crate) peer: SocketAddr,
+    /// Whether the listener can be reached from this machine only.
+    pub(crate) is_loopback: bool,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) identity: Option<Text>,
+    /// What stands for a client identifier where the request has no session.
+    pub(crate) client_id: Text,
+    /// What else the key or token says: grants, and when it ends.
+    pub(crate) credential: Credential,
+    pub(crate) peer: Text,
+    pub(crate) scopes: Vec<Scope>,
+}
+
+/// Paths that tell whether the broker lives.
+const HEALTH: [&str; 2] = ["/livez", "/readyz"];
+/// What a request on loopback may do without a key.
+const KEYLESS: [Scope; 3] = [Scope::Publish, Scope::Subscribe, Scope::Metrics];
+/// What a proxy adds: the request is not the machine's own.
+const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+/// Seconds a browser may remember what other origins may do.
+const CORS_AGE_S: u64 = 600;
+
+impl Caller {
+    /// Refuses a caller without the scope.
+    pub(crate) fn needs(&self, scope: Scope) -> Outcome<()> {
+        if self.scopes.contains(&scope) {
+            return Ok(());
+        }
+        let word = scope.word();
+        Err(match &self.identity {
+            Some(_) => Fault::forbidden(format!("the key does not have the scope {word}")),
+            None => unauthorized(format!("this needs a key with the scope {word}")),
+        })
+    }
+
+    pub(crate) fn publisher(&self) -> Publisher {
+        Publisher {
+            identity: self.identity.clone(),
+            client_id: self.client_id.clone(),
+            credential: self.credential.clone(),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {
+        parts.extensions.get::<Caller>().cloned().ok_or_else(|| unauthorized("no key"))
+    }
+}
+
+/// The routes, behind everything that is the same for all of them.
+pub(super) fn guard(routes: Router<State>, state: &State) -> Router<State> {
+    let routes = routes.layer(from_fn_with_state(state.clone(), admit));
+    let routes = match cors(&state.options.cors_origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.layer(from_fn_with_state(state.clone(), count))
+}
+
+async fn admit(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+    match admitted(&state, request).await {
+        Ok(request) => next.run(request).await,
+        Err(fault) => fault.into_response(),
+    }
+}
+
+async fn admitted(state: &State, request: Request) -> Outcome<Request> {
+    let (mut parts, body) = request.into_parts();
+    let caller = caller(state, &parts)?;
+    parts.extensions.insert(caller);
+    let limit = state.options.body_bytes;
+    let announced = parts.headers.get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large(limit));
+    }
+    let body = state.timer.within(state.options.body_timeout_ms, to_bytes(body, limit)).await;
+    let Some(body) = body else {
+        let reason = "the body did not come in time (http.body_timeout_ms)";
+        return Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "too_slow", reason));
+    };
+    let body = body.map_err(|error| {
+        let error = error.into_inner();
+        if error.is::<http_body_util::LengthLimitError>() {
+            too_large(limit)
+        } else {
+            Fault::bad_request(format!("the body cannot be read: {error}"))
+        }
+    })?;
+    Ok(Request::from_parts(parts, Body::from(body)))
+}
+
+fn too_large(limit: usize) -> Fault {
+    let reason = format!("the body is larger than {limit} bytes (http.body_bytes)");
+    Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
+}
+
+fn unauthorized(reason: impl Into<String>) -> Fault {
+    Fault::new(StatusCode::UNAUTHORIZED, "unauthorized", reason)
+}
+
+fn caller(state: &State, parts: &Parts) -> Outcome<Caller> {
+    let Some(door) = parts.extensions.get::<Door>().copied() else {
+        return Err(unauthorized("the request came by no door"));
+    };
+    let peer = Text::try_from(door.peer.to_string().as_str()).unwrap_or_default();
+    let bearer = bearer(parts)?;
+    if let Some(bearer) = bearer {
+        return with_bearer(state, &bearer, peer);
+    }
+    let anonymous = |scopes: &[Scope]| Caller {
+        identity: None,
+        client_id: Text::try_from("http").unwrap_or_default(),
+        credential: Credential::default(),
+        peer,
+        scopes: scopes.to_vec(),
+    };
+    let is_health = HEALTH.contains(&parts.uri.path());
+    if is_health && (door.is_loopback || state.options.health_without_key) {
+        return Ok(anonymous(&[]));
+    }
+    if !door.is_loopback {
+        return Err(unauthorized("send a key: Authorization: Bearer KEY"));
+    }
+    if !state.options.loopback_without_key || !state.allows_anonymous {
+        return Err(unauthorized("send a key: the settings let nobody in without one"));
+    }
+    own_request(state, &parts.headers)?;
+    Ok(anonymous(&KEYLESS))
+}
+
+fn with_bearer(state: &State, bearer: &str, peer: Text) -> Outcome<Caller> {
+    let now = state.timer.now();
+    if !bearer.starts_with("shk_") {
+        return tokens::caller(state, bearer, now, peer);
+    }
+    let keys = state.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let key = keys.find(bearer, now).map_err(|fault| unauthorized(fault.to_string()))?;
+    Ok(Caller {
+        identity: Some(key.user.clone()),
+        client_id: Text::try_from(format!("http-{}", key.id).as_str()).unwrap_or_default(),
+        credential: key.credential(),
+        peer,
+        scopes: key.scopes.clone(),
+    })
+}
+
+/// The key or token that the request bears. A browser's event source can send no header, so a
+/// token may stand in the query of a GET; a key may not, for addresses end up in logs.
+fn bearer(parts: &Parts) -> Outcome<Option<String>> {
+    if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
+        let value = value.to_str().map_err(|_| unauthorized("Authorization is no text"))?;
+        let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(unauthorized("Authorization must be Bearer KEY"));
+        }
+        return Ok(Some(token.trim().to_owned()));
+    }
+    if let Some(value) = parts.headers.get("x-api-key") {
+        let value = value.to_str().map_err(|_| unauthorized("X-API-Key is no text"))?;
+        return Ok(Some(value.to_owned()));
+    }
+    let query = parts.uri.query().unwrap_or("");
+    let mut tokens = query.split('&').filter_map(|pair| pair.strip_prefix("access_token="));
+    match tokens.next() {
+        None => Ok(None),
+        Some(token) if parts.method == Method::GET && !token.starts_with("shk_") => {
+            Ok(Some(token.to_owned()))
+        }
+        Some(_) => Err(unauthorized("a key does not belong in the address; send a header")),
+    }
+}
+
+/// A request without a key must be the machine's own: not one that a web page makes the browser
+/// send here, by its own name or by a name of its own for this address, nor one that a proxy passes
+/// on.
+fn own_request(state: &State, headers: &HeaderMap) -> Outcome<()> {
+    if let Some(name) = FORWARDED.into_iter().find(|name| headers.contains_key(*name)) {
+        return Err(unauthorized(format!("{name}: a request through a proxy needs a key")));
+    }
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if headers.contains_key(header::ORIGIN) {
+        let origin = text(header::ORIGIN).unwrap_or("");
+        let known = state.options.cors_origins.iter().any(|known| known == origin || known == "*");
+        if !known {
+            return Err(unauthorized("a web page of another origin needs a key"));
+        }
+    }
+    let host = text(header::HOST).unwrap_or("");
+    if is_loopback_name(host) {
+        Ok(())
+    } else {
+        Err(unauthorized("a request that calls this machine by another name needs a key"))
+    }
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(""),
+        None => host.split(':').next().unwrap_or(""),
+    };
+    let is_loopback = |ip: IpAddr| crate::settings::is_loopback(ip);
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback)
+}
+
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let origins = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok()))
+    };
+    let own = ["idempotency-key", "last-event-id", "x-api-key"].map(HeaderName::from_static);
+    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE].into_iter().chain(own);
+    Some(
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_headers(headers.collect::<Vec<_>>())
+            .expose_headers([header::RETRY_AFTER])
+            .max_age(std::time::Duration::from_secs(CORS_AGE_S)),
+    )
+}
+
+async fn count(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or_else(|| "none".into(), |path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    let mut requests = state.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    *requests.entry((route, response.status().as_u16())).or_default() += 1;
+    drop(requests);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_machine_are_told_from_others() {
+        for name in ["localhost", "LocalHost:18083", "127.0.0.1", "127.9.9.9:1", "[::1]:18083"] {
+            assert!(is_loopback_name(name), "{name}");
+        }
+        for name in ["", "example.org", "localhost.example.org", "0.0.0.0:18083", "[::]", "::1"] {
+            assert!(!is_loopback_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Connections: accepted, bounded in number, time and bytes, and served one task each on the
+//! shard's thread.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tower_service::Service;
+use tracing::{debug, warn};
+
+use super::door::Door;
+use super::keys::Keys;
+use super::{Options, State, Timer, router};
+use crate::seams::{Clock, Listener, Net, Spawn};
+use crate::shard::Gateway;
+
+/// Header lines of one request.
+const HEADERS: usize = 64;
+/// How long accepting pauses after a failure, so that a process without free file descriptors does
+/// not spin.
+const RETRY_MS: u64 = 100;
+
+/// Serves HTTP until it is told to stop.
+#[derive(Clone, Debug)]
+pub struct Server<C, P> {
+    state: State,
+    clock: C,
+    spawn: P,
+    open: Rc<Cell<u32>>,
+    stop: watch::Sender<bool>,
+}
+
+impl<C, P> Server<C, P>
+where
+    C: Clock + Send + Sync,
+    C::Sleep: Send,
+    P: Spawn,
+{
+    /// A server for the shard behind `gateway`. `allows_anonymous` says whether MQTT clients
+    /// without credentials are let in.
+    #[must_use]
+    pub fn new(
+        gateway: Gateway,
+        clock: C,
+        spawn: P,
+        options: Options,
+        keys: Keys,
+        allows_anonymous: bool,
+    ) -> Self {
+        let inner = super::Inner {
+            gateway,
+            options,
+            timer: Timer::new(clock.clone()),
+            keys: RwLock::new(Arc::new(keys)),
+            allows_anonymous,
+            started_at: clock.now(),
+            requests: Mutex::default(),
+            streams: super::subscriber::Streams::default(),
+        };
+        let (stop, _) = watch::channel(false);
+        Server { state: State(Arc::new(inner)), clock, spawn, open: Rc::default(), stop }
+    }
+
+    /// Begins to accept connections at `at` and says where that is, with the port found for 0.
+    ///
+    /// # Errors
+    /// As the network says, for example when the port is in use.
+    pub fn listen<N: Net>(&self, net: &N, at: SocketAddr, backlog: u32) -> io::Result<SocketAddr> {
+        let listener = net.listen(at, backlog)?;
+        let address = listener.local_addr()?;
+        let is_loopback = crate::settings::is_loopback(address.ip());
+        self.spawn.spawn(self.clone().accept(listener, is_loopback));
+        Ok(address)
+    }
+
+    /// Replaces the keys, for requests that come from now on.
+    pub fn set_keys(&self, keys: Keys) {
+        *self.state.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Arc::new(keys);
+    }
+
+    /// Stops accepting and lets every connection end with the request it is at.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Completes when no connection is left.
+    pub async fn ended(&self) {
+        const LOOK_MS: u64 = 5;
+        while self.open.get() > 0 {
+            self.clock.sleep_until(self.clock.now().plus_ms(LOOK_MS)).await;
+        }
+    }
+
+    async fn accept<L>(self, mut listener: L, is_loopback: bool)
+    where
+        L: Listener,
+        L::Stream: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let router = router(self.state.clone());
+        let mut stop = self.stop.subscribe();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) if self.open.get() < self.state.options.connections => {
+                    self.open.set(self.open.get() + 1);
+                    let door = Door { peer, is_loopback };
+                    self.spawn.spawn(self.clone().serve(stream, router.clone(), door));
+                }
+                Ok((_, peer)) => {
+                    warn!(%peer, "an HTTP connection was closed unserved: http.connections is reached");
+                }
+                Err(error) => {
+                    warn!(%error, "an HTTP connection could not be accepted");
+                    self.clock.sleep_until(self.clock.now().plus_ms(RETRY_MS)).await;
+                }
+            }
+        }
+    }
+
+    async fn serve<S>(self, stream: S, router: Router, door: Door)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let options = &self.state.options;
+        let stream = Watched::new(stream, self.clock.clone(), options.write_stall_timeout_ms);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(door);
+            let mut router = router.clone();
+            async move {
+                let answered: Result<_, Infallible> =
+                    router.call(request.map(axum::body::Body::new)).await;
+                answered
+            }
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_millis(options.header_timeout_ms))
+            .max_headers(HEADERS)
+            .max_buf_size(options.header_bytes)
+            .half_close(false);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut stop = self.stop.subscribe();
+        let mut is_stopping = false;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop), if !is_stopping => {
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                    continue;
+                }
+                ended = connection.as_mut() => ended,
+            };
+            if let Err(error) = ended {
+                debug!(peer = %door.peer, %error, "an HTTP connection ended early");
+            }
+            break;
+        }
+        self.open.set(self.open.get() - 1);
+    }
+}
+
+/// A stream whose peer must not leave what is written to it unread for ever.
+struct Watched<S, C: Clock> {
+    stream: S,
+    clock: C,
+    timeout_ms: u64,
+    timer: Option<Pin<Box<C::Sleep>>>,
+}
+
+impl<S, C: Clock> Watched<S, C> {
+    fn new(stream: S, clock: C, timeout_ms: u64) -> Self {
+        Watched { stream, clock, timeout_ms, timer: None }
+    }
+
+    /// Passes on what came of a write, or that it took too long.
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() || self.timeout_ms == 0 {
+            self.timer = None;
+            return written;
+        }
+        let at = self.clock.now().plus_ms(self.timeout_ms);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(self.clock.sleep_until(at)));
+        match timer.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin, C: Clock> AsyncRead for Watched<S, C> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin, C: Clock> AsyncWrite for Watched<S, C> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch(cx, shut)
+    }
+}
+
+// `C::Sleep` is behind a box, and the rest moves freely.
+impl<S: Unpin, C: Clock> Unpin for Watched<S, C> {}

@@ -1,0 +1,162 @@
+//! Who comes in.
+
+use serde_json::json;
+
+use crate::schema;
+use crate::support::{Broker, Folder, run, signalhouse};
+
+/// A path of the document with something in its places.
+fn filled(path: &str) -> String {
+    path.replace("{client_id}", "c")
+}
+
+#[test]
+fn nothing_answers_beyond_loopback_without_a_key() {
+    let broker = Broker::with("0.0.0.0", &[]);
+    let stranger = broker.keyless();
+    let mut operations = 0;
+    for (method, path, _) in schema::operations() {
+        let answer = stranger.send(&method.to_uppercase(), &filled(path), &[], "");
+        assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text);
+        operations += 1;
+    }
+    assert!(operations > 15, "{operations}");
+    assert_eq!(stranger.status("GET", "/no/such/path"), 401);
+    let key = broker.key("ann", &["--scope", "publish"]);
+    let ann = broker.client(&key);
+    ann.post("/v1/publish", &json!({"topic": "t"})).with(200);
+    assert_eq!(ann.get("/livez").status, 200);
+    let health = Broker::with("0.0.0.0", &[("SIGNALHOUSE_HTTP__HEALTH_WITHOUT_KEY", "true")]);
+    assert_eq!(health.keyless().get("/readyz").status, 200);
+    assert_eq!(health.keyless().get("/metrics").status, 401);
+}
+
+#[test]
+fn each_scope_opens_its_own_routes() {
+    let broker = Broker::start();
+    let keys = ["publish", "subscribe", "tokens", "metrics", "admin"]
+        .map(|scope| (scope, broker.key("ann", &["--scope", scope])));
+    for (method, path, operation) in schema::operations() {
+        let Some(needed) = operation["x-scope"].as_str() else { continue };
+        for (scope, key) in &keys {
+            if needed == *scope {
+                continue; // what it may do is what the other tests are about
+            }
+            let answer = broker.client(key).send(&method.to_uppercase(), &filled(path), &[], "{}");
+            assert_eq!(answer.status, 403, "{scope} at {method} {path}: {}", answer.text);
+        }
+    }
+    for (method, path, operation) in schema::operations() {
+        if operation["x-scope"] == "admin" {
+            let answer = broker.keyless().send(&method.to_uppercase(), &filled(path), &[], "");
+            assert_eq!(answer.status, 401, "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn a_request_without_a_key_must_be_the_machines_own() {
+    let broker = Broker::start();
+    let client = broker.keyless();
+    for (name, value) in [
+        ("origin", "https://example.org"),
+        ("origin", "null"),
+        ("host", "example.org"),
+        ("host", "192.0.2.1:18083"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("forwarded", "for=192.0.2.1"),
+    ] {
+        let answer = client.send("POST", "/v1/publish?topic=t", &[(name, value)], "x");
+        assert_eq!(answer.status, 401, "{name}: {value}");
+    }
+    let strict = Broker::with("127.0.0.1", &[("SIGNALHOUSE_HTTP__LOOPBACK_WITHOUT_KEY", "false")]);
+    assert_eq!(strict.keyless().status("POST", "/v1/publish?topic=t"), 401);
+    assert_eq!(strict.keyless().status("GET", "/livez"), 200);
+}
+
+#[test]
+fn a_keys_topics_bound_what_it_may_do() {
+    let broker = Broker::start();
+    let scopes = ["--scope", "publish", "--scope", "subscribe", "--topic", "ann/#"];
+    let ann = broker.client(&broker.key("ann", &scopes));
+    ann.post("/v1/publish", &json!({"topic": "ann/1", "payload": "x"})).with(200);
+    let refused = ann.post("/v1/publish", &json!({"topic": "bob/1", "payload": "x"}));
+    assert_eq!(refused.with(403)["error"], "forbidden");
+    for (filter, status) in [("ann/%23", 200), ("ann/1", 200), ("%23", 403), ("bob/1", 403)] {
+        let path = format!("/v1/messages?session=ann&filter={filter}");
+        assert_eq!(ann.get(&path).status, status, "{filter}");
+    }
+    // A session belongs to whom it was made for.
+    let bob = broker.client(&broker.key("bob", &["--scope", "subscribe"]));
+    let taken = bob.get("/v1/messages?session=ann&filter=bob/1");
+    assert_eq!(taken.with(403)["error"], "session_of_another");
+    let ack = json!({"session": "ann", "id": "1-1"});
+    assert_eq!(bob.post("/v1/ack", &ack).with(403)["error"], "session_of_another");
+}
+
+#[test]
+fn keys_are_shown_once_removed_and_expire() {
+    let broker = Broker::start();
+    let key = broker.key("ann", &["--scope", "publish"]);
+    let file = broker.keys_file();
+    let secret = key.rsplit('_').next().expect("a secret");
+    assert!(!std::fs::read_to_string(&file).expect("a file").contains(secret));
+    let listed = run(&["key", "list", "--file", &file]);
+    let listed = String::from_utf8(listed.stdout).expect("text");
+    let line = listed.lines().find(|line| line.contains("ann")).expect("the key");
+    assert!(!listed.contains(secret));
+    let id = line.split_whitespace().next().expect("an id");
+    assert!(run(&["key", "remove", "--file", &file, id]).status.success());
+    assert_eq!(run(&["key", "remove", "--file", &file, id]).status.code(), Some(1));
+    // The next one that is taken over shows that the file was read.
+    broker.key("bob", &["--scope", "publish"]);
+    assert_eq!(broker.client(&key).status("GET", "/livez"), 401);
+    let short = broker.key("eve", &["--scope", "publish", "--expires", "3s"]);
+    let eve = broker.client(&short);
+    let started = std::time::Instant::now();
+    while eve.status("GET", "/livez") == 200 {
+        assert!(started.elapsed() < crate::support::DEADLINE);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let bad = run(&["key", "add", "--file", &file, "--user", "x", "--scope", "everything"]);
+    assert_eq!(bad.status.code(), Some(2));
+}
+
+#[test]
+fn an_open_door_without_keys_does_not_open() {
+    let folder = Folder::new();
+    let start = |environment: &[(&str, &str)]| {
+        let output = signalhouse()
+            .args(["--listen", "127.0.0.1:0", "--http", "0.0.0.0:0"])
+            .envs(environment.iter().copied())
+            .current_dir(folder.path())
+            .output()
+            .expect("the binary starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, line) = start(&[]);
+    assert_eq!(code, Some(78), "{line}");
+    assert!(line.contains("nobody has a key"), "{line}");
+    let (code, line) = start(&[("SIGNALHOUSE_HTTP__KEYS_FILE", "nowhere.toml")]);
+    assert_eq!(code, Some(78), "{line}");
+    assert!(line.contains("nowhere.toml"), "{line}");
+}
+
+#[test]
+fn web_pages_of_known_origins_come_in() {
+    let origin = "https://app.example.org";
+    let broker = Broker::with("127.0.0.1", &[("SIGNALHOUSE_HTTP__CORS_ORIGINS", origin)]);
+    let client = broker.keyless();
+    let preflight = format!(
+        "OPTIONS /v1/publish HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\
+         Access-Control-Request-Method: POST\r\nConnection: close\r\n\r\n"
+    );
+    let answer = broker.exchange(preflight.as_bytes()).to_lowercase();
+    assert!(answer.contains(&format!("access-control-allow-origin: {origin}")), "{answer}");
+    let answer = client.send("POST", "/v1/publish?topic=t", &[("origin", origin)], "x");
+    assert_eq!(answer.headers["access-control-allow-origin"], origin);
+    assert_eq!(answer.status, 200);
+    let other = client.send("POST", "/v1/publish?topic=t", &[("origin", "https://evil.test")], "x");
+    assert!(!other.headers.contains_key("access-control-allow-origin"));
+    assert_eq!(other.status, 401);
+}

@@ -1,0 +1,11 @@
+//! The HTTP interface of the real binary, through an HTTP client written by others and, where no
+//! client would go, through bare sockets. Every answer is held against the OpenAPI document.
+#![allow(clippy::disallowed_methods)] // foreign clients, real time
+
+mod bad_input;
+mod door;
+mod manage;
+mod publish;
+mod receive;
+mod schema;
+mod support;

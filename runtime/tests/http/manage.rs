@@ -1,0 +1,156 @@
+//! What an operator sees and does.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::support::{Broker, Client, run};
+
+fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !is_there() {
+        assert!(started.elapsed() < crate::support::DEADLINE, "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+fn names(client: &Client, path: &str, list: &str, name: &str) -> Vec<String> {
+    let answer = client.get(path).with(200);
+    let items = answer[list].as_array().expect("a list");
+    items.iter().map(|item| item[name].as_str().expect("text").to_owned()).collect()
+}
+
+#[test]
+fn sessions_are_listed_in_pages_shown_disconnected_and_ended() {
+    let broker = Broker::start();
+    let client = broker.keyless();
+    let admin = broker.admin();
+    for number in 0..5 {
+        client.get(&format!("/v1/messages?session=s{number}&filter=t/{number}")).with(200);
+    }
+    let mut seen = Vec::new();
+    let mut path = "/v1/sessions?limit=2".to_owned();
+    loop {
+        let page = admin.get(&path).with(200);
+        let sessions = page["sessions"].as_array().expect("a list");
+        assert!(sessions.len() <= 2);
+        seen.extend(sessions.iter().map(|session| session["client_id"].clone()));
+        let Value::Number(next) = &page["next"] else { break };
+        path = format!("/v1/sessions?limit=2&next={next}");
+    }
+    assert_eq!(seen, ["s0", "s1", "s2", "s3", "s4"]);
+    let mut events = client.events("session=s1", None);
+    let connected = "/v1/sessions?connected=true";
+    assert_eq!(names(&admin, connected, "sessions", "client_id"), ["s1"]);
+    for path in ["/v1/sessions/s1/disconnect", "/v1/sessions/none/disconnect"] {
+        let expected = if path.contains("none") { 404 } else { 204 };
+        assert_eq!(admin.send("POST", path, &[], "").status, expected, "{path}");
+    }
+    assert_eq!(events.next().expect("an event").name, "closed");
+    let shown = admin.get("/v1/sessions/s1").with(200);
+    assert_eq!(shown["session"]["connected"], false);
+    let last = shown["events"].as_array().and_then(|events| events.last()).expect("an event");
+    assert_eq!((&last["event"], &last["code"]), (&json!("disconnected"), &json!("0x98")));
+    assert_eq!(admin.delete("/v1/sessions/s1").status, 204);
+    wait_for("the session ends", || admin.get("/v1/sessions/s1").status == 404);
+    // Why it went is remembered after it has gone.
+    let events = admin.get("/v1/sessions/s1/events").with(200);
+    assert_eq!(events["has_session"], false);
+    let last = events["events"].as_array().and_then(|events| events.last()).expect("an event");
+    assert_eq!(last["event"], "session_ended");
+    assert_eq!(admin.get("/v1/sessions/nobody/events").status, 404);
+}
+
+#[test]
+fn subscriptions_and_retained_messages_are_listed_in_pages() {
+    let broker = Broker::start();
+    let client = broker.keyless();
+    let admin = broker.admin();
+    client.get("/v1/messages?session=one&filter=a&filter=b/%23&filter=c/%2B").with(200);
+    client.get("/v1/messages?session=two&filter=d").with(200);
+    let mut seen = Vec::new();
+    let mut next = Value::Null;
+    for _ in 0..10 {
+        let path = match next.as_str() {
+            Some(next) => format!(
+                "/v1/subscriptions?limit=2&next={}",
+                next.replace('#', "%23").replace('+', "%2B")
+            ),
+            None => "/v1/subscriptions?limit=2".to_owned(),
+        };
+        let page = admin.get(&path).with(200);
+        for item in page["subscriptions"].as_array().expect("a list") {
+            seen.push(format!("{} {}", item["client_id"], item["filter"]).replace('"', ""));
+        }
+        next = page["next"].clone();
+        if next.is_null() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["one a", "one b/#", "one c/+", "two d"]);
+    for topic in ["r/1", "r/2", "r/3", "other"] {
+        let body = json!({"topic": topic, "payload": topic, "retain": true});
+        client.post("/v1/publish", &body).with(200);
+    }
+    let first = admin.get("/v1/retained?filter=r/%23&limit=2").with(200);
+    assert_eq!(first["next"], "r/2");
+    assert_eq!(names(&admin, "/v1/retained?filter=r/%23&next=r/2", "retained", "topic"), ["r/3"]);
+    assert_eq!(admin.delete("/v1/retained?topic=r/2").status, 204);
+    assert_eq!(admin.delete("/v1/retained?topic=r/2").status, 404);
+    assert_eq!(admin.delete("/v1/retained?topic=r/%23").status, 400);
+    assert_eq!(names(&admin, "/v1/retained?filter=r/%23", "retained", "topic"), ["r/1", "r/3"]);
+    for path in ["/v1/sessions?limit=0", "/v1/sessions?limit=9999", "/v1/sessions?next=x"] {
+        assert_eq!(admin.get(path).status, 400, "{path}");
+    }
+    assert_eq!(admin.get("/v1/subscriptions?next=zebra").status, 400);
+}
+
+#[test]
+fn the_stuck_and_the_refused_are_named() {
+    let broker = Broker::start();
+    let client = broker.keyless();
+    let admin = broker.admin();
+    client.get("/v1/messages?session=slow&filter=t").with(200);
+    for _ in 0..3 {
+        client.post("/v1/publish", &json!({"topic": "t", "payload": "x"})).with(200);
+    }
+    let stuck = admin.get("/v1/stuck").with(200);
+    let slow = &stuck["stuck"][0];
+    assert_eq!((&slow["client_id"], &slow["queued"]), (&json!("slow"), &json!(3)));
+    assert_eq!(slow["oldest_queued"]["topic"], "t");
+    assert_eq!(names(&admin, "/v1/stuck?queued=4", "stuck", "client_id"), [""; 0]);
+    client.get("/v1/messages?session=slow&max=1").with(200);
+    let stuck = admin.get("/v1/stuck").with(200);
+    assert_eq!(stuck["stuck"][0]["oldest_unacknowledged"]["maybe_sent"], true);
+    let mut nonsense = TcpStream::connect(("127.0.0.1", broker.mqtt_port)).expect("it listens");
+    nonsense.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("a living connection");
+    wait_for("the refusal", || {
+        let refused = admin.get("/v1/refused").with(200);
+        refused["refused"].as_array().is_some_and(|refused| !refused.is_empty())
+    });
+}
+
+#[test]
+fn figures_and_health_are_there_for_programs() {
+    let broker = Broker::start();
+    let client = broker.keyless();
+    client.post("/v1/publish", &json!({"topic": "t", "payload": "12345"})).with(200);
+    let figures = client.get("/metrics");
+    assert_eq!(figures.status, 200);
+    for line in [
+        "signalhouse_publish_received_total 1",
+        "signalhouse_publish_received_bytes_total 5",
+        "signalhouse_http_requests_total{route=\"/v1/publish\",status=\"200\"} 1",
+        "# EOF",
+    ] {
+        assert!(figures.text.lines().any(|other| other == line), "{line}:\n{}", figures.text);
+    }
+    assert_eq!(client.get("/livez").with(200), json!({"status": "live"}));
+    assert_eq!(client.get("/readyz").with(200), json!({"status": "ready"}));
+    let url = format!("http://127.0.0.1:{}", broker.http_port);
+    let healthy = run(&["health", "--url", &url]);
+    assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
+    let sick = run(&["health", "--url", "http://127.0.0.1:1"]);
+    assert_eq!(sick.status.code(), Some(1), "{sick:?}");
+}

@@ -1,0 +1,152 @@
+//! Event streams and polls, and sessions that outlive them.
+
+use serde_json::{Value, json};
+
+use crate::support::{Broker, Client};
+
+fn publish(client: &Client, payload: &str) {
+    let body = json!({"topic": "inbox/1", "payload": payload});
+    assert_eq!(client.post("/v1/publish", &body).with(200)["matched"], 1);
+}
+
+fn payloads(answer: &Value) -> Vec<&str> {
+    let messages = answer["messages"].as_array().expect("messages");
+    messages.iter().map(|message| message["payload"].as_str().expect("text")).collect()
+}
+
+#[test]
+fn a_stream_goes_on_where_the_last_one_was_acknowledged() {
+    let broker = Broker::start();
+    let client = broker.keyless();
+    let query = "filter=inbox/%23&session=phone";
+    let mut events = client.events(query, None);
+    for payload in ["1", "2", "3"] {
+        publish(&client, payload);
+    }
+    let (_, first) = events.payload();
+    assert_eq!(events.payload().0, "2");
+    drop(events);
+    publish(&client, "4");
+    let mut events = client.events(query, first.as_deref());
+    let got: Vec<_> = (0..3).map(|_| events.payload()).collect();
+    assert_eq!(
+        got.iter().map(|(payload, _)| payload.as_str()).collect::<Vec<_>>(),
+        ["2", "3", "4"]
+    );
+    // An acknowledgement reaches the stream that is open.
+    let ack = |id: &Option<String>| json!({"session": "phone", "id": id.as_ref().expect("an id")});
+    assert_eq!(client.post("/v1/ack", &ack(&got[1].1)).with(200)["acknowledged"], 2);
+    assert_eq!(client.post("/v1/ack", &ack(&got[1].1)).with(200)["acknowledged"], 0);
+    drop(events);
+    // And the session that nobody receives for.
+    let mut events = client.events(query, None);
+    let (payload, last) = events.payload();
+    assert_eq!(payload, "4");
+    drop(events);
+    assert_eq!(client.post("/v1/ack", &ack(&last)).with(200)["acknowledged"], 1);
+    publish(&client, "5");
+    let mut events = client.events("session=phone", first.as_deref());
+    assert_eq!(events.payload().0, "5");
+    assert_eq!(client.post("/v1/ack", &json!({"session": "none", "id": "1-1"})).status, 404);
+    assert_eq!(client.post("/v1/ack", &json!({"session": "phone", "id": "x"})).status, 400);
+}
+
+#[test]
+fn polls_give_what_waits_until_it_is_acknowledged() {
+    let broker = Broker::start();
+    let client = broker.keyless();
+    let first = client.get("/v1/messages?session=poll&filter=inbox/%23").with(200);
+    assert_eq!(first, json!({"session_present": false, "messages": []}));
+    for payload in ["1", "2", "3"] {
+        publish(&client, payload);
+    }
+    let two = client.get("/v1/messages?session=poll&max=2").with(200);
+    assert_eq!(payloads(&two), ["1", "2"]);
+    let again = client.get("/v1/messages?session=poll").with(200);
+    assert_eq!(payloads(&again), ["1", "2", "3"]);
+    let id = two["messages"][1]["id"].as_str().expect("an id");
+    let path = format!("/v1/messages?session=poll&last_event_id={id}");
+    assert_eq!(payloads(&client.get(&path).with(200)), ["3"]);
+    // A poll that waits is answered when something comes.
+    let id = again["messages"][2]["id"].as_str().expect("an id");
+    let path = format!("/v1/messages?session=poll&wait=25&last_event_id={id}");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| broker.keyless().get(&path).with(200));
+        let admin = broker.admin();
+        while admin.get("/v1/sessions/poll").with(200)["session"]["connected"] == false {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        publish(&client, "4");
+        assert_eq!(payloads(&waiting.join().expect("no panic")), ["4"]);
+    });
+}
+
+#[test]
+fn a_stream_whose_window_is_full_ends_and_goes_on() {
+    let broker = Broker::start();
+    let client = broker.keyless();
+    let query = "filter=inbox/%23&session=source";
+    let mut last = None;
+    let mut got = Vec::new();
+    let mut events = client.events(query, None);
+    for number in 0..300 {
+        publish(&client, &number.to_string());
+    }
+    while got.len() < 300 {
+        while got.len() < 300
+            && let Some(event) = events.next()
+        {
+            assert_eq!(event.name, "message");
+            got.push(event.data["payload"].as_str().expect("text").to_owned());
+            last = event.id;
+        }
+        events = client.events(query, last.as_deref());
+    }
+    let expected: Vec<_> = (0..300).map(|number| number.to_string()).collect();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn retained_messages_come_first_and_once_for_a_session() {
+    let broker = Broker::start();
+    let client = broker.keyless();
+    let kept = json!({"topic": "inbox/1", "payload": "kept", "retain": true});
+    client.post("/v1/publish", &kept).with(200);
+    let event = client.events("filter=inbox/1", None).next().expect("an event");
+    assert_eq!((&event.data["payload"], &event.data["retain"]), (&json!("kept"), &json!(true)));
+    assert!(event.id.is_none(), "nothing is owed to a stream without a session");
+    let query = "/v1/messages?session=s&filter=inbox/1";
+    let first = client.get(query).with(200);
+    assert_eq!(payloads(&first), ["kept"]);
+    let id = first["messages"][0]["id"].as_str().expect("an id");
+    let again = client.get(&format!("{query}&last_event_id={id}")).with(200);
+    assert_eq!(payloads(&again), [""; 0]);
+}
+
+#[test]
+fn what_cannot_be_received_is_refused_with_its_cause() {
+    let broker = Broker::start();
+    let client = broker.keyless();
+    for (path, status) in [
+        ("/v1/subscribe", 400),
+        ("/v1/subscribe?filter=", 400),
+        ("/v1/subscribe?filter=a/%23/b", 400),
+        ("/v1/subscribe?filter=a&qos=2", 400),
+        ("/v1/subscribe?filter=a&qos=x", 400),
+        ("/v1/subscribe?filter=a&unknown=1", 400),
+        ("/v1/subscribe?filter=a&session=", 400),
+        ("/v1/subscribe?filter=a&session=a&session=b", 400),
+        ("/v1/subscribe?session=new", 400),
+        ("/v1/subscribe?filter=a&wait=1", 400),
+        ("/v1/subscribe?filter=a&last_event_id=1-1", 400),
+        ("/v1/messages?filter=a", 400),
+        ("/v1/messages?session=s&filter=a&wait=3600", 400),
+        ("/v1/messages?session=s&filter=a&max=0", 400),
+        ("/v1/messages?session=s&filter=a&last_event_id=zebra", 400),
+    ] {
+        let answer = client.get(path);
+        assert_eq!(answer.status, status, "{path}: {}", answer.text);
+    }
+    let many = "filter=a&".repeat(65);
+    assert_eq!(client.get(&format!("/v1/subscribe?{many}")).status, 400);
+}

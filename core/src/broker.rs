@@ -287,6 +287,9 @@ impl Broker {
 
     fn ping(&mut self, connection: ConnectionId, out: &mut Outbox) {
         let Some(link) = self.links.get(connection) else { return };
+        if canary!(PingUnanswered) && link.in_window > 0 {
+            return;
+        }
         if link.is_live() {
             self.send(connection, ServerPacket::PingResp, out);
         } else {

@@ -24,6 +24,12 @@
 
 extern crate alloc;
 
+#[macro_use]
+#[cfg(not(signalhouse_sim))]
+mod canary;
+#[macro_use]
+#[cfg(signalhouse_sim)]
+pub mod canary;
 mod broker;
 pub mod credential;
 mod gate;

@@ -49,7 +49,8 @@ impl Message {
     /// alive never shows 0 `[MQTT-3.3.2-6]`.
     #[must_use]
     pub fn remaining_expiry_s(&self, now: Time) -> Option<u32> {
-        let left_ms = self.expires_at?.since_ms(now);
+        let more_ms = if canary!(ExpiryPassedOnTooLong) { 60_000 } else { 0 };
+        let left_ms = self.expires_at?.since_ms(now) + more_ms;
         Some(u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX))
     }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod canary;
 mod double;
 mod explore;
 mod failure;
@@ -7,18 +8,19 @@ mod repeat;
 mod run;
 mod seeds;
 mod shrink;
+mod source;
 mod summary;
 mod worker;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use signalhouse_sim::core_layer;
 use signalhouse_sim::layer::Layer;
-use signalhouse_sim::plan::{Plan, Profile, draw};
+use signalhouse_sim::plan::Profile;
 
 use seeds::{SeedRange, parse_profile, parse_profiles, parse_seed};
+use source::Source;
 
 /// What a command ends with.
 type Ended = Result<Verdict, String>;
@@ -46,19 +48,9 @@ enum Command {
     /// Run the plans of many seeds, in parallel processes
     Run(run::RunArguments),
     /// Repeat one seed and print its whole trace
-    Repro {
-        /// The seed, decimal or 0x…
-        #[arg(value_parser = parse_seed)]
-        seed: u64,
-        /// The profile that the plan is drawn for
-        #[arg(long, default_value = "all", value_parser = parse_profile)]
-        profile: Profile,
-    },
+    Repro(Source),
     /// Run a plan from a file and print its whole trace
-    Replay {
-        /// The plan
-        plan: PathBuf,
-    },
+    Replay(Source),
     /// Run seeds twice in this process and once in another; the traces must be equal
     Double {
         /// The seeds, decimal or 0x…
@@ -75,14 +67,9 @@ enum Command {
     /// Print the trace of a seed, or parts of it
     Trace(repeat::TraceArguments),
     /// Print the plan of a seed
-    Plan {
-        /// The seed, decimal or 0x…
-        #[arg(value_parser = parse_seed)]
-        seed: u64,
-        /// The profile that the plan is drawn for
-        #[arg(long, default_value = "all", value_parser = parse_profile)]
-        profile: Profile,
-    },
+    Plan(Source),
+    /// Show that the simulator sees: search for deliberate defects of the broker
+    Canary(canary::CanaryArguments),
     /// What `run` starts in parallel
     #[command(hide = true)]
     Worker {
@@ -92,6 +79,8 @@ enum Command {
         profile: Profile,
         #[arg(long)]
         step: u64,
+        #[arg(long)]
+        canary: Option<String>,
     },
 }
 
@@ -103,20 +92,10 @@ struct Profiles(Vec<Profile>);
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
     core_layer::quiet_panics();
-    let layer = arguments.layer;
-    let ended = match arguments.command {
-        Command::Run(arguments) => run::run(&arguments, layer),
-        Command::Repro { seed, profile } => repeat::repeat(&draw(seed, profile), layer),
-        Command::Replay { plan } => read_plan(&plan).and_then(|plan| repeat::repeat(&plan, layer)),
-        Command::Double { seeds, profile } => double::double(&seeds, &profile.0, layer),
-        Command::Explore(arguments) => explore::explore(&arguments),
-        Command::Shrink(arguments) => shrink::shrink(&arguments, layer),
-        Command::Trace(arguments) => repeat::trace(&arguments, layer),
-        Command::Plan { seed, profile } => {
-            print!("{}", draw(seed, profile).to_text());
-            Ok(Verdict::Clean)
-        }
-        Command::Worker { seeds, profile, step } => worker::work(seeds, profile, step, layer),
+    let ended = if !cfg!(signalhouse_sim) && arguments.command.needs_canaries() {
+        canary::hand_over()
+    } else {
+        arguments.command.carry_out(arguments.layer)
     };
     match ended {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,
@@ -128,8 +107,37 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn read_plan(path: &std::path::Path) -> Result<Plan, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    Plan::from_text(&text).map_err(|error| format!("{}: {error}", path.display()))
+impl Command {
+    /// Whether only the build with canaries can carry it out.
+    fn needs_canaries(&self) -> bool {
+        match self {
+            Command::Canary(_) => true,
+            Command::Repro(source) | Command::Replay(source) | Command::Plan(source) => {
+                source.has_canary()
+            }
+            Command::Run(arguments) => arguments.has_canary(),
+            Command::Shrink(arguments) => arguments.has_canary(),
+            Command::Trace(arguments) => arguments.has_canary(),
+            Command::Double { .. } | Command::Worker { .. } | Command::Explore(_) => false,
+        }
+    }
+
+    fn carry_out(self, layer: Layer) -> Ended {
+        match self {
+            Command::Run(arguments) => run::run(&arguments, layer),
+            Command::Repro(source) | Command::Replay(source) => repeat::repeat(&source, layer),
+            Command::Double { seeds, profile } => double::double(&seeds, &profile.0, layer),
+            Command::Explore(arguments) => explore::explore(&arguments),
+            Command::Shrink(arguments) => shrink::shrink(&arguments, layer),
+            Command::Trace(arguments) => repeat::trace(&arguments, layer),
+            Command::Plan(source) => source.plan().map(|plan| {
+                print!("{}", plan.to_text());
+                Verdict::Clean
+            }),
+            Command::Canary(arguments) => canary::canary(&arguments),
+            Command::Worker { seeds, profile, step, canary } => {
+                worker::work(seeds, profile, step, layer, canary.as_deref())
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::canary;
 use crate::core_layer::{self, Outcome};
 use crate::plan::Plan;
 use crate::runtime_layer;
@@ -23,10 +24,13 @@ impl Layer {
     /// # Errors
     /// If the plan has a setting that is not known.
     pub fn run(self, plan: &Plan, keeps_lines: bool) -> Result<Outcome, String> {
-        match self {
+        canary::switch_on(canary::name_in(plan));
+        let outcome = match self {
             Layer::Core => core_layer::run(plan, keeps_lines),
             Layer::Runtime => runtime_layer::run(plan, keeps_lines),
-        }
+        };
+        canary::switch_on(None);
+        outcome
     }
 
     /// Its name on the command line.

@@ -2,6 +2,7 @@
 //! oracle that shares no code with it. Every failure repeats from its seed.
 #![forbid(unsafe_code)]
 
+pub mod canary;
 pub mod chance;
 pub mod client;
 pub mod codec;

@@ -106,7 +106,7 @@ impl Broker {
             return;
         };
         let mut after = LogPosition::START;
-        if session.is_durable() {
+        if session.is_durable() && !canary!(ReleaseNotRecorded) {
             let record = Record::InboundReleased { session: session.id, packet_id: id };
             after = self.gate.persist(record, out);
         }
@@ -138,6 +138,9 @@ impl Broker {
             && let Some(link) = self.links.get_mut(connection)
         {
             link.in_window -= 1;
+            if canary!(CreditGivenTwice) {
+                link.in_window = link.in_window.saturating_sub(1);
+            }
         }
         if let Some(record) = completion(session, id, &exchange) {
             self.gate.persist(record, out);
@@ -164,11 +167,17 @@ impl Broker {
         let session_id = session.id;
         let Some(exchange) = session.flight.get_mut(id) else { return };
         let mut after = LogPosition::START;
-        if exchange.journaled == Journaled::Here {
+        if exchange.journaled == Journaled::Here && !canary!(ReceiptNotRecorded) {
             let record = Record::Received { session: session_id, packet_id: id };
             after = self.gate.persist(record, out);
         }
         exchange.stage = Stage::Release { after };
+        if canary!(PubrecGivesCredit)
+            && core::mem::take(&mut exchange.in_window)
+            && let Some(link) = self.links.get_mut(connection)
+        {
+            link.in_window -= 1;
+        }
         if !exchange.in_window
             && let Some(link) = self.links.get_mut(connection)
         {

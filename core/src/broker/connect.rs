@@ -244,13 +244,17 @@ impl Broker {
             if !connect.clean_start {
                 return (key, true); // [MQTT-3.1.2-5]
             }
+            if canary!(CleanStartKeepsSession) {
+                return (key, false);
+            }
             self.end_session(key, SessionEnd::CleanStart, out); // [MQTT-3.1.2-4]
         }
         let id = self.fresh_session_id();
         let client_id = connect.client_id.clone();
         let session = Session::new(id, client_id.clone(), identity, connect.version);
         out.notice(Notice::SessionStarted { client_id });
-        (self.sessions.insert(session), false) // [MQTT-3.1.2-6]
+        let present = canary!(SessionPresentEchoed) && !connect.clean_start;
+        (self.sessions.insert(session), present) // [MQTT-3.1.2-6]
     }
 
     /// Joins connection and session, and records what of that must be remembered.
@@ -262,6 +266,9 @@ impl Broker {
         credential: Credential,
         out: &mut Outbox,
     ) {
+        if canary!(WillNotCancelled) {
+            self.publish_will(key, out);
+        }
         let now = self.now;
         let limits = &self.config.limits;
         let keep_alive_s = self.granted_keep_alive_s(connect);
@@ -274,12 +281,23 @@ impl Broker {
         link.phase = Phase::Accepting(key);
         link.window = connect.receive_maximum.min(limits.inflight_messages);
         link.maximum_packet_size_bytes = connect.maximum_packet_size_bytes.unwrap_or(u32::MAX);
-        link.silence_ms = u64::from(keep_alive_s) * 1500;
+        link.silence_ms =
+            u64::from(keep_alive_s) * if canary!(KeepAliveTooShort) { 1000 } else { 1500 };
         link.unsent = session.flight.to_resend().into();
         link.heard_at = now;
         link.ends_at = credential.ends_at.unwrap_or(Time::NEVER);
         session.claims = credential.claims;
         session.grants = credential.grants;
+        if canary!(FlightLostAtResume) {
+            link.unsent.clear();
+        }
+        if canary!(WindowNotReset) {
+            let in_flight = u16::try_from(session.flight.len()).unwrap_or(u16::MAX);
+            link.in_window = in_flight.min(link.window);
+        }
+        if canary!(IdsRestartOnResume) {
+            session.flight.restart_ids();
+        }
         session.connection = Some(connection);
         session.version = connect.version;
         session.expiry_interval_s = granted_expiry_s;

@@ -77,7 +77,8 @@ impl Broker {
     fn pump_for<'a>(&'a mut self, key: SessionKey, out: &'a mut Outbox) -> Option<Pump<'a>> {
         let now = self.durable_now();
         let session = self.sessions.get_mut(key)?;
-        let link = self.links.get_mut(session.connection?).filter(|link| link.is_live())?;
+        let may_send = |link: &&mut Link| link.is_live() || canary!(PublishBeforeConnack);
+        let link = self.links.get_mut(session.connection?).filter(may_send)?;
         Some(Pump {
             now,
             key,
@@ -200,11 +201,14 @@ impl Pump<'_> {
                         self.link.in_window += 1;
                     }
                     let ack = Ack::new(packet_id, ReasonCode::Success);
-                    self.send(ServerPacket::PubRel(ack));
+                    if !canary!(PubrelNotResent) {
+                        self.send(ServerPacket::PubRel(ack));
+                    }
                 }
                 Stage::Publish { entry, after } => {
+                    let needs_window = takes_window && !canary!(ResentBesideWindow);
                     let is_blocked = !self.gate.is_durable(*after)
-                        || (takes_window && !self.link.has_window())
+                        || (needs_window && !self.link.has_window())
                         || !self.link.has_room();
                     if is_blocked {
                         return;
@@ -220,11 +224,12 @@ impl Pump<'_> {
 
     fn send_exchange(&mut self, packet_id: OutboundPacketId, entry: &Entry, takes_window: bool) {
         // Once the client may have seen it, the exchange is carried through [MQTT-4.3.3-7].
-        let obstacle = if entry.maybe_sent { None } else { self.obstacle(entry) };
+        let is_carried_through = entry.maybe_sent && !canary!(ExpiredInFlightDropped);
+        let obstacle = if is_carried_through { None } else { self.obstacle(entry) };
         let publish = self.publish_of(entry, packet_id);
         let cause = obstacle.or_else(|| (!self.fits(&publish)).then_some(DropCause::TooLarge));
         if let Some(cause) = cause {
-            if entry.maybe_sent && entry.qos == QoS::ExactlyOnce {
+            if is_carried_through && entry.qos == QoS::ExactlyOnce {
                 self.release_unsent(packet_id);
             } else if let Some(exchange) = self.session.flight.remove(packet_id) {
                 self.finish(packet_id, &exchange);
@@ -269,7 +274,7 @@ impl Pump<'_> {
         };
         OutboundPublish {
             message: entry.message.clone(),
-            dup: entry.maybe_sent, // [MQTT-3.3.1-1] [MQTT-3.3.1-3]
+            dup: entry.maybe_sent && !canary!(DupNotSet), // [MQTT-3.3.1-1] [MQTT-3.3.1-3]
             retain: entry.retain,
             delivery,
             message_expiry_interval_s: entry.message.remaining_expiry_s(self.now),
@@ -336,14 +341,15 @@ impl Pump<'_> {
 
     /// Whether the client takes a packet of this size `[MQTT-3.1.2-24]` `[MQTT-3.1.2-25]`.
     fn fits(&self, publish: &OutboundPublish) -> bool {
-        self.link.maximum_packet_size_bytes == u32::MAX
+        canary!(PacketSizeIgnored)
+            || self.link.maximum_packet_size_bytes == u32::MAX
             || outbound_publish_len(publish, self.session.version)
                 <= self.link.maximum_packet_size_bytes as usize
     }
 
     /// Why delivery of a message must not begin.
     fn obstacle(&self, entry: &Entry) -> Option<DropCause> {
-        if entry.message.is_expired(self.now) {
+        if entry.message.is_expired(self.now) && !canary!(ExpiredDelivered) {
             return Some(DropCause::Expired); // [MQTT-3.3.2-5]
         }
         let subject = self.session.subject();

@@ -56,6 +56,9 @@ impl Broker {
         out: &mut Outbox,
     ) {
         let Some(link) = self.links.get(connection) else { return };
+        if canary!(TakeoverInSilence) && cause == Cause::TakenOver {
+            return self.close_silently(connection, &cause, out);
+        }
         match link.phase {
             // Before CONNACK a refusal can only be a CONNACK [MQTT-3.14.0-1]; what sends
             // something else than CONNECT gets no answer.
@@ -122,6 +125,12 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.connection = None;
         session.flight.leave_window();
+        if canary!(HeldIdsDieWithConnection) {
+            session.inbound.clear();
+        }
+        if canary!(BacklogLostAtTakeover) && *cause == Cause::TakenOver {
+            session.queue.take_if(|_| true);
+        }
         for counted in session.inbound.values_mut() {
             *counted = false;
         }
@@ -135,7 +144,9 @@ impl Broker {
         });
         self.drop_qos0(key, out);
         // [MQTT-3.14.4-3]
-        let keeps_will = *cause != Cause::ClientDisconnected(ReasonCode::Success);
+        let keeps_will = (*cause != Cause::ClientDisconnected(ReasonCode::Success)
+            || canary!(WillAfterDisconnect))
+            && !(canary!(WillLostAtTakeover) && *cause == Cause::TakenOver);
         self.leave_session(key, keeps_will, out);
     }
 
@@ -171,6 +182,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.left_at = at;
         session.ends_at = match session.expiry_interval_s {
+            _ if canary!(SessionNeverExpires) => Time::NEVER,
             u32::MAX => Time::NEVER,
             seconds => at.plus_seconds(seconds),
         };
@@ -207,7 +219,7 @@ impl Broker {
         session.replays.clear();
         let client_id = session.client_id.clone();
         let discarded = u32::try_from(session.backlog()).unwrap_or(u32::MAX);
-        if session.recorded {
+        if session.recorded && !canary!(SessionEndNotRecorded) {
             let record = Record::SessionEnded { session: session.id };
             let at = self.gate.persist(record, out);
             self.sessions.ended_at(client_id.clone(), at);

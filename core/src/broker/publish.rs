@@ -144,6 +144,9 @@ impl Broker {
         out: &mut Outbox,
     ) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return true };
+        if canary!(DuplicateDetectionOff) {
+            return false;
+        }
         let Some(counted) = session.inbound.get_mut(&id) else { return false };
         let first_here = !core::mem::replace(counted, true);
         let client_id = session.client_id.clone();
@@ -236,6 +239,10 @@ impl Broker {
         let Some(session) = self.sessions.get(key) else { return };
         let (client_id, version) = (session.client_id.clone(), session.version);
         self.notice_publish_refused(client_id, publish.topic.compact(), reason, out);
+        if canary!(RefusedYetAcknowledged) && reason == ReasonCode::QuotaExceeded {
+            self.answer(connection, key, publish, ReasonCode::Success, LogPosition::START, out);
+            return;
+        }
         if publish.delivery.qos() > QoS::AtMostOnce && version != Version::V5 {
             // These versions cannot say no, and it must not look like yes.
             let detail = "a publication refused to a client that cannot be told";
@@ -260,6 +267,7 @@ impl Broker {
         after: LogPosition,
         out: &mut Outbox,
     ) {
+        let after = if canary!(AckBeforeCommit) { LogPosition::START } else { after };
         let version = self.sessions.get(key).map(|session| session.version);
         if reason.is_error() && version != Some(Version::V5) && !publish_is_qos0(publish) {
             let detail = "a packet identifier in use";

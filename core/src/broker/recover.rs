@@ -254,7 +254,9 @@ impl Broker {
         session.claims = claims;
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
-        session.will = will.map(|will| ArmedWill { will, due_at: Time::NEVER });
+        session.will = will
+            .filter(|_| !canary!(WillLostAtRecovery))
+            .map(|will| ArmedWill { will, due_at: Time::NEVER });
         self.tell_groups(id, index)
     }
 
@@ -312,12 +314,13 @@ impl Broker {
     }
 
     fn apply_subscribed(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {
-        let Record::Subscribed { session, filter, options, subscription_id, group, replay } =
+        let Record::Subscribed { session, filter, mut options, subscription_id, group, replay } =
             record
         else {
             return Ok(());
         };
         let key = *index.sessions.get(&session).ok_or(Unknown("a session"))?;
+        options.no_local &= !canary!(NoLocalLostAtRecovery);
         let subscription = Subscription { options, subscription_id, group: None };
         if let Some(id) = group {
             self.next_group = self.next_group.max(id.0 + 1);
@@ -388,11 +391,15 @@ impl Broker {
         let is_retained = match retained {
             RetainedChange::None => false,
             RetainedChange::Set { publisher } => {
-                self.retained.set(message.clone(), publisher);
+                if !canary!(OldRetainedRestored) || self.retained.get(&message.topic).is_none() {
+                    self.retained.set(message.clone(), publisher);
+                }
                 true
             }
             RetainedChange::Clear => {
-                self.retained.clear(&message.topic);
+                if !canary!(DeletedRetainedRestored) {
+                    self.retained.clear(&message.topic);
+                }
                 true
             }
         };
@@ -564,7 +571,7 @@ impl Broker {
                 session.open_in_journal = true;
                 self.unrecorded_ends.push_back(*key);
             }
-            let left_at = session.left_at;
+            let left_at = if canary!(ExpiryRestartsAtRecovery) { now } else { session.left_at };
             self.regroup(*key, index);
             self.start_expiry(*key, left_at);
         }

@@ -173,6 +173,9 @@ impl Broker {
         let groups = &mut scratch.groups;
         self.shares.for_each_match(&message.topic, |key, ()| groups.push(key));
         groups.sort_unstable();
+        if canary!(SharedTwice) {
+            groups.extend_from_within(..);
+        }
         let mut matched = 0;
         for same in scratch.matches.chunk_by(|(one, _), (other, _)| one == other) {
             let subscribers = same.iter().map(|(_, subscriber)| *subscriber);
@@ -227,9 +230,14 @@ impl Broker {
                 journaled: Journaled::No,
             });
             target.qos = target.qos.max(message.qos.min(subscriber.maximum_qos)); // [MQTT-3.8.4-8]
+            if canary!(LowestQosOfOverlap) {
+                target.qos = target.qos.min(subscriber.maximum_qos);
+            }
             // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
             target.retain |= retain && subscriber.retain_as_published;
-            if subscriber.subscription_id != 0 {
+            let is_one_too_many =
+                canary!(OneSubscriptionId) && target.subscription_ids != SubscriptionIds::None;
+            if subscriber.subscription_id != 0 && !is_one_too_many {
                 target.subscription_ids.push(subscriber.subscription_id);
             }
         }

@@ -306,7 +306,8 @@ impl Broker {
         for (id, _) in session.flight.in_order() {
             let is_movable = session.flight.get(id).is_some_and(|exchange| match &exchange.stage {
                 Stage::Publish { entry, .. } => {
-                    is_shared(entry.group) && (entry.qos == QoS::AtLeastOnce || !entry.maybe_sent)
+                    let may_move = entry.qos == QoS::AtLeastOnce || !entry.maybe_sent;
+                    is_shared(entry.group) && (may_move || canary!(SharedQos2Moves))
                 }
                 Stage::Release { .. } => false,
             });
@@ -322,6 +323,9 @@ impl Broker {
                 .queue
                 .take_if(|entry| is_shared(entry.group) && entry.message.qos() > QoS::AtMostOnce),
         );
+        if canary!(SharedLostWithMember) {
+            return;
+        }
         let mut groups: Vec<GroupKey> = Vec::new();
         for entry in entries {
             if let Some(group) = self.give_back(key, entry, out)

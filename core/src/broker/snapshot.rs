@@ -69,7 +69,7 @@ impl Broker {
             will: session.will.as_ref().map(|armed| armed.will.clone()),
             at: session.left_at,
         });
-        if !session.is_durable() {
+        if !session.is_durable() || canary!(SnapshotForgetsSubscriptions) {
             return;
         }
         for (filter, subscription) in &session.subscriptions {
@@ -87,6 +87,9 @@ impl Broker {
                     },
                 ),
             });
+        }
+        if canary!(SnapshotForgetsHeldIds) {
+            return;
         }
         records.extend(
             session.inbound.keys().map(|packet_id| Record::InboundHeld {

@@ -80,7 +80,9 @@ impl Broker {
         let after = if appended > before { appended } else { LogPosition::START };
         // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
         let suback = SubAck { packet_id: subscribe.packet_id, reasons, details: None };
-        self.send_after(after, connection, ServerPacket::SubAck(Box::new(suback)), false, out);
+        let suback = ServerPacket::SubAck(Box::new(suback));
+        let said_after = if canary!(SubackBeforeCommit) { LogPosition::START } else { after };
+        self.send_after(said_after, connection, suback, false, out);
         if !self.gate.is_durable(after) {
             let item = crate::gate::Item::Wake { session: key, id: session_id };
             self.gate.hold(after, item);
@@ -205,9 +207,10 @@ impl Broker {
         let client_id = session.client_id.clone();
         let replays = !filter.is_shared()
             && match options.retain_handling {
-                RetainHandling::Always => true,  // [MQTT-3.3.1-9]
-                RetainHandling::IfNew => is_new, // [MQTT-3.3.1-10]
-                RetainHandling::Never => false,  // [MQTT-3.3.1-11]
+                RetainHandling::Always => true, // [MQTT-3.3.1-9]
+                // [MQTT-3.3.1-10]
+                RetainHandling::IfNew => is_new || canary!(RetainHandlingIgnored),
+                RetainHandling::Never => false, // [MQTT-3.3.1-11]
             }
             && !self.retained.is_empty();
         let subscription = self.store_subscription(

@@ -123,7 +123,7 @@ impl<V> SubscriptionTree<V> {
     pub fn for_each_match(&self, topic: &Topic, mut f: impl FnMut(u32, &V)) {
         let name = topic.as_text().as_bytes();
         // [MQTT-4.7.2-1]
-        let mut wildcards = !topic.is_system();
+        let mut wildcards = !topic.is_system() || canary!(WildcardMatchesDollar);
         let mut pending = Pending::new();
         let mut next = Some(Branch { node: self.root, level_start: 0 });
         while let Some(Branch { node, level_start }) = next {

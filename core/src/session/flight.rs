@@ -70,7 +70,10 @@ impl Flight {
         self.next_order += 1;
         self.last_id = id.0.value();
         let earlier = self.exchanges.insert(id, exchange);
-        assert!(earlier.is_none(), "a packet identifier is in use for one thing at a time");
+        assert!(
+            earlier.is_none() || canary!(IdsRestartOnResume),
+            "a packet identifier is in use for one thing at a time"
+        );
     }
 
     pub(crate) fn get(&self, id: OutboundPacketId) -> Option<&Exchange> {
@@ -107,6 +110,9 @@ impl Flight {
                 Stage::Release { .. } => false,
             })
         });
+        if canary!(ResentInReverse) {
+            ids.reverse();
+        }
         ids
     }
 
@@ -164,6 +170,11 @@ impl Flight {
         }
     }
 
+    /// What `canary!(IdsRestartOnResume)` does.
+    pub(crate) fn restart_ids(&mut self) {
+        self.last_id = 0;
+    }
+
     /// The connection is gone: nothing counts against its window any more.
     pub(crate) fn leave_window(&mut self) {
         for exchange in self.exchanges.values_mut() {
@@ -179,7 +190,7 @@ impl Flight {
         loop {
             id = id.wrapping_add(1);
             if let Some(id) = PacketId::new(id).map(OutboundPacketId)
-                && !self.exchanges.contains_key(&id)
+                && (canary!(IdsRestartOnResume) || !self.exchanges.contains_key(&id))
             {
                 return Some(id);
             }

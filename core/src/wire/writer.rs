@@ -46,6 +46,9 @@ impl Writer {
         self.limit_bytes = connect
             .maximum_packet_size_bytes
             .map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        if canary!(PacketSizeIgnored) {
+            self.limit_bytes = usize::MAX;
+        }
         self.problem_information = connect.request_problem_information;
         // [MQTT-3.1.2-27]
         let alias_maximum = match connect.version {
@@ -103,6 +106,9 @@ impl Writer {
         let topic = &publish.message.topic;
         let alias = match self.aliases.get(topic) {
             Some(alias) => Alias::Known(alias),
+            None if canary!(AliasTableShared) => {
+                self.aliases.next().map_or(Alias::None, Alias::Known)
+            }
             None => self.aliases.next().map_or(Alias::None, Alias::Introduced),
         };
         let written = encode::server_publish(publish, alias, terms, out);

@@ -5,28 +5,30 @@ use std::io::{BufWriter, Write as _};
 use clap::Args;
 use signalhouse_sim::core_layer::Outcome;
 use signalhouse_sim::layer::Layer;
-use signalhouse_sim::plan::{Plan, Profile, draw};
 
-use super::seeds::{parse_profile, parse_seed};
+use super::source::Source;
 use super::{Ended, Verdict};
 
 /// What `trace` is told.
 #[derive(Debug, Args)]
 pub(super) struct TraceArguments {
-    /// The seed, decimal or 0x…
-    #[arg(value_parser = parse_seed)]
-    seed: u64,
-    /// The profile that the plan is drawn for
-    #[arg(long, default_value = "all", value_parser = parse_profile)]
-    profile: Profile,
+    #[command(flatten)]
+    source: Source,
     /// Only lines with this text in them: a token, a connection `n12 `, a client identifier
     #[arg(long, value_name = "TEXT")]
     with: Vec<String>,
 }
 
+impl TraceArguments {
+    pub(super) fn has_canary(&self) -> bool {
+        self.source.has_canary()
+    }
+}
+
 /// Runs a plan and prints its trace, its hash, and what is wrong.
-pub(super) fn repeat(plan: &Plan, layer: Layer) -> Ended {
-    let outcome = layer.run(plan, true)?;
+pub(super) fn repeat(source: &Source, layer: Layer) -> Ended {
+    let plan = source.plan()?;
+    let outcome = layer.run(&plan, true)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     // A reader that has seen enough, like `head`, is no error.
     let _ = outcome.lines.iter().try_for_each(|line| writeln!(out, "{line}"));
@@ -36,7 +38,8 @@ pub(super) fn repeat(plan: &Plan, layer: Layer) -> Ended {
 
 /// Prints the trace of a seed, or the lines of it that are asked for.
 pub(super) fn trace(arguments: &TraceArguments, layer: Layer) -> Ended {
-    let outcome = layer.run(&draw(arguments.seed, arguments.profile), true)?;
+    let plan = arguments.source.plan()?;
+    let outcome = layer.run(&plan, true)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let wanted = |line: &&String| {
         arguments.with.is_empty() || arguments.with.iter().any(|text| line.contains(text.as_str()))

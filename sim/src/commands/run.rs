@@ -29,9 +29,18 @@ pub(super) struct RunArguments {
     /// How many processes run at once [default: as many as there are cores]
     #[arg(short, value_name = "N")]
     jobs: Option<u64>,
+    /// Switch a deliberate defect on; `sim canary --list` names them
+    #[arg(long, value_name = "NAME")]
+    canary: Option<String>,
     /// Go on after a failure
     #[arg(long)]
     keep_going: bool,
+}
+
+impl RunArguments {
+    pub(super) fn has_canary(&self) -> bool {
+        self.canary.is_some()
+    }
 }
 
 /// What reaches the process that counts.
@@ -48,12 +57,12 @@ pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
     let (sender, receiver) = channel();
     watch_for_interrupt(sender.clone());
     let mut batch = Batch {
+        layer,
         summary: Summary::default(),
         start: Instant::now(),
         shown: Instant::now(),
         shows_progress: std::io::stderr().is_terminal(),
         keep_going: arguments.keep_going,
-        layer,
     };
     let mut error = None;
     for profile in &arguments.profile.0 {
@@ -77,12 +86,12 @@ pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
 }
 
 struct Batch {
+    layer: Layer,
     summary: Summary,
     start: Instant,
     shown: Instant,
     shows_progress: bool,
     keep_going: bool,
-    layer: Layer,
 }
 
 impl Batch {
@@ -100,7 +109,8 @@ impl Batch {
         let mut workers = Workers(Vec::new());
         for seed in first..end.min(first.saturating_add(jobs)) {
             let seeds = SeedRange { first: seed, end };
-            workers.0.push(start_worker(profile, self.layer, seeds, jobs, sender.clone())?);
+            let canary = arguments.canary.as_deref();
+            workers.0.push(start_worker(profile, self.layer, seeds, jobs, canary, sender.clone())?);
         }
         let wanted = self.summary.seeds() as u64 + (end - first);
         let mut speaking = workers.0.len();
@@ -170,13 +180,15 @@ fn start_worker(
     layer: Layer,
     seeds: SeedRange,
     step: u64,
+    canary: Option<&str>,
     sender: Sender<Message>,
 ) -> Result<Child, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut worker = Command::new(program)
-        .args(["worker", "--profile", profile.name(), "--step", &step.to_string()])
         .args(["--layer", layer.name()])
+        .args(["worker", "--profile", profile.name(), "--step", &step.to_string()])
         .args(["--seeds", &format!("{}..{}", seeds.first, seeds.end)])
+        .args(canary.map(|name| format!("--canary={name}")))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -1,24 +1,20 @@
 //! `sim shrink`: a failing plan made small, and written to a file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use signalhouse_sim::layer::Layer;
-use signalhouse_sim::plan::{Plan, Profile, draw};
+use signalhouse_sim::plan::Plan;
 use signalhouse_sim::shrink as shrinking;
 
-use super::seeds::{parse_profile, parse_seed};
-use super::{Ended, Verdict, read_plan};
+use super::source::Source;
+use super::{Ended, Verdict};
 
 /// What `shrink` is told.
 #[derive(Debug, Args)]
 pub(super) struct ShrinkArguments {
-    /// A seed, decimal or 0x…, or a file with a plan
-    #[arg(value_name = "SEED|PLAN")]
-    what: String,
-    /// The profile that the plan is drawn for
-    #[arg(long, default_value = "all", value_parser = parse_profile)]
-    profile: Profile,
+    #[command(flatten)]
+    source: Source,
     /// Where the small plan goes [default: named after guarantee and seed]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -27,12 +23,15 @@ pub(super) struct ShrinkArguments {
     tries: usize,
 }
 
+impl ShrinkArguments {
+    pub(super) fn has_canary(&self) -> bool {
+        self.source.has_canary()
+    }
+}
+
 /// Shrinks what fails, and says where it went.
 pub(super) fn shrink(arguments: &ShrinkArguments, layer: Layer) -> Ended {
-    let plan = match parse_seed(&arguments.what) {
-        Ok(seed) => draw(seed, arguments.profile),
-        Err(_) => read_plan(Path::new(&arguments.what))?,
-    };
+    let plan = arguments.source.plan()?;
     let Some(violation) = layer.run(&plan, false)?.violation else {
         return Err("this plan violates nothing".to_owned());
     };

@@ -2,6 +2,7 @@
 
 use std::io::{BufWriter, Write as _};
 
+use signalhouse_sim::canary;
 use signalhouse_sim::core_layer::{Outcome, Verdicts};
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Profile, draw};
@@ -22,12 +23,22 @@ pub(super) struct Report {
 }
 
 /// Runs the seeds of the range, every `step`-th.
-pub(super) fn work(seeds: SeedRange, profile: Profile, step: u64, layer: Layer) -> Ended {
+pub(super) fn work(
+    seeds: SeedRange,
+    profile: Profile,
+    step: u64,
+    layer: Layer,
+    canary: Option<&str>,
+) -> Ended {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut seed = seeds.first;
     while seed < seeds.end {
         let start = std::time::Instant::now();
-        let outcome = layer.run(&draw(seed, profile), false)?;
+        let mut plan = draw(seed, profile);
+        if let Some(name) = canary {
+            canary::add_to(&mut plan, name);
+        }
+        let outcome = layer.run(&plan, false)?;
         let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         let line = line(seed, profile, layer, micros, &outcome);
         if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {

@@ -3,6 +3,7 @@
 use signalhouse_core::wire::types::QoS;
 use signalhouse_core::{Config, Limits};
 
+use crate::canary;
 use crate::plan::Plan;
 
 /// Settings of what surrounds the broker.
@@ -30,6 +31,12 @@ pub(crate) fn config(plan: &Plan) -> Result<Config, String> {
     for (name, value) in &plan.settings {
         if SURROUNDINGS.contains(&name.as_str()) {
             continue;
+        }
+        if let Some(name) = name.strip_prefix(canary::SETTING) {
+            if canary::is_known(name) {
+                continue;
+            }
+            return Err(format!("this build has no canary `{name}`"));
         }
         let known = set_number(&mut config, name, *value)
             || set_size(&mut config.limits, name, *value)

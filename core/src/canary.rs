@@ -1,0 +1,175 @@
+//! Canaries: small deliberate defects, by which the simulator shows that it sees such things.
+//!
+//! A point in the code asks `canary!(Name)`. In every build but the simulator's own that is the
+//! literal `false`, and neither the point nor the name is in the program. Under
+//! `--cfg signalhouse_sim` a run switches one canary on for its own thread: a field would have to
+//! go through every layer down to the subscription tree and the alias table for the sake of
+//! defects alone. What each canary breaks stands in the simulator.
+
+#[cfg(not(signalhouse_sim))]
+macro_rules! canary {
+    ($name:ident) => {
+        false
+    };
+}
+
+#[cfg(signalhouse_sim)]
+macro_rules! canary {
+    ($name:ident) => {
+        $crate::canary::is_on($crate::canary::Canary::$name)
+    };
+}
+
+#[cfg(signalhouse_sim)]
+pub use switch::{Canary, is_on, switch_on};
+
+#[cfg(signalhouse_sim)]
+mod switch {
+    extern crate std;
+
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static ON: Cell<Option<Canary>> = const { Cell::new(None) };
+    }
+
+    /// Switches a canary on for this thread, or all of them off.
+    pub fn switch_on(canary: Option<Canary>) {
+        ON.set(canary);
+    }
+
+    /// Whether a canary is on for this thread.
+    #[must_use]
+    pub fn is_on(canary: Canary) -> bool {
+        ON.get() == Some(canary)
+    }
+
+    macro_rules! canaries {
+        ($($(#[$doc:meta])+ $name:ident = $text:literal,)+) => {
+            /// A deliberate defect.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+            pub enum Canary { $($(#[$doc])+ $name,)+ }
+
+            impl Canary {
+                /// Every canary.
+                pub const ALL: &'static [Canary] = &[$(Canary::$name,)+];
+
+                /// Its name on the command line and in plans.
+                #[must_use]
+                pub const fn name(self) -> &'static str {
+                    match self { $(Canary::$name => $text,)+ }
+                }
+            }
+        };
+    }
+
+    canaries! {
+        // Delivery.
+        /// A repeated QoS 2 PUBLISH is taken for a new one.
+        DuplicateDetectionOff = "duplicate-detection-off",
+        /// The QoS 2 identifiers that a client has in use are forgotten with its connection.
+        HeldIdsDieWithConnection = "held-ids-die-with-connection",
+        /// What waits for a session is lost when another connection takes it over.
+        BacklogLostAtTakeover = "backlog-lost-at-takeover",
+        /// What was in flight when a connection ended is not sent again on the next one.
+        FlightLostAtResume = "flight-lost-at-resume",
+        /// A message in flight at QoS 2 is given up once it has expired, on the next connection.
+        ExpiredInFlightDropped = "expired-in-flight-dropped",
+        /// What comes back goes out in the reverse order.
+        ResentInReverse = "resent-in-reverse",
+        /// Only the first of the matching subscriptions gives its identifier.
+        OneSubscriptionId = "one-subscription-id",
+        /// The lowest of the QoS granted counts, not the highest.
+        LowestQosOfOverlap = "lowest-qos-of-overlap",
+        /// Leading wildcards match topics that begin with `$`.
+        WildcardMatchesDollar = "wildcard-matches-dollar",
+        /// No Local is forgotten at recovery.
+        NoLocalLostAtRecovery = "no-local-lost-at-recovery",
+        /// What is refused for want of space is acknowledged as if it were taken.
+        RefusedYetAcknowledged = "refused-yet-acknowledged",
+
+        // Protocol.
+        /// PUBRELs that are owed are not sent again on a new connection.
+        PubrelNotResent = "pubrel-not-resent",
+        /// What is sent again has no DUP.
+        DupNotSet = "dup-not-set",
+        /// Packet identifiers start anew with each connection, in use or not.
+        IdsRestartOnResume = "ids-restart-on-resume",
+        /// The window of a new connection begins as full as the last one ended.
+        WindowNotReset = "window-not-reset",
+        /// What is sent again counts against no window.
+        ResentBesideWindow = "resent-beside-window",
+        /// An acknowledgement gives back two credits.
+        CreditGivenTwice = "credit-given-twice",
+        /// PUBREC gives back the credit that PUBCOMP is to give.
+        PubrecGivesCredit = "pubrec-gives-credit",
+        /// Every topic counts as introduced, as if connections shared one table of aliases.
+        AliasTableShared = "alias-table-shared",
+        /// The client's maximum packet size is ignored.
+        PacketSizeIgnored = "packet-size-ignored",
+        /// Silence closes nothing.
+        KeepAliveNeverCloses = "keep-alive-never-closes",
+        /// Silence of once the keep alive closes.
+        KeepAliveTooShort = "keep-alive-too-short",
+        /// Messages go out while CONNACK waits for the journal.
+        PublishBeforeConnack = "publish-before-connack",
+        /// A ping is answered only if nothing waits for the client's acknowledgement.
+        PingUnanswered = "ping-unanswered",
+
+        // Sessions and wills.
+        /// The connection that is taken over is closed without a word.
+        TakeoverInSilence = "takeover-in-silence",
+        /// Session Present says what the client asked for.
+        SessionPresentEchoed = "session-present-echoed",
+        /// A clean start keeps the old session.
+        CleanStartKeepsSession = "clean-start-keeps-session",
+        /// Sessions do not expire.
+        SessionNeverExpires = "session-never-expires",
+        /// The session expiry interval begins anew at recovery.
+        ExpiryRestartsAtRecovery = "expiry-restarts-at-recovery",
+        /// A client that comes back in time does not cancel its will.
+        WillNotCancelled = "will-not-cancelled",
+        /// A takeover counts as an orderly end: the will is dropped.
+        WillLostAtTakeover = "will-lost-at-takeover",
+        /// Wills are forgotten at recovery.
+        WillLostAtRecovery = "will-lost-at-recovery",
+        /// DISCONNECT 0x00 does not delete the will.
+        WillAfterDisconnect = "will-after-disconnect",
+
+        // Retained and expiring messages.
+        /// At recovery the oldest retained message of a topic wins.
+        OldRetainedRestored = "old-retained-restored",
+        /// At recovery a deleted retained message is back.
+        DeletedRetainedRestored = "deleted-retained-restored",
+        /// Retain Handling 1 is taken for 0.
+        RetainHandlingIgnored = "retain-handling-ignored",
+        /// Expired messages are delivered from the queue.
+        ExpiredDelivered = "expired-delivered",
+        /// The expiry interval passed on is a minute too long.
+        ExpiryPassedOnTooLong = "expiry-passed-on-too-long",
+
+        // Shared subscriptions.
+        /// What a member had not acknowledged when it went is lost to the group.
+        SharedLostWithMember = "shared-lost-with-member",
+        /// QoS 2 in progress moves to another member.
+        SharedQos2Moves = "shared-qos2-moves",
+        /// A group's next message goes to two members.
+        SharedTwice = "shared-twice",
+
+        // Durability.
+        /// PUBACK and PUBREC do not wait for the journal.
+        AckBeforeCommit = "ack-before-commit",
+        /// SUBACK does not wait for the journal.
+        SubackBeforeCommit = "suback-before-commit",
+        /// PUBCOMP's release of the identifier is not recorded.
+        ReleaseNotRecorded = "release-not-recorded",
+        /// PUBREC of a receiver is not recorded.
+        ReceiptNotRecorded = "receipt-not-recorded",
+        /// The end of a session is not recorded.
+        SessionEndNotRecorded = "session-end-not-recorded",
+        /// Snapshots forget the QoS 2 identifiers that clients have in use.
+        SnapshotForgetsHeldIds = "snapshot-forgets-held-ids",
+        /// Snapshots forget subscriptions.
+        SnapshotForgetsSubscriptions = "snapshot-forgets-subscriptions",
+    }
+}

@@ -1,0 +1,139 @@
+//! What the simulator must say of each canary of the broker.
+//!
+//! A plan switches a canary on by the setting `canary.NAME`. Only the simulator's build with
+//! canaries knows any; to every other build the setting is unknown.
+
+use crate::plan::Plan;
+
+/// What the names of settings that switch a canary on begin with.
+pub const SETTING: &str = "canary.";
+
+/// The canary that a plan switches on, by name.
+#[must_use]
+pub fn name_in(plan: &Plan) -> Option<&str> {
+    plan.settings.iter().find_map(|(name, _)| name.strip_prefix(SETTING))
+}
+
+/// Has a plan switch a canary on.
+pub fn add_to(plan: &mut Plan, name: &str) {
+    plan.settings.push((format!("{SETTING}{name}"), 1));
+}
+
+/// The same plan without a canary.
+#[must_use]
+pub fn without(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    plan.settings.retain(|(name, _)| !name.starts_with(SETTING));
+    plan
+}
+
+#[cfg(not(signalhouse_sim))]
+mod known {
+    /// Whether this build has a canary of that name. It has none.
+    #[must_use]
+    pub fn is_known(_name: &str) -> bool {
+        false
+    }
+
+    /// Switches a canary on in this thread. There is none.
+    pub fn switch_on(_name: Option<&str>) {}
+}
+
+#[cfg(signalhouse_sim)]
+mod known {
+    use signalhouse_core::canary;
+    pub use signalhouse_core::canary::Canary;
+
+    /// The canary of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Canary> {
+        Canary::ALL.iter().copied().find(|canary| canary.name() == name)
+    }
+
+    /// Whether this build has a canary of that name.
+    #[must_use]
+    pub fn is_known(name: &str) -> bool {
+        named(name).is_some()
+    }
+
+    /// Switches a canary on in this thread, or all of them off.
+    pub fn switch_on(name: Option<&str>) {
+        canary::switch_on(name.and_then(named));
+    }
+
+    /// What must be found of a canary.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Expected {
+        /// Its group of guarantees.
+        pub group: &'static str,
+        /// The guarantees that it breaks: any of these codes is right, no other.
+        pub guarantees: &'static [&'static str],
+    }
+
+    /// What must be found of `canary`.
+    #[must_use]
+    pub const fn expected(canary: Canary) -> Expected {
+        let (group, guarantees): (_, &'static [&'static str]) = match canary {
+            Canary::DuplicateDetectionOff => ("delivery", &["Q2", "SH"]),
+            Canary::HeldIdsDieWithConnection => ("delivery", &["Q2", "SH", "AH"]),
+            Canary::BacklogLostAtTakeover => ("delivery", &["Q1", "Q2"]),
+            Canary::FlightLostAtResume => ("delivery", &["RX", "Q1", "Q2", "LV"]),
+            Canary::ExpiredInFlightDropped => ("delivery", &["RX", "Q2"]),
+            Canary::ResentInReverse => ("delivery", &["OR", "RX"]),
+            Canary::OneSubscriptionId | Canary::LowestQosOfOverlap => ("delivery", &["CI"]),
+            Canary::WildcardMatchesDollar => ("delivery", &["NS"]),
+            Canary::NoLocalLostAtRecovery => ("delivery", &["NS"]),
+            Canary::RefusedYetAcknowledged => ("delivery", &["AH", "Q1", "Q2"]),
+
+            Canary::PubrelNotResent => ("protocol", &["RX", "LV"]),
+            // To its receiver a repeat without DUP is a new message.
+            Canary::DupNotSet => ("protocol", &["RX", "Q1", "Q2"]),
+            Canary::IdsRestartOnResume => ("protocol", &["PI"]),
+            // Whatever is owed to the session, wills too, never comes.
+            Canary::WindowNotReset => ("protocol", &["RX", "Q1", "Q2", "LV", "WL"]),
+            Canary::ResentBesideWindow | Canary::CreditGivenTwice | Canary::PubrecGivesCredit => {
+                ("protocol", &["FC"])
+            }
+            Canary::AliasTableShared => ("protocol", &["AL"]),
+            Canary::PacketSizeIgnored => ("protocol", &["SZ"]),
+            Canary::KeepAliveNeverCloses | Canary::KeepAliveTooShort => ("protocol", &["KA"]),
+            Canary::PublishBeforeConnack => ("protocol", &["PR"]),
+            Canary::PingUnanswered => ("protocol", &["AH", "LV"]),
+
+            Canary::TakeoverInSilence => ("sessions", &["SO"]),
+            Canary::SessionPresentEchoed => ("sessions", &["SP"]),
+            Canary::CleanStartKeepsSession => ("sessions", &["SS", "NS", "RX"]),
+            Canary::SessionNeverExpires | Canary::ExpiryRestartsAtRecovery => ("sessions", &["SX"]),
+            Canary::WillNotCancelled
+            | Canary::WillLostAtTakeover
+            | Canary::WillLostAtRecovery
+            | Canary::WillAfterDisconnect => ("sessions", &["WL"]),
+
+            Canary::OldRetainedRestored => ("retained", &["RT", "RC"]),
+            Canary::DeletedRetainedRestored | Canary::RetainHandlingIgnored => {
+                ("retained", &["RT"])
+            }
+            Canary::ExpiredDelivered | Canary::ExpiryPassedOnTooLong => ("retained", &["MX"]),
+
+            Canary::SharedLostWithMember => ("shared", &["SH"]),
+            Canary::SharedQos2Moves => ("shared", &["SH", "Q2"]),
+            // Both copies may go to the same member.
+            Canary::SharedTwice => ("shared", &["SH", "Q0", "Q1", "Q2"]),
+
+            Canary::AckBeforeCommit => ("durability", &["DU", "Q1", "Q2"]),
+            Canary::SubackBeforeCommit => ("durability", &["DU", "Q1", "Q2"]),
+            Canary::ReleaseNotRecorded => ("durability", &["DU", "Q1", "Q2", "AH"]),
+            Canary::ReceiptNotRecorded => ("durability", &["DU", "RX", "Q2"]),
+            Canary::SessionEndNotRecorded => ("durability", &["RC", "SP"]),
+            Canary::SnapshotForgetsHeldIds => ("durability", &["DU", "RC", "Q2", "AH"]),
+            Canary::SnapshotForgetsSubscriptions => {
+                ("durability", &["DU", "RC", "Q1", "Q2", "AH", "SS"])
+            }
+        };
+        Expected { group, guarantees }
+    }
+}
+
+#[cfg(signalhouse_sim)]
+pub use known::{Canary, Expected, expected, named};
+pub use known::{is_known, switch_on};

@@ -1,0 +1,92 @@
+//! `sim canary`: deliberate defects, to show that the simulator sees what it is there to see.
+//!
+//! They exist only in a build with `--cfg signalhouse_sim`, which has a target folder of its own;
+//! every other build of this program makes that one and hands the command over to it.
+
+#[cfg(signalhouse_sim)]
+mod hunt;
+#[cfg(signalhouse_sim)]
+mod report;
+#[cfg(signalhouse_sim)]
+mod stored;
+
+use std::path::Path;
+use std::process::Command;
+
+use super::{Ended, Verdict};
+use clap::Args;
+
+/// What `canary` is told.
+#[derive(Debug, Args)]
+pub(super) struct CanaryArguments {
+    /// The canaries [default: all]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Begin with the seeds and plans in sim/canaries, and search only for what they no longer find
+    #[arg(long)]
+    quick: bool,
+    /// Write what is found to sim/canaries
+    #[arg(long)]
+    write: bool,
+    /// List the canaries and the guarantees that they break
+    #[arg(long)]
+    list: bool,
+    /// How many seeds are tried at most, over all profiles in turn
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    seeds: u64,
+    /// How many processes run at once [default: as many as there are cores]
+    #[arg(short, value_name = "N")]
+    jobs: Option<usize>,
+    /// What the processes are told: one canary, and a line for this program
+    #[arg(long, hide = true)]
+    one: bool,
+}
+
+#[cfg(not(signalhouse_sim))]
+pub(super) fn canary(_arguments: &CanaryArguments) -> Ended {
+    Err("this build has no canaries".to_owned())
+}
+
+#[cfg(signalhouse_sim)]
+pub(super) fn canary(arguments: &CanaryArguments) -> Ended {
+    use signalhouse_sim::canary::{Canary, named};
+    let canaries: Vec<Canary> = if arguments.names.is_empty() {
+        Canary::ALL.to_vec()
+    } else {
+        let known = |name: &String| named(name).ok_or(format!("there is no canary `{name}`"));
+        arguments.names.iter().map(known).collect::<Result<_, _>>()?
+    };
+    if arguments.list {
+        report::list(&canaries);
+        return Ok(Verdict::Clean);
+    }
+    if arguments.one {
+        for canary in canaries {
+            println!("{}", hunt::hunt(canary, arguments)?.line());
+        }
+        return Ok(Verdict::Clean);
+    }
+    report::all(&canaries, arguments)
+}
+
+/// Does the whole command line again in the build with canaries.
+pub(super) fn hand_over() -> Ended {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let mut build = Command::new(cargo);
+    build.args(["run", "--release", "--quiet", "--package", "signalhouse-sim", "--bin", "sim"]);
+    // Beside the flags of `.cargo/config.toml`, not instead of them.
+    build.args(["--config", "build.rustflags=['--cfg', 'signalhouse_sim']"]);
+    // What is built here runs for seconds: it need not be the fastest.
+    build.args(["--config", "profile.release.lto=false"]);
+    build.args(["--config", "profile.release.codegen-units=8"]);
+    build.arg("--manifest-path").arg(workspace.join("Cargo.toml"));
+    build.arg("--target-dir").arg(workspace.join("target/sim-canary"));
+    build.arg("--").args(std::env::args_os().skip(1));
+    let status = build.status().map_err(|error| format!("cargo cannot be started: {error}"))?;
+    match status.code() {
+        Some(0) => Ok(Verdict::Clean),
+        Some(1) => Ok(Verdict::Violated),
+        Some(_) | None => Err("the build with canaries did not run".to_owned()),
+    }
+}

@@ -1,0 +1,146 @@
+//! The search for one canary: a seed that finds it, and the smallest plan that still does.
+
+use signalhouse_sim::canary::{self, Canary, expected};
+use signalhouse_sim::history::Violation;
+use signalhouse_sim::layer::Layer;
+use signalhouse_sim::plan::{Plan, Profile, draw};
+use signalhouse_sim::shrink;
+
+use super::CanaryArguments;
+use super::stored::Stored;
+
+/// The most steps of a plan that shows a canary.
+pub(super) const STEPS: usize = 12;
+
+/// The most plans that shrinking tries.
+const TRIES: usize = 6_000;
+
+/// What came of the search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) name: String,
+    /// The guarantee that was reported first; `-` if nothing was.
+    pub(super) guarantee: String,
+    pub(super) seed: u64,
+    pub(super) profile: String,
+    /// How many seeds were tried.
+    pub(super) tried: u64,
+    /// How many steps the smallest plan has; 0 if it was not shrunk.
+    pub(super) steps: usize,
+    pub(super) ms: u128,
+    /// What is wrong with that, if anything.
+    pub(super) fault: String,
+}
+
+/// Looks for a canary.
+pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found, String> {
+    let start = std::time::Instant::now();
+    let stored = if arguments.quick { Stored::read(canary)? } else { None };
+    let mut found = search(canary, stored.as_ref(), arguments.seeds)?;
+    if found.fault.is_empty() {
+        let known = stored.filter(|stored| is_shown_by(canary, &stored.plan));
+        let small = match known {
+            Some(stored) => stored.plan,
+            None => shrink_for(canary, &found)?,
+        };
+        found.steps = small.steps.len();
+        if found.steps > STEPS {
+            found.fault = format!("{} steps, at most {STEPS} allowed", found.steps);
+        }
+        if arguments.write {
+            Stored::write(canary, &found, &small)?;
+        }
+    }
+    found.ms = start.elapsed().as_millis();
+    Ok(found)
+}
+
+/// Tries seeds, over all profiles in turn, until something is reported that is not reported
+/// without the canary.
+fn search(canary: Canary, stored: Option<&Stored>, seeds: u64) -> Result<Found, String> {
+    let in_turn = (0..seeds).zip(Profile::EACH.into_iter().cycle());
+    let first = stored.map(|stored| (stored.seed, stored.profile));
+    let mut found = Found {
+        name: canary.name().to_owned(),
+        guarantee: "-".to_owned(),
+        seed: 0,
+        profile: "-".to_owned(),
+        tried: 0,
+        steps: 0,
+        ms: 0,
+        fault: format!("not found within {seeds} seeds"),
+    };
+    for (seed, profile) in first.into_iter().chain(in_turn) {
+        found.tried += 1;
+        let plan = with(canary, &draw(seed, profile));
+        let Some(violation) = violation(&plan)? else { continue };
+        if self::violation(&canary::without(&plan))?.is_some() {
+            continue;
+        }
+        found.guarantee = violation.guarantee.to_owned();
+        (found.seed, found.profile) = (seed, profile.name().to_owned());
+        let right = expected(canary).guarantees;
+        found.fault = if right.contains(&violation.guarantee) {
+            String::new()
+        } else {
+            format!("it breaks {}, not {}", right.join(" or "), violation.guarantee)
+        };
+        break;
+    }
+    Ok(found)
+}
+
+/// Whether a plan is small, shows the canary under a right code, and is clean without it.
+fn is_shown_by(canary: Canary, plan: &Plan) -> bool {
+    let right = expected(canary).guarantees;
+    let shown = violation(&with(canary, plan)).ok().flatten();
+    plan.steps.len() <= STEPS
+        && shown.is_some_and(|violation| right.contains(&violation.guarantee))
+        && violation(&canary::without(plan)).is_ok_and(|violation| violation.is_none())
+}
+
+fn shrink_for(canary: Canary, found: &Found) -> Result<Plan, String> {
+    let profile = Profile::from_name(&found.profile).ok_or("a profile that is not known")?;
+    let plan = with(canary, &draw(found.seed, profile));
+    let is_shown = |plan: &Plan| {
+        let shown = violation(plan).ok().flatten();
+        canary::name_in(plan).is_some()
+            && shown.is_some_and(|violation| violation.guarantee == found.guarantee)
+            && violation(&canary::without(plan)).is_ok_and(|violation| violation.is_none())
+    };
+    Ok(shrink::shrink(&plan, TRIES, &mut |plan| is_shown(plan)))
+}
+
+fn with(canary: Canary, plan: &Plan) -> Plan {
+    let mut plan = canary::without(plan);
+    canary::add_to(&mut plan, canary.name());
+    plan
+}
+
+fn violation(plan: &Plan) -> Result<Option<Violation>, String> {
+    Ok(Layer::Core.run(plan, false)?.violation)
+}
+
+impl Found {
+    /// As one line for the process that asked.
+    pub(super) fn line(&self) -> String {
+        let Found { name, guarantee, seed, profile, tried, steps, ms, fault } = self;
+        format!("{name}\t{guarantee}\t{seed}\t{profile}\t{tried}\t{steps}\t{ms}\t{fault}")
+    }
+
+    /// Reads such a line.
+    pub(super) fn from_line(line: &str) -> Option<Self> {
+        let mut parts = line.split('\t');
+        let mut text = || parts.next().map(str::to_owned);
+        Some(Found {
+            name: text()?,
+            guarantee: text()?,
+            seed: text()?.parse().ok()?,
+            profile: text()?,
+            tried: text()?.parse().ok()?,
+            steps: text()?.parse().ok()?,
+            ms: text()?.parse().ok()?,
+            fault: text()?,
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! Where the plan of a command comes from: a seed and a profile, or a file.
+
+use std::path::Path;
+
+use clap::Args;
+use signalhouse_sim::canary;
+use signalhouse_sim::plan::{Plan, Profile, draw};
+
+use super::seeds::{parse_profile, parse_seed};
+
+/// Which plan a command is about.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Source {
+    /// A seed, decimal or 0x…, or a file with a plan
+    #[arg(value_name = "SEED|PLAN")]
+    what: String,
+    /// The profile that a seed's plan is drawn for
+    #[arg(long, default_value = "all", value_parser = parse_profile)]
+    profile: Profile,
+    /// Switch a deliberate defect on; `sim canary --list` names them
+    #[arg(long, value_name = "NAME")]
+    canary: Option<String>,
+}
+
+impl Source {
+    /// Whether the plan has a canary in it.
+    pub(super) fn has_canary(&self) -> bool {
+        self.plan().is_ok_and(|plan| canary::name_in(&plan).is_some())
+    }
+
+    /// The plan.
+    ///
+    /// # Errors
+    /// Names what is wrong with the file.
+    pub(super) fn plan(&self) -> Result<Plan, String> {
+        let mut plan = match parse_seed(&self.what) {
+            Ok(seed) => draw(seed, self.profile),
+            Err(_) => read_plan(Path::new(&self.what))?,
+        };
+        if let Some(name) = &self.canary {
+            plan = canary::without(&plan);
+            canary::add_to(&mut plan, name);
+        }
+        Ok(plan)
+    }
+}
+
+/// A plan from a file.
+pub(super) fn read_plan(path: &Path) -> Result<Plan, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    Plan::from_text(&text).map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -108,7 +108,8 @@ impl Link {
 
     /// When the client's silence is too long.
     pub(crate) fn silent_at(&self) -> Time {
-        if self.silence_ms == 0 { Time::NEVER } else { self.heard_at.plus_ms(self.silence_ms) }
+        let never = self.silence_ms == 0 || canary!(KeepAliveNeverCloses);
+        if never { Time::NEVER } else { self.heard_at.plus_ms(self.silence_ms) }
     }
 
     /// Whether packets other than CONNACK and AUTH may be sent.

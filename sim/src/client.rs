@@ -128,6 +128,7 @@ pub struct Client {
     leftovers: Vec<Leftover>,
     reading: bool,
     acknowledging: bool,
+    pinging: bool,
     /// Publications that were never sent.
     waiting: VecDeque<Waiting>,
     /// How many payloads it has made.
@@ -165,6 +166,7 @@ impl Client {
             leftovers: Vec::new(),
             reading: true,
             acknowledging: true,
+            pinging: true,
             waiting: VecDeque::new(),
             made: 0,
         }
@@ -215,7 +217,7 @@ impl Client {
         let link = self.link.iter().filter_map(|link| {
             [
                 link.give_up_at_ms(self.reading),
-                link.ping_at_ms(),
+                link.ping_at_ms().filter(|_| self.pinging),
                 link.acks.due_at_ms().filter(|_| self.acknowledging && link.may_send()),
             ]
             .into_iter()
@@ -251,7 +253,8 @@ impl Client {
         if self.link.as_ref().is_some_and(|link| is_due(link.give_up_at_ms(reading))) {
             self.lose(turn, Loss::Reset);
         }
-        if self.link.as_ref().is_some_and(|link| is_due(link.ping_at_ms())) {
+        let pinging = self.pinging;
+        if self.link.as_ref().is_some_and(|link| pinging && is_due(link.ping_at_ms())) {
             self.send_ping(turn);
         }
         self.send_due_acks(turn);

@@ -1,9 +1,12 @@
 //! The command line.
 
 mod canary;
+mod coverage;
 mod double;
 mod explore;
 mod failure;
+mod failures;
+mod nightly;
 mod repeat;
 mod run;
 mod seeds;
@@ -47,6 +50,12 @@ struct Arguments {
 enum Command {
     /// Run the plans of many seeds, in parallel processes
     Run(run::RunArguments),
+    /// Run again the seeds that failed in the last runs
+    Again,
+    /// Run the plans of many seeds and print which situations they were in; fails if one was never reached
+    Coverage(run::RunArguments),
+    /// New seeds in every profile, all situations, all canaries
+    Nightly(nightly::NightlyArguments),
     /// Repeat one seed and print its whole trace
     Repro(Source),
     /// Run a plan from a file and print its whole trace
@@ -115,16 +124,23 @@ impl Command {
             Command::Repro(source) | Command::Replay(source) | Command::Plan(source) => {
                 source.has_canary()
             }
-            Command::Run(arguments) => arguments.has_canary(),
+            Command::Run(arguments) | Command::Coverage(arguments) => arguments.has_canary(),
             Command::Shrink(arguments) => arguments.has_canary(),
             Command::Trace(arguments) => arguments.has_canary(),
-            Command::Double { .. } | Command::Worker { .. } | Command::Explore(_) => false,
+            Command::Double { .. }
+            | Command::Worker { .. }
+            | Command::Again
+            | Command::Explore(_)
+            | Command::Nightly(_) => false,
         }
     }
 
     fn carry_out(self, layer: Layer) -> Ended {
         match self {
             Command::Run(arguments) => run::run(&arguments, layer),
+            Command::Again => run::again(layer),
+            Command::Coverage(arguments) => coverage::coverage(&arguments, layer),
+            Command::Nightly(arguments) => nightly::nightly(&arguments, layer),
             Command::Repro(source) | Command::Replay(source) => repeat::repeat(&source, layer),
             Command::Double { seeds, profile } => double::double(&seeds, &profile.0, layer),
             Command::Explore(arguments) => explore::explore(&arguments),

@@ -20,7 +20,8 @@ use signalhouse_core::{Notice, Time};
 pub use panics::quiet_panics;
 
 use crate::chance::{Stream, Streams};
-use crate::history::{ConnectionNumber, Violation, What};
+use crate::coverage::Hits;
+use crate::history::{ConnectionNumber, Event, Violation, What};
 use crate::plan::Plan;
 use agenda::Agenda;
 use journal::Journal;
@@ -49,6 +50,10 @@ pub struct Outcome {
     pub violation: Option<Violation>,
     /// Verdicts of the oracle on publications that matched a subscription.
     pub verdicts: Verdicts,
+    /// Which situations it was in.
+    pub hits: Hits,
+    /// What was observed, if the trace's lines were asked for; `#7` in a line is number 7 here.
+    pub history: Vec<Event>,
 }
 
 /// How many of the oracle's verdicts bind the broker.
@@ -144,6 +149,7 @@ impl Around {
 
     /// What the broker says of itself.
     fn notice(&mut self, notice: &Notice) {
+        self.record.notice(notice);
         if let Some(dropped) = dropped(notice) {
             self.event(dropped);
         } else if is_telling(notice) {

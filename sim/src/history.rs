@@ -47,6 +47,8 @@ pub enum What {
     Undecodable {
         /// The connection.
         connection: ConnectionNumber,
+        /// The guarantee that it breaks.
+        guarantee: &'static str,
         /// Why.
         cause: String,
     },

@@ -7,6 +7,7 @@ pub mod chance;
 pub mod client;
 pub mod codec;
 pub mod core_layer;
+pub mod coverage;
 pub mod explore;
 pub mod history;
 pub mod layer;

@@ -169,6 +169,13 @@ pub enum Do {
         /// Whether it acknowledges.
         on: bool,
     },
+    /// A client stops sending PINGREQ, or sends it again.
+    Pinging {
+        /// The client.
+        client: ClientIndex,
+        /// Whether it pings in time.
+        on: bool,
+    },
     /// The network between a client and the broker.
     Network {
         /// The client.

@@ -5,6 +5,11 @@ mod simplify;
 
 use crate::plan::{Plan, bound_ms};
 
+/// How many seeds of chance are tried beside each step dropped.
+const CHANCES: u64 = 3;
+/// The slowest that shrinking makes a client.
+const ACK_DELAY_MS: u64 = 5_000;
+
 /// Tries plans, counting.
 struct Trial<'a> {
     fails: &'a mut dyn FnMut(&Plan) -> bool,
@@ -23,6 +28,13 @@ pub fn shrink(plan: &Plan, tries: usize, fails: &mut dyn FnMut(&Plan) -> bool) -
         trial.drop_settings();
         trial.simplify();
         trial.shorten();
+        if trial.best == before {
+            // Nothing gets simpler by itself any more: look for what two changes do together.
+            trial.merge_clients();
+            trial.drop_pairs();
+            trial.drop_with_other_chance();
+            trial.drop_with_slower_clients();
+        }
         if trial.best == before || trial.tries_left == 0 {
             return trial.best;
         }
@@ -89,6 +101,71 @@ impl Trial<'_> {
         }
     }
 
+    /// Lets one client do what two did.
+    fn merge_clients(&mut self) {
+        for client in (1..self.best.clients.len()).rev() {
+            for other in 0..client {
+                if self.change(|plan| merge_client(plan, client, other)) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Drops two steps at a time: a fault and its end mean nothing without each other.
+    fn drop_pairs(&mut self) {
+        let mut later = self.best.steps.len();
+        while later > 1 {
+            later = later.min(self.best.steps.len()) - 1;
+            for earlier in (0..later).rev() {
+                let is_dropped = self.change(|plan| {
+                    plan.steps.remove(later);
+                    plan.steps.remove(earlier);
+                });
+                if is_dropped {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Drops a step where that shifts what chance brings.
+    fn drop_with_other_chance(&mut self) {
+        for place in (0..self.best.steps.len()).rev() {
+            for seed in 1..=CHANCES {
+                let is_dropped = self.change(|plan| {
+                    plan.seed = seed;
+                    plan.steps.remove(place);
+                });
+                if is_dropped {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Drops steps that only take time, letting the clients take it instead.
+    fn drop_with_slower_clients(&mut self) {
+        for slower in [10, 100] {
+            let mut run = self.best.steps.len() / 2;
+            while run > 0 {
+                let mut from = self.best.steps.len();
+                while from > 0 {
+                    let end = from.min(self.best.steps.len());
+                    from = end.saturating_sub(run);
+                    self.change(|plan| {
+                        drop(plan.steps.drain(from..end));
+                        for client in &mut plan.clients {
+                            client.ack_delay_ms = (client.ack_delay_ms * slower).min(ACK_DELAY_MS);
+                        }
+                        plan.bound_ms = bound_ms(plan);
+                    });
+                }
+                run /= 2;
+            }
+        }
+    }
+
     fn drop_settings(&mut self) {
         for place in (0..self.best.settings.len()).rev() {
             self.change(|plan| drop(plan.settings.remove(place)));
@@ -136,6 +213,18 @@ fn bring_forward(plan: &mut Plan, from: usize, by_ms: u64) {
         step.at_ms -= by_ms;
     }
     plan.calm_at_ms -= by_ms;
+}
+
+/// Gives what `client` does to `other`.
+fn merge_client(plan: &mut Plan, client: usize, other: usize) {
+    for step in &mut plan.steps {
+        if let Some(known) = step.what.client_mut()
+            && *known == client
+        {
+            *known = other;
+        }
+    }
+    remove_client(plan, client);
 }
 
 fn remove_client(plan: &mut Plan, client: usize) {

@@ -76,7 +76,7 @@ impl fmt::Display for Shown<'_> {
                 show_packet(packet, alias_topic.as_deref(), f)?;
                 write!(f, " ({size_bytes} bytes)")
             }
-            What::Undecodable { connection, cause } => {
+            What::Undecodable { connection, cause, .. } => {
                 write!(f, "n{connection} <- undecodable: {cause}")
             }
             What::Ended { connection, by_client: true } => {

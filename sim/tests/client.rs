@@ -474,7 +474,7 @@ fn what_breaks_the_protocol_is_told_and_ends_the_connection() {
     let on = stage.connect(0, false);
     stage.tell(0, ClientInput::Bytes { connection: on, bytes: &[0xD1] });
     let cause = "no packet of this side begins with 0xd1".to_owned();
-    let undecodable = What::Undecodable { connection: on, cause };
+    let undecodable = What::Undecodable { connection: on, guarantee: "PR", cause };
     let ended = What::Ended { connection: on, by_client: true };
     assert_eq!(stage.history[stage.history.len() - 2..], [undecodable, ended]);
     assert_eq!(stage.closed, [on]);

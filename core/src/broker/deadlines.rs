@@ -169,7 +169,7 @@ impl Broker {
                     let reason = ReasonCode::MaximumConnectTime;
                     let detail = "what the client was let in by has ended";
                     self.close(connection, Cause::NotAllowed { reason, detail }, out);
-                } else if due_at <= now && !canary!(KeepAliveNeverCloses) {
+                } else if due_at <= now {
                     self.close(connection, Cause::KeepAliveTimeout, out); // [MQTT-3.1.2-22]
                 } else {
                     self.set_connection_timer(connection, due_at);

@@ -80,9 +80,8 @@ impl Broker {
         let after = if appended > before { appended } else { LogPosition::START };
         // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
         let suback = SubAck { packet_id: subscribe.packet_id, reasons, details: None };
-        let suback = ServerPacket::SubAck(Box::new(suback));
-        let said_after = if canary!(SubackBeforeCommit) { LogPosition::START } else { after };
-        self.send_after(said_after, connection, suback, false, out);
+        let told = if canary!(SubackBeforeCommit) { LogPosition::START } else { after };
+        self.send_after(told, connection, ServerPacket::SubAck(Box::new(suback)), false, out);
         if !self.gate.is_durable(after) {
             let item = crate::gate::Item::Wake { session: key, id: session_id };
             self.gate.hold(after, item);

@@ -1,6 +1,7 @@
 //! What a client does with what it reads.
 
 use super::{Client, ClientOutput, Loss, Turn};
+use crate::codec::Fault;
 use crate::history::{ConnectionNumber, What};
 use crate::packet::{AckKind, Packet, Property, Publish, Value};
 
@@ -44,7 +45,7 @@ impl Client {
                     self.packet(turn, decoded.packet);
                 }
                 Err(fault) => {
-                    turn.event(What::Undecodable { connection, cause: fault.to_string() });
+                    turn.event(undecodable(connection, &fault));
                     self.lose(turn, Loss::Reset);
                 }
             }
@@ -73,7 +74,7 @@ impl Client {
                     }
                 }
                 Err(fault) => {
-                    turn.event(What::Undecodable { connection, cause: fault.to_string() });
+                    turn.event(undecodable(connection, &fault));
                     break true;
                 }
             }
@@ -184,4 +185,8 @@ impl Client {
         }
         self.send_publications(turn);
     }
+}
+
+fn undecodable(connection: ConnectionNumber, fault: &Fault) -> What {
+    What::Undecodable { connection, guarantee: fault.guarantee(), cause: fault.to_string() }
 }

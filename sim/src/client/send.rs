@@ -64,6 +64,7 @@ impl Client {
                 self.acknowledging = *on;
                 self.tell_holding(turn);
             }
+            Do::Pinging { client: _, on } => self.pinging = *on,
             // The network, the broker and its disk are the engine's.
             Do::Network { .. } | Do::Broker(_) | Do::DiskSyncs { .. } => {}
         }

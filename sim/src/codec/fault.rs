@@ -118,3 +118,33 @@ pub enum Fault {
         alias: u16,
     },
 }
+
+impl Fault {
+    /// The guarantee that a broker breaks by sending such a thing.
+    #[must_use]
+    pub fn guarantee(&self) -> &'static str {
+        match self {
+            Fault::TooLarge { .. } => "SZ",
+            Fault::AliasOverMaximum { .. } | Fault::AliasUnknown { .. } => "AL",
+            Fault::FirstByte { .. }
+            | Fault::Qos3
+            | Fault::DupAtQos0
+            | Fault::VarintTooLong
+            | Fault::VarintNotShortest
+            | Fault::Short { .. }
+            | Fault::LeftOver { .. }
+            | Fault::Text { .. }
+            | Fault::Topic { .. }
+            | Fault::PacketId0
+            | Fault::PropertyMisplaced { .. }
+            | Fault::PropertyRepeated { .. }
+            | Fault::PropertyValue { .. }
+            | Fault::AuthenticationDataAlone
+            | Fault::Reason { .. }
+            | Fault::Empty { .. }
+            | Fault::ReservedBits { .. }
+            | Fault::SessionPresentOnRefusal
+            | Fault::Protocol => "PR",
+        }
+    }
+}

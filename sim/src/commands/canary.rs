@@ -10,6 +10,7 @@ mod report;
 #[cfg(signalhouse_sim)]
 mod stored;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
@@ -69,8 +70,17 @@ pub(super) fn canary(arguments: &CanaryArguments) -> Ended {
     report::all(&canaries, arguments)
 }
 
+/// Looks for every canary, in the build that has them.
+pub(super) fn all_canaries() -> Ended {
+    in_canary_build(std::iter::once("canary".into()))
+}
+
 /// Does the whole command line again in the build with canaries.
 pub(super) fn hand_over() -> Ended {
+    in_canary_build(std::env::args_os().skip(1))
+}
+
+fn in_canary_build(arguments: impl Iterator<Item = OsString>) -> Ended {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let mut build = Command::new(cargo);
@@ -82,7 +92,7 @@ pub(super) fn hand_over() -> Ended {
     build.args(["--config", "profile.release.codegen-units=8"]);
     build.arg("--manifest-path").arg(workspace.join("Cargo.toml"));
     build.arg("--target-dir").arg(workspace.join("target/sim-canary"));
-    build.arg("--").args(std::env::args_os().skip(1));
+    build.arg("--").args(arguments);
     let status = build.status().map_err(|error| format!("cargo cannot be started: {error}"))?;
     match status.code() {
         Some(0) => Ok(Verdict::Clean),

@@ -7,34 +7,39 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use signalhouse_sim::layer::Layer;
-use signalhouse_sim::plan::Profile;
+use signalhouse_sim::plan::{Profile, draw};
 
+use super::failure::Failure;
+use super::failures::{self, Kept};
 use super::seeds::{self, SeedRange};
 use super::summary::Summary;
 use super::worker::{self, Report};
 use super::{Ended, Profiles, Verdict};
 
-/// How often progress is shown.
-const PROGRESS: Duration = Duration::from_millis(500);
+/// How often progress is shown on a terminal, and where there is none.
+const PROGRESS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 
 /// What `run` is told.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct RunArguments {
     /// The seeds A..B, without B, decimal or 0x…
     #[arg(long, value_name = "A..B", value_parser = seeds::parse_range)]
-    seeds: SeedRange,
+    pub(super) seeds: SeedRange,
     /// The profile that the plans are drawn for, or `each` for all of them in turn
     #[arg(long, default_value = "each", value_parser = seeds::parse_profiles)]
-    profile: Profiles,
+    pub(super) profile: Profiles,
     /// How many processes run at once [default: as many as there are cores]
     #[arg(short, value_name = "N")]
-    jobs: Option<u64>,
+    pub(super) jobs: Option<u64>,
     /// Switch a deliberate defect on; `sim canary --list` names them
     #[arg(long, value_name = "NAME")]
-    canary: Option<String>,
+    pub(super) canary: Option<String>,
     /// Go on after a failure
     #[arg(long)]
-    keep_going: bool,
+    pub(super) keep_going: bool,
+    /// Print which situations the seeds were in
+    #[arg(long)]
+    pub(super) coverage: bool,
 }
 
 impl RunArguments {
@@ -54,6 +59,35 @@ enum Message {
 
 /// Runs the seeds, and prints failures as they come and a summary in the end.
 pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
+    let summary = batch(arguments, layer)?;
+    if arguments.coverage {
+        print!("{}", summary.coverage());
+    }
+    Ok(if summary.failures() > 0 { Verdict::Violated } else { Verdict::Clean })
+}
+
+/// Runs the failures of the last runs again.
+pub(super) fn again(layer: Layer) -> Ended {
+    let mut verdict = Verdict::Clean;
+    let kept = failures::read().into_iter().filter(|kept| kept.layer == layer);
+    for Kept { seed, profile, .. } in kept {
+        let outcome = layer.run(&draw(seed, profile), false)?;
+        match &outcome.violation {
+            Some(violation) => {
+                println!("{}", Failure::new(seed, profile, layer, violation));
+                verdict = Verdict::Violated;
+            }
+            None => println!("passes seed={seed:#x} layer={layer} profile={}", profile.name()),
+        }
+    }
+    Ok(verdict)
+}
+
+/// Runs the seeds, prints failures as they come and sums in the end.
+///
+/// # Errors
+/// If a process cannot be started, or ends early.
+pub(super) fn batch(arguments: &RunArguments, layer: Layer) -> Result<Summary, String> {
     let (sender, receiver) = channel();
     watch_for_interrupt(sender.clone());
     let mut batch = Batch {
@@ -63,6 +97,8 @@ pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
         shown: Instant::now(),
         shows_progress: std::io::stderr().is_terminal(),
         keep_going: arguments.keep_going,
+        canary: arguments.canary.clone(),
+        rev: revision(),
     };
     let mut error = None;
     for profile in &arguments.profile.0 {
@@ -78,11 +114,7 @@ pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
     batch.clear_progress();
     print!("{}", batch.summary);
     println!("{:.1} s", batch.start.elapsed().as_secs_f64());
-    match error {
-        Some(cause) => Err(cause),
-        None if batch.summary.failures() > 0 => Ok(Verdict::Violated),
-        None => Ok(Verdict::Clean),
-    }
+    error.map_or(Ok(batch.summary), Err)
 }
 
 struct Batch {
@@ -92,6 +124,9 @@ struct Batch {
     shown: Instant,
     shows_progress: bool,
     keep_going: bool,
+    canary: Option<String>,
+    /// The revision under test.
+    rev: String,
 }
 
 impl Batch {
@@ -124,7 +159,11 @@ impl Batch {
                     }
                 }
                 Message::Silent => speaking -= 1,
-                Message::Interrupted => return Ok(false),
+                Message::Interrupted => {
+                    self.clear_progress();
+                    println!("interrupted; what was found so far:");
+                    return Ok(false);
+                }
             }
         }
         if (self.summary.seeds() as u64) < wanted {
@@ -138,14 +177,17 @@ impl Batch {
         self.summary.add(report);
         if let Some(failure) = &report.failure {
             self.clear_progress();
-            println!("{failure}");
+            self.tell(failure);
             return self.keep_going;
         }
-        if self.shows_progress && self.shown.elapsed() >= PROGRESS {
+        let [on_terminal, elsewhere] = PROGRESS;
+        let every = if self.shows_progress { on_terminal } else { elsewhere };
+        if self.shown.elapsed() >= every {
             self.shown = Instant::now();
             let seconds = self.start.elapsed().as_secs_f64();
+            let (begin, end) = if self.shows_progress { ("\r\x1b[K", "") } else { ("", "\n") };
             eprint!(
-                "\r\x1b[K{}: {} seeds, {} failed, {:.1} million inputs, {seconds:.0} s",
+                "{begin}{}: {} seeds, {} failed, {:.1} million inputs, {seconds:.0} s{end}",
                 report.profile.name(),
                 self.summary.seeds(),
                 self.summary.failures(),
@@ -154,6 +196,19 @@ impl Batch {
             let _ = std::io::stderr().flush();
         }
         true
+    }
+
+    /// Prints a failure, and keeps it.
+    fn tell(&self, failure: &Failure) {
+        match &self.canary {
+            Some(name) => println!("{failure} --canary {name}"),
+            None => {
+                println!("{failure}    # rev={}", self.rev);
+                if let Err(error) = failures::keep(failure, &self.rev) {
+                    eprintln!("sim: {error}");
+                }
+            }
+        }
     }
 
     fn clear_progress(&self) {
@@ -214,4 +269,15 @@ fn watch_for_interrupt(sender: Sender<Message>) {
             let _ = sender.send(Message::Interrupted);
         }
     });
+}
+
+/// The revision of the working copy, as far as git knows one.
+fn revision() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).stdin(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(rev) = git(&["rev-parse", "--short", "HEAD"]) else { return "unknown".to_owned() };
+    let is_changed = git(&["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
+    if is_changed { rev + "+" } else { rev }
 }

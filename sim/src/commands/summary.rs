@@ -5,6 +5,7 @@ use std::fmt;
 
 use signalhouse_sim::plan::Profile;
 
+use super::coverage::Table;
 use super::worker::Report;
 
 /// Sums over the seeds run.
@@ -13,6 +14,7 @@ pub(super) struct Summary {
     profiles: BTreeMap<Profile, Sums>,
     /// Failures by guarantee.
     guarantees: BTreeMap<String, u64>,
+    coverage: Table,
 }
 
 #[derive(Debug, Default)]
@@ -30,9 +32,24 @@ impl Summary {
     /// Takes one seed's report.
     pub(super) fn add(&mut self, report: &Report) {
         self.profiles.entry(report.profile).or_default().add(report);
+        self.coverage.add(&report.hits);
         if let Some(failure) = &report.failure {
             *self.guarantees.entry(failure.guarantee.clone()).or_default() += 1;
         }
+    }
+
+    /// Which situations the seeds were in.
+    pub(super) fn coverage(&self) -> &Table {
+        &self.coverage
+    }
+
+    /// The share of verdicts that bind the broker, in thousandths: of one profile, or of all.
+    pub(super) fn must_thousandths(&self, profile: Option<Profile>) -> Option<u64> {
+        let wanted = |found: &Profile| profile.is_none_or(|profile| profile == *found);
+        let sums = self.profiles.iter().filter(|(found, _)| wanted(found));
+        let (must, all) =
+            sums.fold((0, 0), |(must, all), (_, sums)| (must + sums.must, all + sums.verdicts));
+        (must * 1000_u64).checked_div(all)
     }
 
     /// How many seeds were run.

@@ -19,6 +19,8 @@ pub(super) struct Report {
     pub(super) simulated_ms: u64,
     pub(super) micros: u64,
     pub(super) verdicts: Verdicts,
+    /// Which situations it was in, by number.
+    pub(super) hits: Vec<usize>,
     pub(super) failure: Option<Failure>,
 }
 
@@ -53,10 +55,12 @@ pub(super) fn work(
 }
 
 fn line(seed: u64, profile: Profile, layer: Layer, micros: u64, outcome: &Outcome) -> String {
-    let Outcome { inputs, simulated_ms, verdicts, violation, .. } = outcome;
+    let Outcome { inputs, simulated_ms, verdicts, violation, hits, .. } = outcome;
     let Verdicts { must, all } = verdicts;
     let name = profile.name();
     let mut line = format!("{seed}\t{name}\t{inputs}\t{simulated_ms}\t{micros}\t{must}\t{all}");
+    line.push('\t');
+    line.extend(hits.iter().map(|place| format!("{place} ")));
     if let Some(violation) = violation {
         let Failure { guarantee, step, what, .. } = Failure::new(seed, profile, layer, violation);
         line.push_str(&format!("\t{guarantee}\t{step}\t{what}"));
@@ -72,6 +76,7 @@ pub(super) fn read(line: &str, layer: Layer) -> Option<Report> {
     let mut number = || parts.next()?.parse::<u64>().ok();
     let (inputs, simulated_ms, micros) = (number()?, number()?, number()?);
     let verdicts = Verdicts { must: number()?, all: number()? };
+    let hits = parts.next()?.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
     let failure = match parts.next() {
         None => None,
         Some(guarantee) => Some(Failure {
@@ -83,5 +88,5 @@ pub(super) fn read(line: &str, layer: Layer) -> Option<Report> {
             what: parts.next()?.to_owned(),
         }),
     };
-    Some(Report { profile, inputs, simulated_ms, micros, verdicts, failure })
+    Some(Report { profile, inputs, simulated_ms, micros, verdicts, hits, failure })
 }

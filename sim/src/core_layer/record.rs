@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use signalhouse_core::Notice;
+
 use super::{Verdicts, setting};
+use crate::coverage::{Coverage, Hits};
 use crate::history::{ConnectionNumber, Event, Violation, What};
 use crate::oracle::{Bounds, Oracle};
 use crate::plan::Plan;
@@ -12,8 +15,11 @@ use crate::trace::{Shown, Trace};
 /// Takes everything observed.
 pub(crate) struct Recorder {
     oracle: Oracle,
+    coverage: Coverage,
     pub(crate) trace: Trace,
     events: usize,
+    keeps_history: bool,
+    pub(crate) history: Vec<Event>,
     misbehaved: BTreeSet<ConnectionNumber>,
     pub(crate) violation: Option<Violation>,
 }
@@ -29,10 +35,17 @@ impl Recorder {
                 .unwrap_or(default.time_jump_maximum_ms),
             ..default
         };
+        let mut coverage = Coverage::default();
+        if !plan.dead.is_empty() {
+            coverage.dead_for_ever();
+        }
         Recorder {
+            coverage,
             oracle: Oracle::with_bounds(bounds),
             trace: Trace::new(keeps_lines),
             events: 0,
+            keeps_history: keeps_lines,
+            history: Vec::new(),
             misbehaved: BTreeSet::new(),
             violation: None,
         }
@@ -47,9 +60,30 @@ impl Recorder {
         }
         let event = Event { at_ms, what };
         self.trace.line(at_ms, format_args!("#{index} {}", Shown(&event.what)));
+        self.coverage.event(&event);
         if self.violation.is_none() {
             self.violation = self.oracle.event(&event);
         }
+        if self.keeps_history {
+            self.history.push(event);
+        }
+    }
+
+    /// What the broker says of itself, for the coverage.
+    pub(crate) fn notice(&mut self, notice: &Notice) {
+        self.coverage.notice(notice);
+    }
+
+    /// A power cut lost so many records.
+    pub(crate) fn lost(&mut self, records: u64) {
+        if records > 0 {
+            self.coverage.records_lost();
+        }
+    }
+
+    /// Which situations the run was in.
+    pub(crate) fn hits(&self) -> Hits {
+        self.coverage.hits().clone()
     }
 
     /// A line for the trace alone.

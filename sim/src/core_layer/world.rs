@@ -117,6 +117,8 @@ impl<'a> World<'a> {
     pub(super) fn outcome(self) -> Outcome {
         let record = self.around.record;
         Outcome {
+            hits: record.hits(),
+            history: record.history,
             trace_hash: record.trace.hash(),
             lines: record.trace.into_lines(),
             inputs: self.around.inputs,
@@ -179,7 +181,8 @@ impl<'a> World<'a> {
             | Do::Disconnect { client, .. }
             | Do::Vanish { client }
             | Do::Misbehave { client, .. }
-            | Do::Acknowledging { client, .. } => self.tell(*client, ClientInput::Do(what)),
+            | Do::Acknowledging { client, .. }
+            | Do::Pinging { client, .. } => self.tell(*client, ClientInput::Do(what)),
             Do::Reading { client, .. } => {
                 self.tell(*client, ClientInput::Do(what));
                 self.read_on(*client);
@@ -416,6 +419,7 @@ impl World<'_> {
                 self.process = None;
                 let lost = self.around.journal.power_cut();
                 self.around.note(format_args!("{lost} records lost"));
+                self.around.record.lost(lost);
                 self.down = Down::Power;
             }
             BrokerFault::Stop => {

@@ -14,16 +14,16 @@ pub(crate) struct Protocol;
 
 impl Rule for Protocol {
     fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
-        let (number, wrong) = match &event.what {
-            What::Undecodable { connection, cause } => {
-                (connection, Some(format!("cannot be decoded: {cause}")))
+        let (number, code, wrong) = match &event.what {
+            What::Undecodable { connection, guarantee, cause } => {
+                (connection, *guarantee, Some(format!("cannot be decoded: {cause}")))
             }
             What::Received { connection, packet, .. } => {
                 let Some(found) = model.connections.get(connection) else { return Ok(()) };
                 let wrong = in_state(model, found, packet)
                     .or_else(|| in_form(found, packet))
                     .or_else(|| released(found, packet, seen, model));
-                (connection, wrong)
+                (connection, "PR", wrong)
             }
             What::Opened { .. }
             | What::Sent { .. }
@@ -39,7 +39,7 @@ impl Rule for Protocol {
         let Some(wrong) = wrong else { return Ok(()) };
         let client_id = model.connections.get(number).map_or("", |found| found.client_id.as_str());
         let what = format!("what {client_id:?} read on connection {number} {wrong}");
-        Err(violation("PR", what, [model.now.index]))
+        Err(violation(code, what, [model.now.index]))
     }
 }
 
@@ -220,8 +220,17 @@ mod tests {
     fn what_cannot_be_decoded_is_wrong() {
         let mut told = Told::new();
         let cause = "a length of five bytes".to_owned();
-        told.connect(1, "a").push(What::Undecodable { connection: 1, cause });
+        told.connect(1, "a").push(What::Undecodable { connection: 1, guarantee: "PR", cause });
         fails(Protocol, &told, "PR");
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_may_break_another_guarantee() {
+        let mut told = Told::new();
+        let cause = "a packet of 300 bytes, the client's maximum is 200".to_owned();
+        let undecodable = What::Undecodable { connection: 1, guarantee: "SZ", cause };
+        told.connect(1, "a").push(undecodable);
+        fails(Protocol, &told, "SZ");
     }
 
     #[test]

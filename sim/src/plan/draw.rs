@@ -2,6 +2,7 @@
 //! are switched on or off first, then strengths are drawn, then steps. Many defects show only
 //! where something else is absent.
 
+mod aside;
 mod faults;
 mod settings;
 mod workload;
@@ -34,12 +35,14 @@ pub fn draw(seed: u64, profile: Profile) -> Plan {
         },
         features,
         chance,
+        aside: Streams::new(seed).stream("aside"),
     };
     draft.filters = workload::filters(&mut draft.chance, &draft.topics, &draft.features);
     draft.draw_settings();
     draft.draw_clients();
     draft.open();
     draft.work();
+    draft.add_aside();
     draft.close();
     draft.plan
 }
@@ -150,11 +153,31 @@ impl Features {
             dead: on(odds.vanishes / 3),
         }
     }
+
+    /// Whether anything may go wrong.
+    fn has_faults(&self) -> bool {
+        [
+            self.holds,
+            self.black_holes,
+            self.resets,
+            self.vanishes,
+            self.kills,
+            self.power_cuts,
+            self.stops,
+            self.takeovers,
+            self.slow_readers,
+            self.slow_ackers,
+            self.misbehaves,
+        ]
+        .contains(&true)
+    }
 }
 
 /// A plan in the making.
 struct Draft {
     chance: Stream,
+    /// For what is added to a plan that is otherwise complete.
+    aside: Stream,
     features: Features,
     plan: Plan,
     topics: Vec<String>,
@@ -326,6 +349,7 @@ pub fn bound_ms(plan: &Plan) -> u64 {
             | Do::Misbehave { .. }
             | Do::Reading { .. }
             | Do::Acknowledging { .. }
+            | Do::Pinging { .. }
             | Do::Network { .. }
             | Do::Broker(_)
             | Do::DiskSyncs { .. } => {}

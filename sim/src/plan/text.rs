@@ -152,6 +152,7 @@ impl Do {
             | Do::Misbehave { client, .. }
             | Do::Reading { client, .. }
             | Do::Acknowledging { client, .. }
+            | Do::Pinging { client, .. }
             | Do::Network { client, .. } => Some(*client),
             Do::Broker(_) | Do::DiskSyncs { .. } => None,
         }
@@ -172,6 +173,7 @@ impl Do {
             | Do::Misbehave { client, .. }
             | Do::Reading { client, .. }
             | Do::Acknowledging { client, .. }
+            | Do::Pinging { client, .. }
             | Do::Network { client, .. } => Some(client),
             Do::Broker(_) | Do::DiskSyncs { .. } => None,
         }
@@ -286,6 +288,7 @@ fn write_what(what: &Do, line: &mut Writer) {
         Do::Acknowledging { client, on } => {
             line.word(&"acknowledging").word(client).word(&switch(*on));
         }
+        Do::Pinging { client, on } => drop(line.word(&"pinging").word(client).word(&switch(*on))),
         Do::Network { client, fault } => {
             line.word(&"network").word(client).word(&network_name(*fault));
         }
@@ -382,6 +385,7 @@ fn read_step(line: &mut Line) -> Result<Do, String> {
         "misbehave" => Do::Misbehave { client, way: line.number("a way")? },
         "reading" => Do::Reading { client, on: read_switch(line)? },
         "acknowledging" => Do::Acknowledging { client, on: read_switch(line)? },
+        "pinging" => Do::Pinging { client, on: read_switch(line)? },
         "network" => Do::Network { client, fault: read_network(line)? },
         other => return Err(format!("`{other}` is nothing that can happen")),
     })

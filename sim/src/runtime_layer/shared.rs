@@ -100,6 +100,7 @@ impl Shared {
 
     /// What the broker says of itself.
     pub(super) fn notice(&self, notice: &Notice) {
+        self.record.borrow_mut().notice(notice);
         if let Some(dropped) = crate::core_layer::dropped(notice) {
             self.event(dropped);
         } else if is_telling(notice) {

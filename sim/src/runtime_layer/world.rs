@@ -88,6 +88,8 @@ impl World<'_> {
         let record =
             shared.record.replace(crate::core_layer::record::Recorder::new(&shared.plan, false));
         Outcome {
+            hits: record.hits(),
+            history: record.history,
             trace_hash: record.trace.hash(),
             lines: record.trace.into_lines(),
             inputs: shared.inputs.get(),
@@ -149,7 +151,8 @@ impl World<'_> {
             | Do::Disconnect { client, .. }
             | Do::Vanish { client }
             | Do::Misbehave { client, .. }
-            | Do::Acknowledging { client, .. } => {
+            | Do::Acknowledging { client, .. }
+            | Do::Pinging { client, .. } => {
                 self.shared.tell(*client, ClientInput::Do(what));
             }
             Do::Reading { client, .. } => {

@@ -59,6 +59,7 @@ pub(super) fn steps(what: &Do) -> Vec<Do> {
         | Do::Misbehave { .. }
         | Do::Reading { .. }
         | Do::Acknowledging { .. }
+        | Do::Pinging { .. }
         | Do::Network { .. }
         | Do::Broker(_)
         | Do::DiskSyncs { .. } => Vec::new(),

@@ -1,0 +1,328 @@
+//! Coverage: which situations a run has been in, so that a batch can show that it was in all.
+//!
+//! A matrix says what was under way when something was cut off: its rows are states of a session
+//! and its connection, its columns ways to end a connection or the broker. Beside it stand single
+//! points. All of it is read off what the clients observe, so it is the same in both layers; only
+//! what no client sees comes from the broker's notices.
+
+mod matrix;
+mod scene;
+
+use signalhouse_core::Notice;
+use signalhouse_core::notice::{Cause, SessionEnd};
+
+use crate::history::{Event, What};
+use crate::packet::{AckKind, Packet};
+use crate::plan::{BrokerFault, NetworkFault};
+pub use matrix::{COLUMNS, Needs, ROWS, is_possible};
+use matrix::{Column, rows_of};
+use scene::Scenes;
+
+macro_rules! points {
+    ($($name:ident = $text:literal,)+) => {
+        /// A situation that some run of a batch must have been in.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "the texts say what the points are")]
+        pub enum Point { $($name,)+ }
+
+        impl Point {
+            /// Every point.
+            pub const ALL: &'static [Point] = &[$(Point::$name,)+];
+
+            /// What it is.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Point::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+points! {
+    SentAway = "a silent client was sent away",
+    HalfOpenClosed = "a half-open connection was closed for silence",
+    TakenOver = "a connection was told that it is taken over",
+    CleanStartOverSession = "a clean start ended a session",
+    ResumedAfterRestart = "a session was resumed after a restart",
+    SessionExpired = "a session expired",
+    SessionExpiredInRestart = "a session expired while the broker was down",
+    WillPublished = "a will was published",
+    WillCancelled = "a will with a delay was cancelled by a reconnect",
+    WillOverRestart = "a will outlived a restart",
+    SentAgain = "a PUBLISH was sent again",
+    PubrelSentAgain = "a PUBREL was sent again",
+    DuplicateSuppressed = "a repeated QoS 2 PUBLISH was recognised",
+    WindowFull = "a client's receive maximum was reached",
+    QuotaFull = "the broker's receive maximum was reached",
+    UnknownAck = "an acknowledgement named an identifier not in use",
+    RetainedReplaced = "a retained message was replaced",
+    RetainedDeleted = "a retained message was deleted",
+    RetainedExpired = "a retained message expired",
+    RetainedAfterRestart = "a retained message was read after a restart",
+    Expired = "a message expired before its delivery",
+    QueueFull = "a queue was full",
+    TooLarge = "a message was too large for its receiver",
+    Offline = "a QoS 0 message was dropped for a client that is away",
+    ShareEnded = "a share ended with messages waiting",
+    Refused = "a publication was refused",
+    SubscribeRefused = "a subscription was refused",
+    ConnectRefused = "a CONNECT was refused",
+    Alias = "a topic alias stood for a topic",
+    NoReading = "a client did not read for a while",
+    RecordsLost = "a power cut lost records",
+    Stalled = "data was held back and arrived later",
+    DeadForEver = "a client did not come back for the end",
+}
+
+/// What a run has been in.
+#[derive(Debug, Default)]
+pub struct Coverage {
+    scenes: Scenes,
+    hits: Hits,
+}
+
+/// Points and fields of the matrix, by number: the matrix row by row, then the points.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hits(Vec<bool>);
+
+impl Hits {
+    /// How many there are to be hit.
+    #[must_use]
+    pub fn count() -> usize {
+        ROWS.len() * COLUMNS.len() + Point::ALL.len()
+    }
+
+    /// Whether number `place` was hit.
+    #[must_use]
+    pub fn has(&self, place: usize) -> bool {
+        self.0.get(place).copied().unwrap_or(false)
+    }
+
+    /// The numbers that were hit.
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().filter(|(_, hit)| **hit).map(|(place, _)| place)
+    }
+
+    /// The number of a field of the matrix.
+    #[must_use]
+    pub const fn field(row: usize, column: usize) -> usize {
+        row * COLUMNS.len() + column
+    }
+
+    /// The number of a point.
+    #[must_use]
+    pub const fn point(point: Point) -> usize {
+        ROWS.len() * COLUMNS.len() + point as usize
+    }
+
+    fn hit(&mut self, place: usize) {
+        if self.0.is_empty() {
+            self.0 = vec![false; Hits::count()];
+        }
+        self.0[place] = true;
+    }
+}
+
+impl Coverage {
+    /// What was hit so far.
+    #[must_use]
+    pub fn hits(&self) -> &Hits {
+        &self.hits
+    }
+
+    /// Takes an observation.
+    pub fn event(&mut self, event: &Event) {
+        self.cuts(event);
+        self.points(&event.what);
+        self.scenes.event(event);
+    }
+
+    /// Takes what the broker says of itself.
+    pub fn notice(&mut self, notice: &Notice) {
+        let point = match notice {
+            Notice::SessionEnded { cause: SessionEnd::Expired, .. }
+                if self.scenes.just_started() =>
+            {
+                Point::SessionExpiredInRestart
+            }
+            Notice::SessionEnded { cause: SessionEnd::Expired, .. } => Point::SessionExpired,
+            Notice::SessionEnded { cause: SessionEnd::CleanStart, .. } => {
+                Point::CleanStartOverSession
+            }
+            Notice::WillPublished { client_id, .. } => {
+                if self.scenes.was_armed_before_start(client_id) {
+                    self.hits.hit(Hits::point(Point::WillOverRestart));
+                }
+                Point::WillPublished
+            }
+            Notice::Disconnected { client_id, cause: Cause::KeepAliveTimeout, .. }
+                if self.scenes.is_half_open(client_id) =>
+            {
+                Point::HalfOpenClosed
+            }
+            Notice::DuplicateSuppressed { .. } => Point::DuplicateSuppressed,
+            Notice::UnknownAck { .. } => Point::UnknownAck,
+            Notice::RetainedExpired { .. } => Point::RetainedExpired,
+            Notice::SubscribeRefused { .. } => Point::SubscribeRefused,
+            Notice::PublishRefused { .. } => Point::Refused,
+            Notice::SessionEnded { .. }
+            | Notice::Connected { .. }
+            | Notice::SessionStarted { .. }
+            | Notice::Dropped { .. }
+            | Notice::Subscribed { .. }
+            | Notice::Unsubscribed { .. }
+            | Notice::Refused { .. }
+            | Notice::Disconnected { .. }
+            | Notice::WillRefused { .. }
+            | Notice::PermissionsReplaced
+            | Notice::TimeJumped { .. } => return,
+        };
+        self.hits.hit(Hits::point(point));
+    }
+
+    /// A power cut lost records.
+    pub fn records_lost(&mut self) {
+        self.hits.hit(Hits::point(Point::RecordsLost));
+    }
+
+    /// Clients stay away for the end.
+    pub fn dead_for_ever(&mut self) {
+        self.hits.hit(Hits::point(Point::DeadForEver));
+    }
+
+    /// What was under way, if this event cuts something off.
+    fn cuts(&mut self, event: &Event) {
+        let (column, clients) = match &event.what {
+            What::Network { client, fault } => {
+                let column = match fault {
+                    NetworkFault::Reset => Column::Reset,
+                    NetworkFault::BlackHoleToBroker => Column::DeafBroker,
+                    NetworkFault::BlackHoleToClient => Column::DeafClient,
+                    NetworkFault::Hold | NetworkFault::Release => return,
+                };
+                (column, self.scenes.of_client(*client))
+            }
+            What::Ended { connection, by_client: true } => {
+                (Column::Vanish, self.scenes.left_in_silence(*connection))
+            }
+            What::Sent { connection, packet: Packet::Disconnect { .. } } => {
+                (Column::Disconnect, self.scenes.of_connection(*connection))
+            }
+            What::Sent { connection, packet: Packet::Connect(connect) } => {
+                (Column::Takeover, self.scenes.taken_over(*connection, &connect.client_id))
+            }
+            What::Received {
+                connection, packet: Packet::Disconnect { reason: 0x8D, .. }, ..
+            } => (Column::SentAway, self.scenes.of_connection(*connection)),
+            What::Broker(fault) => {
+                let column = match fault {
+                    BrokerFault::Kill | BrokerFault::PowerCut if self.scenes.just_started() => {
+                        Column::CrashAgain
+                    }
+                    BrokerFault::Kill => Column::Kill,
+                    BrokerFault::PowerCut => Column::PowerCut,
+                    BrokerFault::Stop => Column::Stop,
+                    BrokerFault::Start => return,
+                };
+                (column, self.scenes.all())
+            }
+            What::Opened { .. }
+            | What::Sent { .. }
+            | What::Received { .. }
+            | What::Undecodable { .. }
+            | What::Ended { .. }
+            | What::Misbehaved { .. }
+            | What::Holding { .. }
+            | What::Dropped { .. }
+            | What::Calm
+            | What::End => return,
+        };
+        for client in clients {
+            let Some(scene) = self.scenes.scene(&client, event.at_ms) else { continue };
+            for row in rows_of(&scene) {
+                self.hits.hit(Hits::field(row, column as usize));
+            }
+        }
+    }
+
+    fn points(&mut self, what: &What) {
+        let point = match what {
+            What::Received { connection, packet, alias_topic, .. } => {
+                if alias_topic.is_some() {
+                    self.hits.hit(Hits::point(Point::Alias));
+                }
+                match self.received(*connection, packet) {
+                    Some(point) => point,
+                    None => return,
+                }
+            }
+            What::Dropped { cause, .. } => match cause.as_str() {
+                "Expired" => Point::Expired,
+                "QueueFull" => Point::QueueFull,
+                "TooLarge" => Point::TooLarge,
+                "Offline" => Point::Offline,
+                "ShareEnded" => Point::ShareEnded,
+                _ => return,
+            },
+            What::Holding { serving: false, .. } => Point::NoReading,
+            What::Network { fault: NetworkFault::Release, .. } => Point::Stalled,
+            What::Sent { packet: Packet::Connect(connect), .. }
+                if self.scenes.has_will_waiting(&connect.client_id) =>
+            {
+                Point::WillCancelled
+            }
+            What::Sent { connection, packet: Packet::Publish(publish) } => {
+                match (publish.retain, publish.payload.is_empty()) {
+                    (true, true) => Point::RetainedDeleted,
+                    (true, false) if self.scenes.has_retained(&publish.topic) => {
+                        Point::RetainedReplaced
+                    }
+                    (true | false, _) if self.scenes.quota_is_full(*connection) => Point::QuotaFull,
+                    (true | false, _) => return,
+                }
+            }
+            What::Sent { .. }
+            | What::Opened { .. }
+            | What::Undecodable { .. }
+            | What::Ended { .. }
+            | What::Misbehaved { .. }
+            | What::Holding { .. }
+            | What::Network { .. }
+            | What::Broker(_)
+            | What::Calm
+            | What::End => return,
+        };
+        self.hits.hit(Hits::point(point));
+    }
+
+    fn received(&mut self, connection: u64, packet: &Packet) -> Option<Point> {
+        match packet {
+            Packet::Publish(publish) if publish.dup => Some(Point::SentAgain),
+            Packet::Publish(publish) if publish.retain && self.scenes.has_restarted() => {
+                Some(Point::RetainedAfterRestart)
+            }
+            Packet::Publish(publish) => (publish.qos > 0 && self.scenes.fills_window(connection))
+                .then_some(Point::WindowFull),
+            Packet::Ack { kind: AckKind::PubRel, id, .. } => {
+                self.scenes.was_released(connection, *id).then_some(Point::PubrelSentAgain)
+            }
+            Packet::ConnAck { reason, session_present, .. } => match (reason, session_present) {
+                (0, true) if self.scenes.has_restarted() => Some(Point::ResumedAfterRestart),
+                (0, _) => None,
+                (_, _) => Some(Point::ConnectRefused),
+            },
+            Packet::Disconnect { reason: 0x8E, .. } => Some(Point::TakenOver),
+            Packet::Disconnect { reason: 0x8D, .. } => Some(Point::SentAway),
+            Packet::Connect(_)
+            | Packet::Ack { .. }
+            | Packet::Subscribe { .. }
+            | Packet::SubAck { .. }
+            | Packet::Unsubscribe { .. }
+            | Packet::UnsubAck { .. }
+            | Packet::PingReq
+            | Packet::PingResp
+            | Packet::Disconnect { .. }
+            | Packet::Auth { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What is added to a plan that is otherwise complete, from a stream of its own.
+
+use super::{Draft, Percent as _};
+use crate::plan::{BrokerFault, Do};
+
+/// The longest that a broker which forgets a silent client may stay unnoticed, beyond one and a
+/// half times the keep alive.
+const SILENCE_MS: u64 = 12_000;
+
+impl Draft {
+    pub(super) fn add_aside(&mut self) {
+        std::mem::swap(&mut self.chance, &mut self.aside);
+        self.read_back();
+        self.fall_silent();
+        std::mem::swap(&mut self.chance, &mut self.aside);
+    }
+
+    /// New subscriptions after each start of the broker and near the end: they read what is
+    /// retained.
+    fn read_back(&mut self) {
+        if !self.features.retain {
+            return;
+        }
+        let starts = self
+            .plan
+            .steps
+            .iter()
+            .filter(|step| matches!(step.what, Do::Broker(BrokerFault::Start)));
+        let moments: Vec<u64> = starts.map(|step| step.at_ms).chain([self.now_ms]).collect();
+        for at_ms in moments {
+            while self.chance.percent(60) {
+                let (client, later_ms) = (self.any_client(), self.chance.between(100, 900));
+                self.subscribe(at_ms + later_ms, client);
+            }
+        }
+    }
+
+    /// A client with a keep alive stops sending PINGREQ, for long enough to be sent away.
+    fn fall_silent(&mut self) {
+        if !self.features.keep_alives || !self.features.has_faults() || self.chance.percent(60) {
+            return;
+        }
+        let client = self.any_client();
+        let keep_alive_s = u64::from(self.plan.clients[client].keep_alive_s);
+        if keep_alive_s > 0 {
+            let from_ms = self.chance.between(500, self.now_ms);
+            let until_ms = from_ms + keep_alive_s * 1_500 + SILENCE_MS;
+            self.push(from_ms, Do::Pinging { client, on: false });
+            self.push(until_ms, Do::Pinging { client, on: true });
+        }
+    }
+}

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use super::Broker;
 use crate::credential::Credential;
 use crate::input::ConnectionId;
-use crate::link::{Handshake, Phase};
+use crate::link::{Handshake, Link, Phase};
 use crate::notice::{Cause, Notice, SessionEnd};
 use crate::outbox::{Action, ExchangeStep, Outbox, Question};
 use crate::permission::{Action as Permitted, Subject};
@@ -288,16 +288,7 @@ impl Broker {
         link.ends_at = credential.ends_at.unwrap_or(Time::NEVER);
         session.claims = credential.claims;
         session.grants = credential.grants;
-        if canary!(FlightLostAtResume) {
-            link.unsent.clear();
-        }
-        if canary!(WindowNotReset) {
-            let in_flight = u16::try_from(session.flight.len()).unwrap_or(u16::MAX);
-            link.in_window = in_flight.min(link.window);
-        }
-        if canary!(IdsRestartOnResume) {
-            session.flight.restart_ids();
-        }
+        spoil_flow(session, link);
         session.connection = Some(connection);
         session.version = connect.version;
         session.expiry_interval_s = granted_expiry_s;
@@ -443,4 +434,18 @@ fn check_size(connect: &Connect, connack: &ConnAck) -> Option<Cause> {
         reason: ReasonCode::PacketTooLarge,
         detail: "the client's maximum packet size is too small for CONNACK",
     })
+}
+
+/// What canaries do to the flow on a new connection.
+fn spoil_flow(session: &mut Session, link: &mut Link) {
+    if canary!(FlightLostAtResume) {
+        link.unsent.clear();
+    }
+    if canary!(WindowNotReset) {
+        let in_flight = u16::try_from(session.flight.len()).unwrap_or(u16::MAX);
+        link.in_window = in_flight.min(link.window);
+    }
+    if canary!(IdsRestartOnResume) {
+        session.flight.restart_ids();
+    }
 }

@@ -1,6 +1,8 @@
 //! The trace of a run: one line for everything observed, the same text wherever and whenever the
 //! run is repeated, and a hash of it.
 
+pub mod html;
+
 use std::fmt::{self, Write as _};
 
 use crate::history::What;

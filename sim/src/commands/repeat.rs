@@ -1,10 +1,13 @@
 //! `sim repro`, `sim replay` and `sim trace`: one run, told in full.
 
 use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use signalhouse_sim::core_layer::Outcome;
 use signalhouse_sim::layer::Layer;
+use signalhouse_sim::plan::Plan;
+use signalhouse_sim::trace::html;
 
 use super::source::Source;
 use super::{Ended, Verdict};
@@ -17,6 +20,9 @@ pub(super) struct TraceArguments {
     /// Only lines with this text in them: a token, a connection `n12 `, a client identifier
     #[arg(long, value_name = "TEXT")]
     with: Vec<String>,
+    /// Write one page for a browser instead: lanes for the broker and its clients, with filters
+    #[arg(long, value_name = "FILE", conflicts_with = "with")]
+    html: Option<PathBuf>,
 }
 
 impl TraceArguments {
@@ -39,6 +45,9 @@ pub(super) fn repeat(source: &Source, layer: Layer) -> Ended {
 /// Prints the trace of a seed, or the lines of it that are asked for.
 pub(super) fn trace(arguments: &TraceArguments, layer: Layer) -> Ended {
     let plan = arguments.source.plan()?;
+    if let Some(path) = &arguments.html {
+        return write_page(&plan, path, layer);
+    }
     let outcome = layer.run(&plan, true)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let wanted = |line: &&String| {
@@ -47,6 +56,15 @@ pub(super) fn trace(arguments: &TraceArguments, layer: Layer) -> Ended {
     let mut lines = outcome.lines.iter().filter(wanted);
     let _ = lines.try_for_each(|line| writeln!(out, "{line}"));
     let _ = write_end(&mut out, &outcome);
+    Ok(verdict(&outcome))
+}
+
+fn write_page(plan: &Plan, path: &Path, layer: Layer) -> Ended {
+    let outcome = layer.run(plan, true)?;
+    std::fs::write(path, html::page(plan, &outcome))
+        .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    let _ = write_end(&mut std::io::stdout(), &outcome);
+    println!("the page is {}", path.display());
     Ok(verdict(&outcome))
 }
 

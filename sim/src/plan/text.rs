@@ -252,6 +252,16 @@ fn read_line(line: &mut Line, plan: &mut Plan, versioned: &mut bool) -> Result<(
     Ok(())
 }
 
+impl Step {
+    /// The step as a line of a plan's text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        write_step(self, &mut text);
+        text
+    }
+}
+
 fn write_step(step: &Step, text: &mut String) {
     let mut line = Writer::new("at");
     line.word(&step.at_ms);

@@ -11,6 +11,7 @@ impl Draft {
     pub(super) fn add_aside(&mut self) {
         std::mem::swap(&mut self.chance, &mut self.aside);
         self.read_back();
+        self.ask_before_power_cuts();
         self.fall_silent();
         std::mem::swap(&mut self.chance, &mut self.aside);
     }
@@ -31,6 +32,22 @@ impl Draft {
             while self.chance.percent(60) {
                 let (client, later_ms) = (self.any_client(), self.chance.between(100, 900));
                 self.subscribe(at_ms + later_ms, client);
+            }
+        }
+    }
+
+    /// Subscriptions whose answer and the next power cut are close together.
+    fn ask_before_power_cuts(&mut self) {
+        let cuts = self
+            .plan
+            .steps
+            .iter()
+            .filter(|step| matches!(step.what, Do::Broker(BrokerFault::PowerCut)));
+        let moments: Vec<u64> = cuts.map(|step| step.at_ms).collect();
+        for at_ms in moments {
+            if self.chance.percent(40) {
+                let (client, before_ms) = (self.any_client(), self.chance.between(0, 60));
+                self.subscribe(at_ms.saturating_sub(before_ms), client);
             }
         }
     }

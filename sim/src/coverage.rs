@@ -175,6 +175,8 @@ impl Coverage {
             | Notice::Disconnected { .. }
             | Notice::WillRefused { .. }
             | Notice::PermissionsReplaced
+            | Notice::DroppedUnread { .. }
+            | Notice::JournalSpace { .. }
             | Notice::TimeJumped { .. } => return,
         };
         self.hits.hit(Hits::point(point));

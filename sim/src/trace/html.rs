@@ -133,19 +133,12 @@ impl Page<'_> {
         let shown = Shown(what).to_string();
         let mut row = Row { kind: "packet", number: Some(number), ..Row::default() };
         match what {
-            What::Sent { connection, packet } | What::Received { connection, packet, .. } => {
-                let is_sent = matches!(what, What::Sent { .. });
-                row.lane = self.lanes.clients.get(connection).map(|client| client + 1);
-                row.way = Some(if is_sent { "in" } else { "out" });
-                row.color = color(packet);
-                row.is_dup = matches!(packet, Packet::Publish(publish) if publish.dup);
-                let accepted = matches!(packet, Packet::ConnAck { reason: 0, .. });
-                row.states.extend(row.lane.filter(|_| accepted).map(|lane| (lane, "on")));
-                // `n7 -> PUBLISH ...`: the name stands for itself, the connection is told last.
-                let words = shown.splitn(4, ' ').collect::<Vec<_>>();
-                row.name = words.get(2).copied().unwrap_or_default();
-                let rest = words.get(3).copied().unwrap_or_default();
-                return self.row(at_ms, &Row { text: &format!("{rest}  [n{connection}]"), ..row });
+            What::Sent { connection, packet } => {
+                return self.packet(at_ms, row, *connection, packet, &shown);
+            }
+            What::Received { connection, packet, .. } => {
+                row.way = Some("out");
+                return self.packet(at_ms, row, *connection, packet, &shown);
             }
             What::Opened { client, connection } => {
                 self.lanes.clients.insert(*connection, *client);
@@ -206,6 +199,28 @@ impl Page<'_> {
             | What::Dropped { .. } => &shown,
         };
         self.row(at_ms, &Row { text, ..row });
+    }
+
+    /// A packet that was read, or sent if the row does not say so.
+    fn packet(
+        &mut self,
+        at_ms: u64,
+        mut row: Row<'_>,
+        connection: ConnectionNumber,
+        packet: &Packet,
+        shown: &str,
+    ) {
+        row.lane = self.lanes.clients.get(&connection).map(|client| client + 1);
+        row.way = row.way.or(Some("in"));
+        row.color = color(packet);
+        row.is_dup = matches!(packet, Packet::Publish(publish) if publish.dup);
+        let accepted = matches!(packet, Packet::ConnAck { reason: 0, .. });
+        row.states.extend(row.lane.filter(|_| accepted).map(|lane| (lane, "on")));
+        // `n7 -> PUBLISH ...`: the name stands for itself, the connection is told last.
+        let words = shown.splitn(4, ' ').collect::<Vec<_>>();
+        let name = words.get(2).copied().unwrap_or_default();
+        let rest = words.get(3).copied().unwrap_or_default();
+        self.row(at_ms, &Row { name, text: &format!("{rest}  [n{connection}]"), ..row });
     }
 
     /// A client's lane, if it has a connection.

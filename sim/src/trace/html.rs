@@ -182,22 +182,12 @@ impl Page<'_> {
                 row.states.push((0, if is_up { "on" } else { "down" }));
             }
             What::Dropped { .. } => (row.kind, row.lane) = ("note", Some(0)),
-            What::Calm | What::End => row.kind = "fault",
+            What::Calm => (row.kind, row.text) = ("fault", "the faults end; who lives comes back"),
+            What::End => {
+                (row.kind, row.text) = ("fault", "the end: all that is owed must have happened");
+            }
         }
-        let text = match what {
-            What::Calm => "the faults end; who lives comes back",
-            What::End => "the end: all that is owed must have happened",
-            What::Opened { .. }
-            | What::Sent { .. }
-            | What::Received { .. }
-            | What::Undecodable { .. }
-            | What::Ended { .. }
-            | What::Misbehaved { .. }
-            | What::Holding { .. }
-            | What::Network { .. }
-            | What::Broker(_)
-            | What::Dropped { .. } => &shown,
-        };
+        let text = if row.text.is_empty() { &shown } else { row.text };
         self.row(at_ms, &Row { text, ..row });
     }
 

@@ -77,8 +77,12 @@ fn faults(schema: &Value, value: &Value, at: &str) -> Vec<String> {
             "enum" if !rule.as_array().expect("values").contains(value) => {
                 found.push(format!("{at} is none of {rule}"));
             }
-            "minimum" if value.as_i64() < rule.as_i64() => found.push(format!("{at} < {rule}")),
-            "maximum" if value.as_i64() > rule.as_i64() => found.push(format!("{at} > {rule}")),
+            "minimum" if value.is_number() && value.as_i64() < rule.as_i64() => {
+                found.push(format!("{at} < {rule}"));
+            }
+            "maximum" if value.is_number() && value.as_i64() > rule.as_i64() => {
+                found.push(format!("{at} > {rule}"));
+            }
             "anyOf" => {
                 let ways = rule.as_array().expect("schemas");
                 if !ways.iter().any(|way| faults(way, value, at).is_empty()) {

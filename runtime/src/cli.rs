@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod check;
 mod connection;
 mod exit;
@@ -61,6 +62,8 @@ enum Command {
     Pub(Box<publish::PublishArgs>),
     /// Subscribe at any broker, and print what comes.
     Sub(Box<subscribe::SubscribeArgs>),
+    /// Put load on any broker, and say what it costs.
+    Bench(Box<bench::BenchArgs>),
 }
 
 #[derive(Args, Debug)]
@@ -128,6 +131,7 @@ pub fn main() -> Exit {
         Some(Command::Key(args)) => key::run(args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Pub(args)) => publish::run(&args, &property_groups(&matches)),
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Sub(args)) => subscribe::run(&args, &property_groups(&matches)),
     }
 }

@@ -5,6 +5,7 @@
 //! [`mod@serve`] makes a process of it. [`http`] is the other door: publish, subscribe and manage by
 //! plain HTTP.
 
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod history;

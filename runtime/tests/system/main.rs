@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::wildcard_enum_match_arm)] // foreign clients, real time
 
 mod bad_input;
+mod bench;
 mod peer;
 mod process;
 mod rumqttc_v4;

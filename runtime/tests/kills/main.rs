@@ -1,0 +1,298 @@
+//! Kills the real broker with SIGKILL at random moments, many times over, and accounts for every message that was
+//! acknowledged: none is lost, none at QoS 2 comes twice, and order is kept.
+//!
+//!     cargo test -p signalhouse --test kills -- [--kills N] [--seed S] [--shim LIBRARY] [--without-sync]
+//!
+//! Publishers with sessions publish at QoS 1 and 2 and repeat what was not acknowledged; subscribers with sessions are
+//! there always, now and then, or share a subscription. With `--shim` (`.ci/kills/unsynced.c`) each kill is a power
+//! cut: what was not synced is taken back, wholly or in part. `--without-sync` starts a broker that never syncs, and
+//! the program then ends well if that is found out. The seed decides when to kill and what to take back.
+
+#![allow(clippy::disallowed_methods)] // real processes, real time
+
+mod account;
+mod chance;
+mod peer;
+mod process;
+mod publisher;
+mod receiver;
+mod stage;
+mod undo;
+mod without_sync;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use signalhouse_core::wire::packet::ServerPacket;
+
+use account::{Account, Wrong};
+use chance::Chance;
+use peer::Peer;
+use process::{Process, Setup};
+use publisher::{Published, Publisher};
+use receiver::{Habit, Receiver};
+use stage::Stage;
+use undo::Undone;
+
+const PUBLISHERS: usize = 4;
+
+/// How long the end may take without any progress.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Options {
+    kills: u64,
+    seed: u64,
+    shim: Option<PathBuf>,
+    without_sync: bool,
+}
+
+impl Options {
+    /// Takes what it knows and leaves the rest, which is for other tests.
+    fn from_arguments() -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let mut options = Options {
+            kills: 3,
+            seed: now.map_or(1, |since| u64::from(since.subsec_nanos())),
+            shim: None,
+            without_sync: false,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut number = || {
+                let value = arguments.next().and_then(|value| value.parse().ok());
+                value.unwrap_or_else(|| panic!("{argument} takes a number"))
+            };
+            match argument.as_str() {
+                "--kills" => options.kills = number(),
+                "--seed" => options.seed = number(),
+                "--shim" => options.shim = arguments.next().map(PathBuf::from),
+                "--without-sync" => options.without_sync = true,
+                _ => {}
+            }
+        }
+        options
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(data) = std::env::var_os(process::WITHOUT_SYNC) {
+        without_sync::serve(PathBuf::from(data));
+        return ExitCode::SUCCESS;
+    }
+    let options = Options::from_arguments();
+    println!("kills: seed {}, {} kills, shim {:?}", options.seed, options.kills, options.shim);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
+        "kills-{}-{}",
+        std::process::id(),
+        options.seed
+    ));
+    let setup = Setup {
+        data: folder.join("data"),
+        undo: folder.join("undo"),
+        shim: options.shim.clone(),
+        without_sync: options.without_sync,
+    };
+    std::fs::create_dir_all(&setup.data).expect("a folder for the store");
+    std::fs::create_dir_all(&setup.undo).expect("a folder for what is undone");
+    let outcome = play(&setup, &options);
+    match (&outcome, options.without_sync) {
+        (Ok(()), false) => {}
+        (Err(wrong), true) => {
+            println!("kills: found, as it must be: {wrong}");
+        }
+        (Ok(()), true) => {
+            println!("kills: a broker that never syncs was not found out");
+            return ExitCode::FAILURE;
+        }
+        (Err(wrong), false) => {
+            println!("kills: {wrong}\n  the store is left in {}", folder.display());
+            println!("  again: -- --kills {} --seed {}", options.kills, options.seed);
+            return ExitCode::FAILURE;
+        }
+    }
+    std::fs::remove_dir_all(&folder).expect("our own folder");
+    ExitCode::SUCCESS
+}
+
+fn play(setup: &Setup, options: &Options) -> Result<(), String> {
+    let mut process = setup.start();
+    let stage = Stage::new(process.serves()?);
+    let accounts = [
+        Account::new("the one online", true),
+        Account::new("the one away", true),
+        Account::new("the share", false),
+    ];
+    let [online, away, share] = &accounts;
+    let receivers = [
+        ("online", "kills/#", Habit::Online, online),
+        ("away", "kills/#", Habit::Away, away),
+        ("member-1", "$share/some/kills/#", Habit::Online, share),
+        ("member-2", "$share/some/kills/#", Habit::Online, share),
+    ];
+    thread::scope(|scope| {
+        for (place, (name, filter, habit, account)) in receivers.into_iter().enumerate() {
+            let seed = options.seed.wrapping_add(place as u64);
+            let receiver = Receiver::new(&stage, account, (name, filter, habit), seed);
+            scope.spawn(move || receiver.run());
+        }
+        while stage.subscribed() < receivers.len() as u64 {
+            stage.pause();
+        }
+        let publishers: Vec<_> = (0..PUBLISHERS)
+            .map(|number| {
+                let publisher = Publisher::new(&stage, number);
+                scope.spawn(move || publisher.run())
+            })
+            .collect();
+        let outcome = kill_often(&mut process, setup, options, &stage);
+        stage.end();
+        if outcome.is_err() {
+            stage.close();
+        }
+        let published: Vec<Published> = publishers
+            .into_iter()
+            .map(|publisher| publisher.join().expect("publishers do not panic"))
+            .collect();
+        let outcome = outcome.and_then(|undone| {
+            settle(&mut process, &stage, &accounts, &published)?;
+            check_retained(&stage, &published)?;
+            tell(options, &accounts, &published, undone);
+            Ok(())
+        });
+        stage.close();
+        process.kill();
+        outcome
+    })
+}
+
+/// Kills the broker and starts it again, so many times, and now and then while it starts.
+fn kill_often(
+    process: &mut Process,
+    setup: &Setup,
+    options: &Options,
+    stage: &Stage,
+) -> Result<Undone, String> {
+    let mut chance = Chance::new(options.seed);
+    let mut undone = Undone::default();
+    let mut power_cut = |process: &mut Process, chance: &mut Chance| -> Result<Undone, String> {
+        if let Some(said) = process.ended() {
+            return Err(format!("the broker ended by itself: {said}"));
+        }
+        process.kill();
+        if setup.shim.is_none() {
+            return Ok(Undone::default());
+        }
+        let now = undo::power_cut(&setup.data, &setup.undo, chance);
+        let now = now.map_err(|error| format!("cannot undo: {error}"))?;
+        undone.writes += now.writes;
+        undone.sectors += now.sectors;
+        undone.names += now.names;
+        Ok(now)
+    };
+    let mut kill = 0;
+    while kill < options.kills {
+        kill += 1;
+        let acknowledged = stage.acknowledged();
+        thread::sleep(Duration::from_millis(20 + chance.below(600)));
+        let more = stage.acknowledged() - acknowledged;
+        let now = power_cut(process, &mut chance)?;
+        println!(
+            "  kill {kill}: {more} acknowledged; not synced: {} writes, {} names; {} sectors taken back",
+            now.writes, now.names, now.sectors
+        );
+        *process = setup.start();
+        if kill < options.kills && chance.one_in(4) {
+            kill += 1;
+            thread::sleep(Duration::from_millis(chance.below(60)));
+            let now = power_cut(process, &mut chance)?;
+            println!("  kill {kill}: while it starts; {} sectors taken back", now.sectors);
+            *process = setup.start();
+        }
+        stage.moved(process.serves().map_err(|said| format!("it does not start again: {said}"))?);
+        if stage.wrongs() > 0 {
+            return Err("what was promised is broken".to_owned());
+        }
+    }
+    if setup.shim.is_some() && undone.writes == 0 {
+        return Err("no kill came while anything was not synced".to_owned());
+    }
+    Ok(undone)
+}
+
+/// Waits until everybody has everything, and says what is missing if that does not come.
+fn settle(
+    process: &mut Process,
+    stage: &Stage,
+    accounts: &[Account],
+    published: &[Published],
+) -> Result<(), String> {
+    let deliveries = || accounts.iter().map(|account| account.deliveries().0).sum::<u64>();
+    let (mut last, mut since) = (deliveries(), Instant::now());
+    loop {
+        let missing: Vec<Wrong> =
+            accounts.iter().flat_map(|account| account.missing(published)).collect();
+        if let Some(said) = process.ended() {
+            return Err(format!("the broker ended by itself: {said}"));
+        }
+        if stage.wrongs() > 0 {
+            return Err("what was promised is broken".to_owned());
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if deliveries() != last {
+            (last, since) = (deliveries(), Instant::now());
+        }
+        if since.elapsed() > PATIENCE {
+            let lines: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            return Err(lines.join("\n  "));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The retained message of each publisher is the last one.
+fn check_retained(stage: &Stage, published: &[Published]) -> Result<(), String> {
+    let gone = |_| "the broker closes the connection".to_owned();
+    let (mut peer, _) = Peer::connect(stage.address(), "late").map_err(gone)?;
+    peer.subscribe("kills/+/0").map_err(gone)?;
+    let mut found = vec![0; published.len()];
+    let since = Instant::now();
+    while found.contains(&0) && since.elapsed() < PATIENCE {
+        if let Some(ServerPacket::Publish(publish)) = peer.read().map_err(gone)?
+            && let Some(((publisher, _), number)) = account::read(&publish.message.payload)
+        {
+            found[publisher] = number;
+        }
+    }
+    for (publisher, (found, published)) in found.iter().zip(published).enumerate() {
+        if *found != published.retained {
+            return Err(format!(
+                "lost: what publisher {publisher} retained is {found}, not {}",
+                published.retained
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn tell(options: &Options, accounts: &[Account], published: &[Published], undone: Undone) {
+    let sum = |lane: usize| published.iter().map(|published| published.lanes[lane]).sum::<u64>();
+    let repeated: u64 = published.iter().map(|published| published.repeated).sum();
+    let (deliveries, repetitions) = accounts
+        .iter()
+        .map(Account::deliveries)
+        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    println!(
+        "kills: {} kills; acknowledged {} at QoS 1 and {} at QoS 2, {repeated} sent again; {deliveries} deliveries, \
+         {repetitions} repeated at QoS 1; lost 0, doubled at QoS 2 0, order kept; {} writes and {} names \
+         were not synced",
+        options.kills,
+        sum(0),
+        sum(1),
+        undone.writes,
+        undone.names
+    );
+}

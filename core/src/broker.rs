@@ -13,6 +13,7 @@ use crate::notice::{Cause, Notice};
 use crate::once::Once;
 use crate::outbox::{Action, Outbox};
 use crate::permission::Permissions;
+use crate::quota::{Quotas, Usage};
 use crate::record::{GroupId, LogPosition, QueueSeq, SessionId};
 use crate::rng::{Rng, Seed};
 use crate::routing::retained::RetainedStore;
@@ -35,6 +36,7 @@ mod fetch;
 mod inspect;
 mod leave;
 mod publish;
+mod quotas;
 mod recover;
 mod replay;
 mod request;
@@ -88,6 +90,8 @@ pub struct Broker {
     scratch: route::Scratch,
     /// Requests that must not be carried out twice.
     once: Once,
+    quotas: Arc<Quotas>,
+    usage: Usage,
 }
 
 impl Broker {
@@ -130,6 +134,8 @@ impl Broker {
             sys: sys::Sys::new(now),
             scratch: route::Scratch::default(),
             once: Once::default(),
+            quotas: Arc::new(Quotas::default()),
+            usage: Usage::default(),
             config,
         }
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::credential::Credential;
 use crate::message::Message;
 use crate::permission::Permissions;
+use crate::quota::Quotas;
 use crate::record::LogPosition;
 use crate::routing::topic::Topic;
 use crate::wire::DecodeError;
@@ -153,6 +154,8 @@ pub enum AuthOutcome {
 pub enum Command {
     /// Replaces the rules of who may publish, subscribe and receive what.
     SetPermissions(Arc<Permissions>),
+    /// Replaces the quotas.
+    SetQuotas(Arc<Quotas>),
     /// Publishes a message of the broker's own side, with no client as its publisher.
     Publish(Box<PublishCommand>),
     /// Publishes a message for somebody who has no connection, and answers what came of it.
@@ -221,6 +224,8 @@ pub struct Publisher {
     pub identity: Option<Text>,
     /// What stands for the client identifier in rules, notices and No Local.
     pub client_id: Text,
+    /// Where it comes from, as [`Input::Opened`] has it.
+    pub peer: Text,
     /// What else it showed.
     pub credential: Credential,
 }

@@ -42,6 +42,7 @@ pub mod notice;
 mod once;
 mod outbox;
 pub mod permission;
+pub mod quota;
 pub mod record;
 mod rng;
 pub mod routing;
@@ -57,7 +58,7 @@ pub use broker::{
 pub use input::{ConnectionId, Input};
 pub use limits::{Config, Limits};
 pub use notice::Notice;
-pub use outbox::{Action, Answer, ExchangeStep, Outbox, Question};
+pub use outbox::{Action, Answer, ExchangeStep, Outbox, Question, QuotaState};
 pub use record::{LogPosition, Record};
 pub use rng::Seed;
 pub use time::Time;

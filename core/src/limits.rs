@@ -65,6 +65,9 @@ pub struct Limits {
     pub request_keys: u32,
     /// Milliseconds such a key is remembered.
     pub request_key_ms: u64,
+    /// Users, clients and addresses whose use is counted against quotas. Over it, and with none of
+    /// them idle, a new one is refused as if over its quota.
+    pub quota_holders: u32,
 }
 
 impl Default for Limits {
@@ -96,6 +99,7 @@ impl Default for Limits {
             pipelined_packets: 64,
             request_keys: 100_000,
             request_key_ms: 24 * 60 * 60 * 1000,
+            quota_holders: 100_000,
         }
     }
 }

@@ -72,6 +72,17 @@ pub struct Answer {
     pub matched: u32,
     /// Whether it is that of an earlier request with the same key.
     pub repeated: bool,
+    /// Where its quotas stand.
+    pub quota: QuotaState,
+}
+
+/// Where the quotas of a request stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaState {
+    /// How many more publications there may be today, if that is bound.
+    pub remaining_today: Option<u64>,
+    /// Set if a quota is used up, which is then why it was refused: when to try again.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// Who is this?

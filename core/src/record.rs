@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::credential::Claims;
 use crate::message::{Message, MessageId};
+use crate::quota::Holder;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::time::Time;
 use crate::wire::packet::{SubscriptionOptions, Will};
@@ -237,6 +238,15 @@ pub enum Record {
     RetainedCleared {
         /// The topic.
         topic: Topic,
+    },
+    /// How many publications of this day count against the holder's quota.
+    Counted {
+        /// Whose.
+        holder: Holder,
+        /// The day of UTC, counted from 1970.
+        day: u64,
+        /// How many.
+        count: u64,
     },
     /// Counters that must never go back. Opens a snapshot.
     Counters {

@@ -5,6 +5,7 @@ mod recovery;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 
 use signalhouse_core::input::Command;
 use signalhouse_core::wire::reason::ReasonCode;
@@ -136,6 +137,7 @@ impl Serving<'_> {
         self.announce(&bound);
         let http = self.serve_http(&shard, clock)?;
         let handle = shard.handle();
+        self.set_quotas(&self.settings.quotas, &handle);
         let mut shard = pin!(shard.run());
         loop {
             tokio::select! {
@@ -205,6 +207,13 @@ impl Serving<'_> {
         Ok(server)
     }
 
+    fn set_quotas<S>(&self, quotas: &settings::Quotas, handle: &Handle<S>) {
+        match quotas.to_core() {
+            Ok(quotas) => handle.command(Command::SetQuotas(Arc::new(quotas))),
+            Err(fault) => error!("the quotas stay as they are: {fault}"),
+        }
+    }
+
     fn announce(&self, bound: &[SocketAddr]) {
         let listen: Vec<String> = bound.iter().map(ToString::to_string).collect();
         info!(
@@ -258,6 +267,8 @@ impl Serving<'_> {
         self.settings.stop = new.stop.clone();
         self.settings.network.close_timeout_ms = new.network.close_timeout_ms;
         self.settings.network.write_stall_timeout_ms = new.network.write_stall_timeout_ms;
+        self.set_quotas(&new.quotas, handle);
+        self.settings.quotas = new.quotas.clone();
         self.settings.http.keys_file.clone_from(&new.http.keys_file);
         match new.http.keys() {
             Ok(keys) => http.set_keys(keys),

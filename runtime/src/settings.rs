@@ -6,6 +6,7 @@
 mod http;
 mod load;
 mod problem;
+mod quotas;
 mod section;
 mod sections;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use signalhouse_core::{Config, Seed};
 pub use self::load::{Overrides, Sources, load};
 pub use self::problem::Problem;
 pub use self::section::{Key, Kind};
-pub use self::sections::{Broker, Http, Limits, Log, Network, Security, Stop, Store};
+pub use self::sections::{Broker, Http, Limits, Log, Network, Quotas, Security, Stop, Store};
 use crate::shard::{Options, Timeouts};
 
 /// Everything that can be set.
@@ -36,6 +37,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What outlives the process, and where.
     pub store: Store,
+    /// How much one user, key or address may do.
+    pub quotas: Quotas,
     /// Plain HTTP.
     pub http: Http,
     /// What the broker says about itself.
@@ -53,6 +56,7 @@ impl Settings {
             Broker::KEYS,
             Limits::KEYS,
             Store::KEYS,
+            Quotas::KEYS,
             Http::KEYS,
             Log::KEYS,
             Stop::KEYS,

@@ -21,6 +21,7 @@ impl Broker {
                 self.permissions = permissions;
                 out.notice(Notice::PermissionsReplaced);
             }
+            Command::SetQuotas(quotas) => self.set_quotas(quotas),
             Command::Publish(publish) => self.publish_command(*publish, out),
             Command::PublishFor(request) => self.publish_for(*request, out),
             Command::Disconnect { client_id, reason } => {
@@ -80,6 +81,7 @@ impl Broker {
     /// Sends every client away. Sessions and wills stay as a power cut would leave them: the
     /// restarted broker publishes or cancels the wills.
     fn stop(&mut self, reason: ReasonCode, server_reference: Option<&Text>, out: &mut Outbox) {
+        self.record_day(out);
         for connection in self.links.ids() {
             let Some(link) = self.links.remove(connection) else { continue };
             self.timers.remove(link.timer_at, Timer::Connection(connection));

@@ -136,6 +136,13 @@ impl Broker {
         let refusal = self
             .check_identity(&handshake.connect, identity.as_ref(), &credential)
             .or_else(|| check_size(&handshake.connect, &connack));
+        let refusal = match refusal {
+            Some(cause) => Some(cause),
+            None => {
+                let client_id = &handshake.connect.client_id;
+                self.count_connection(connection, identity.as_ref(), client_id)
+            }
+        };
         if let Some(cause) = refusal {
             if let Some(link) = self.links.get_mut(connection) {
                 link.phase = Phase::Authenticating(handshake);

@@ -116,6 +116,7 @@ impl Broker {
             out.notice(Notice::Refused { connection, peer, client_id, cause });
             return;
         };
+        self.discount_connection(key, &link.peer);
         let was_accepted = link.is_live();
         if was_accepted {
             self.counters.clients_gone += 1;

@@ -52,6 +52,17 @@ impl Broker {
             self.close(connection, cause, out);
         } else if let Some(reason) = self.refused_publish(key, &publish) {
             self.refuse(connection, key, &publish, reason, out);
+        } else if let Err(over) = self.count_publish(connection, key, out) {
+            if over.closes_at_qos0 && publish_is_qos0(&publish) {
+                let reason = ReasonCode::MessageRateTooHigh;
+                self.close(
+                    connection,
+                    Cause::Limit { reason, detail: "over the quota of messages" },
+                    out,
+                );
+            } else {
+                self.refuse(connection, key, &publish, ReasonCode::QuotaExceeded, out);
+            }
         } else {
             self.take_publish(connection, key, publish, out);
         }
@@ -296,7 +307,7 @@ fn explained(packet_id: InboundPacketId, reason: ReasonCode) -> Ack<InboundPacke
     } else if reason == ReasonCode::TopicNameInvalid {
         "the topic is reserved or has too many levels"
     } else if reason == ReasonCode::QuotaExceeded {
-        "a queue, the store of retained messages or the disk is full"
+        "a quota is used up, or a queue, the store of retained messages or the disk is full"
     } else if reason == ReasonCode::PacketIdentifierInUse {
         "the packet identifier is held by a QoS 2 publication"
     } else {

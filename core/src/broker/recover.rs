@@ -11,6 +11,7 @@ use crate::limits::Config;
 use crate::message::{Message, MessageId};
 use crate::notice::SessionEnd;
 use crate::outbox::Outbox;
+use crate::quota::{DayCount, Holder};
 use crate::record::{
     Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, ReplayState,
     RetainedChange, SessionId,
@@ -214,6 +215,7 @@ impl Broker {
                 self.retained.clear(&topic);
                 Ok(())
             }
+            Record::Counted { holder, day, count } => self.apply_counted(holder, day, count),
             Record::Counters { next_session, next_group, next_message, next_seq } => {
                 self.next_session = self.next_session.max(next_session.0);
                 self.next_group = self.next_group.max(next_group.0);
@@ -222,6 +224,11 @@ impl Broker {
                 Ok(())
             }
         }
+    }
+
+    fn apply_counted(&mut self, holder: Holder, day: u64, count: u64) -> Result<(), Unknown> {
+        self.usage.restore(DayCount { holder, day, count });
+        Ok(())
     }
 
     fn apply_connected(&mut self, record: Record, index: &mut Index) -> Result<(), Unknown> {

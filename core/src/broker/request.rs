@@ -6,7 +6,7 @@ use crate::gate::Item;
 use crate::input::{PublishCommand, PublishFor, Publisher};
 use crate::message::Message;
 use crate::once::{Outcome, fingerprint};
-use crate::outbox::{Action, Answer, Outbox};
+use crate::outbox::{Action, Answer, Outbox, QuotaState};
 use crate::permission::Subject;
 use crate::record::{LogPosition, Origin};
 use crate::wire::reason::ReasonCode;
@@ -25,18 +25,30 @@ impl Broker {
             let Outcome { fingerprint, reason, matched, after } = known;
             let reason =
                 if fingerprint == mark { reason } else { ReasonCode::PacketIdentifierInUse };
-            self.answer_request(after, Answer { ticket, reason, matched, repeated: true }, out);
+            let quota = QuotaState::default();
+            self.answer_request(
+                after,
+                Answer { ticket, reason, matched, repeated: true, quota },
+                out,
+            );
             return;
         }
         self.counters.publish_received += 1;
         self.counters.publish_bytes_received += message.payload.len() as u64;
         let client_id = publisher.as_ref().map(|publisher| publisher.client_id.compact());
         let topic = message.topic.compact();
-        let outcome = match self.refused_request(publisher.as_ref(), &message) {
+        let before = self.gate.appended();
+        let mut quota = QuotaState::default();
+        let refusal = self.refused_request(publisher.as_ref(), &message);
+        let refusal = refusal.or_else(|| {
+            quota = self.count_request(publisher.as_ref(), out);
+            quota.retry_after_ms.map(|_| ReasonCode::QuotaExceeded)
+        });
+        let outcome = match refusal {
             Some(reason) => {
                 Outcome { fingerprint: mark, reason, matched: 0, after: LogPosition::START }
             }
-            None => self.take_request(client_id.clone(), message, mark, out),
+            None => self.take_request(client_id.clone(), message, mark, before, out),
         };
         let Outcome { reason, matched, after, .. } = outcome;
         if reason.is_error() {
@@ -44,7 +56,7 @@ impl Broker {
         } else if let Some(key) = key {
             self.once.insert(self.now, key, outcome);
         }
-        self.answer_request(after, Answer { ticket, reason, matched, repeated: false }, out);
+        self.answer_request(after, Answer { ticket, reason, matched, repeated: false, quota }, out);
     }
 
     /// What refuses the publication. The operator is bound by the limits alone.
@@ -63,7 +75,7 @@ impl Broker {
         let PublishCommand { topic, retain, payload, .. } = message;
         let properties = message.properties.as_deref();
         match publisher {
-            Some(Publisher { identity, client_id, credential }) => {
+            Some(Publisher { identity, client_id, credential, .. }) => {
                 let subject = Subject {
                     user_name: identity.as_ref(),
                     client_id,
@@ -76,11 +88,25 @@ impl Broker {
         }
     }
 
+    fn count_request(&mut self, publisher: Option<&Publisher>, out: &mut Outbox) -> QuotaState {
+        let Some(Publisher { identity, client_id, peer, .. }) = publisher else {
+            return QuotaState::default();
+        };
+        let bound = self.quotas.bound(identity.as_ref(), client_id, Some(peer));
+        match self.count_bound(&bound, out) {
+            Ok(remaining_today) => QuotaState { remaining_today, retry_after_ms: None },
+            Err(over) => {
+                QuotaState { remaining_today: None, retry_after_ms: Some(over.retry_after_ms) }
+            }
+        }
+    }
+
     fn take_request(
         &mut self,
         client_id: Option<Text>,
         message: PublishCommand,
         fingerprint: u64,
+        before: LogPosition,
         out: &mut Outbox,
     ) -> Outcome {
         let is_recorded = message.topic.levels().next() != Some(b"$SYS".as_slice());
@@ -96,9 +122,9 @@ impl Broker {
             expires_at: message.message_expiry_interval_s.map(|seconds| now.plus_seconds(seconds)),
             properties: message.properties,
         };
-        let before = self.gate.appended();
         let routed = self.route(message, retain, source, out);
-        // Nobody waits at QoS 0 for a retained message to be durable, but here somebody asks.
+        // Nobody waits at QoS 0 for a retained message to be durable, nor for a day's count; but
+        // here somebody asks.
         let appended = self.gate.appended();
         let after = if appended > before { appended } else { routed.after };
         Outcome { fingerprint, reason: routed.reason(), matched: routed.matched, after }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::Broker;
 use crate::message::{Message, MessageId};
+use crate::quota::DayCount;
 use crate::record::{
     Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
 };
@@ -30,6 +31,13 @@ impl Broker {
             next_message: MessageId(self.next_message),
             next_seq: QueueSeq(self.next_seq),
         }];
+        records.extend(
+            self.usage.counts(self.now).map(|DayCount { holder, day, count }| Record::Counted {
+                holder,
+                day,
+                count,
+            }),
+        );
         let mut sessions: Vec<&Session> = self
             .sessions
             .iter()

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use signalhouse_core::credential::{Claims, Credential};
 use signalhouse_core::input::{AuthOutcome, Command, PublishCommand, PublishFor, Publisher};
 use signalhouse_core::permission::{Action, Actions, Effect, Pattern, Permissions, Rule, Who};
+use signalhouse_core::quota::{Holder, Quota, Quotas};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{
     Ack, Auth, ClientPacket, Connect, Disconnect, Publish, ReasonDetails, RetainHandling,
@@ -83,7 +84,8 @@ pub(crate) fn command(rest: &str) -> Result<Command, String> {
 fn publisher(args: &mut Args) -> Result<Option<Publisher>, String> {
     let client_id = args.text("client")?.unwrap_or(text("http")?);
     let identity = args.text("identity")?;
-    let publisher = Publisher { identity, client_id, credential: Credential::default() };
+    let peer = args.text("peer")?.unwrap_or(text("192.0.2.1:5")?);
+    let publisher = Publisher { identity, client_id, peer, credential: Credential::default() };
     Ok((!args.flag("operator")).then_some(publisher))
 }
 
@@ -114,6 +116,30 @@ pub(crate) fn permissions(rest: &str) -> Result<Command, String> {
     }
     let permissions = Permissions::new(default, rules).map_err(|error| error.to_string())?;
     Ok(Command::SetPermissions(Arc::new(permissions)))
+}
+
+/// The quotas of `> quotas`: one in each group.
+pub(crate) fn quotas(rest: &str) -> Result<Command, String> {
+    let mut quotas = Quotas::default();
+    for mut args in Args::parse_groups(rest)? {
+        let quota = Quota {
+            messages_per_second: args.number("per_second")?.unwrap_or(0),
+            messages_per_day: args.number("per_day")?.unwrap_or(0),
+            connections: args.number("connections")?.unwrap_or(0),
+            closes_at_qos0: args.flag("closes"),
+        };
+        match (args.text("user")?, args.text("client")?, args.text("address")?) {
+            (Some(name), None, None) => drop(quotas.of.insert(Holder::User(name), quota)),
+            (None, Some(name), None) => drop(quotas.of.insert(Holder::Client(name), quota)),
+            (None, None, Some(name)) => drop(quotas.of.insert(Holder::Address(name), quota)),
+            (None, None, None) if args.flag("users") => quotas.every_user = Some(quota),
+            (None, None, None) if args.flag("addresses") => quotas.every_address = Some(quota),
+            (None, None, None) if args.flag("none") => {}
+            _ => return Err("whose quota?".into()),
+        }
+        args.finish()?;
+    }
+    Ok(Command::SetQuotas(Arc::new(quotas)))
 }
 
 fn effect(word: &str) -> Result<Effect, String> {

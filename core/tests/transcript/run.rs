@@ -7,7 +7,7 @@ use signalhouse_core::input::{Command, Gone};
 use signalhouse_core::message::MessageId;
 use signalhouse_core::record::RetainedChange;
 use signalhouse_core::{
-    Action, Answer, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Record, Seed, Time,
+    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Record, Seed, Time,
 };
 
 use crate::edge::{Arrived, Edge, decode_error};
@@ -230,6 +230,7 @@ impl World {
                 let command: Command = packets::command(rest)?;
                 self.input(Input::Command(command));
             }
+            "quotas" => self.input(Input::Command(packets::quotas(rest)?)),
             "permissions" => self.input(Input::Command(packets::permissions(rest)?)),
             "crash" => self.crash(rest)?,
             "deadline" => self.deadline(),
@@ -487,9 +488,7 @@ impl World {
                 self.fetches.push_back(message);
             }
             Action::Answer(answer) => {
-                let Answer { ticket, reason, matched, repeated } = answer;
-                let repeated = if repeated { " repeated" } else { "" };
-                self.said.push(format!("answer {ticket} {reason:?} matched={matched}{repeated}"));
+                self.said.push(show::answer(&answer));
             }
             Action::Notice(notice) => {
                 if self.shown.notices {

@@ -62,6 +62,7 @@ fn set_limit(config: &mut Config, name: &str, value: &str) -> Result<bool, Strin
         "retained_bytes" => limits.retained_bytes = number(value)?,
         "request_keys" => limits.request_keys = number(value)?,
         "request_key_ms" => limits.request_key_ms = number(value)?,
+        "quota_holders" => limits.quota_holders = number(value)?,
         "pipelined_packets" => limits.pipelined_packets = number(value)?,
         _ => return Ok(false),
     }

@@ -11,7 +11,23 @@ use signalhouse_core::wire::packet::{
 use signalhouse_core::wire::property::{MessageProperties, SubscriptionIds, UserProperties};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, InboundPacketId, OutboundPacketId, PacketId, Text};
-use signalhouse_core::{ConnectionId, ExchangeStep, Limits, Notice, Question, Record};
+use signalhouse_core::{Answer, ConnectionId, ExchangeStep, Limits, Notice, Question, Record};
+
+/// `answer 1 Success matched=1`, and where the quotas stand if there are any.
+pub(crate) fn answer(answer: &Answer) -> String {
+    let Answer { ticket, reason, matched, repeated, quota } = answer;
+    let mut line = format!("answer {ticket} {reason:?} matched={matched}");
+    if *repeated {
+        line.push_str(" repeated");
+    }
+    if let Some(remaining) = quota.remaining_today {
+        line.push_str(&format!(" remaining={remaining}"));
+    }
+    if let Some(ms) = quota.retry_after_ms {
+        line.push_str(&format!(" retry_after_ms={ms}"));
+    }
+    line
+}
 
 /// What is shown beyond the packets.
 #[derive(Clone, Copy, Debug, Default)]
@@ -263,6 +279,7 @@ pub(crate) fn record(record: &Record) -> String {
             format!("InboundReleased {session} id={}", packet_id.0)
         }
         Record::RetainedCleared { topic } => format!("RetainedCleared {topic}"),
+        Record::Counted { holder, day, count } => format!("Counted {holder} day={day} {count}"),
         Record::Counters { next_session, next_group, next_message, next_seq } => {
             format!("Counters {next_session} {next_group} {next_message} {next_seq}")
         }

@@ -64,6 +64,7 @@ impl Caller {
         Publisher {
             identity: self.identity.clone(),
             client_id: self.client_id.clone(),
+            peer: self.peer.clone(),
             credential: self.credential.clone(),
         }
     }
@@ -249,7 +250,10 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST, Method::DELETE])
             .allow_headers(headers.collect::<Vec<_>>())
-            .expose_headers([header::RETRY_AFTER])
+            .expose_headers([
+                header::RETRY_AFTER,
+                HeaderName::from_static("x-quota-remaining-today"),
+            ])
             .max_age(std::time::Duration::from_secs(CORS_AGE_S)),
     )
 }

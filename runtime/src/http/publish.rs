@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State as Shared};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
@@ -28,6 +28,9 @@ const KEY_BYTES: usize = 255;
 /// How long a reply is waited for, in seconds: without a word, and at most.
 const REPLY_S: u32 = 10;
 const REPLY_MOST_S: u32 = 60;
+
+/// How many more publications there may be today.
+const REMAINING: &str = "x-quota-remaining-today";
 
 /// A message, as a request's body has it.
 #[derive(Debug, Deserialize)]
@@ -76,7 +79,7 @@ pub(super) async fn publish(
     query: Result<Query<MessageQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Outcome<Json<Value>> {
+) -> Outcome<(HeaderMap, Json<Value>)> {
     caller.needs(Scope::Publish)?;
     let body = message_body(query?.0, body?)?;
     if body.timeout_s.is_some() {
@@ -84,7 +87,11 @@ pub(super) async fn publish(
     }
     let message = command(body)?;
     let answer = send(&state, &caller, message, once(&headers)?).await?;
-    Ok(Json(json!({"matched": answer.matched, "repeated": answer.repeated})))
+    let mut headers = HeaderMap::new();
+    if let Some(remaining) = answer.quota.remaining_today {
+        headers.insert(REMAINING, HeaderValue::from(remaining));
+    }
+    Ok((headers, Json(json!({"matched": answer.matched, "repeated": answer.repeated}))))
 }
 
 pub(super) async fn request(
@@ -163,6 +170,11 @@ async fn send(
     if answer.reason == ReasonCode::PacketIdentifierInUse {
         let reason = "the Idempotency-Key was used for another message";
         return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", reason));
+    }
+    if let Some(retry_after_ms) = answer.quota.retry_after_ms {
+        let reason = "a quota of messages is used up; Retry-After says for how long";
+        let fault = Fault::new(StatusCode::TOO_MANY_REQUESTS, "quota", reason);
+        return Err(Fault { retry_after_s: Some(retry_after_ms.div_ceil(1000)), ..fault });
     }
     if answer.reason.is_error() {
         return Err(Fault::of_reason(answer.reason, "this publication"));

@@ -69,7 +69,7 @@ pub(super) async fn subscribe(
         "session": session.as_ref().map(Text::as_str),
         "session_present": subscriber.session_present,
     });
-    let first = format!("retry: {RETRY_MS}\nevent: open\ndata: {open}\n\n");
+    let first = format!("retry: {RETRY_MS}\nevent: session\ndata: {open}\n\n");
     let stream = Stream {
         subscriber,
         timer: state.timer.clone(),

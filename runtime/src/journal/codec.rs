@@ -41,6 +41,7 @@ mod tag {
     pub(super) const RETAINED_CLEARED: u8 = 17;
     pub(super) const COUNTERS: u8 = 18;
     pub(super) const REQUEUED: u8 = 19;
+    pub(super) const COUNTED: u8 = 20;
 }
 
 /// Bits of the flags bytes.

@@ -72,6 +72,11 @@ pub fn load(sources: &Sources, overrides: &Overrides) -> Result<Settings, Proble
     let place = |key: &str| places.get(key).cloned().unwrap_or(Place::Defaults);
     check_listeners(&settings, place)?;
     super::http::check(&settings.http, place)?;
+    settings.quotas.to_core().map_err(|fault| {
+        let key = "quotas.file";
+        let mend = "write [[quota]] with user, key or address, and its bounds";
+        Problem::new(place(key), Some(key.to_owned()), fault, mend)
+    })?;
     Ok(settings)
 }
 

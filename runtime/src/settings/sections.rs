@@ -107,6 +107,30 @@ section! {
         request_keys: u32 = limits().request_keys, Whole(0, 10_000_000);
         /// Milliseconds an idempotency key is remembered.
         request_key_ms: u64 = limits().request_key_ms, Whole(1_000, 30 * 24 * HOUR_MS);
+        /// Users, clients and addresses whose use is counted against quotas. Over it: refused.
+        quota_holders: u32 = limits().quota_holders, Whole(1, 10_000_000);
+    }
+}
+
+section! {
+    /// How much one user, one API key or one address may do; 0 for no bound.
+    quotas Quotas {
+        /// Publications of each user in a second. Over it: 0x97, or 429 over HTTP.
+        user_messages_per_second: u32 = 0, Whole(0, 1_000_000_000), reloads;
+        /// Publications of each user in a day of UTC.
+        user_messages_per_day: u64 = 0, Whole(0, 1_000_000_000_000), reloads;
+        /// Connections of each user at once. Over it: CONNACK 0x97.
+        user_connections: u32 = 0, Whole(0, 10_000_000), reloads;
+        /// Publications from each address in a second.
+        address_messages_per_second: u32 = 0, Whole(0, 1_000_000_000), reloads;
+        /// Publications from each address in a day of UTC.
+        address_messages_per_day: u64 = 0, Whole(0, 1_000_000_000_000), reloads;
+        /// Connections from each address at once.
+        address_connections: u32 = 0, Whole(0, 10_000_000), reloads;
+        /// What comes of QoS 0 over a quota: `drop`, counted and noticed, or `close` with 0x96.
+        qos0: String = "drop".to_owned(), Word(&["drop", "close"]), reloads;
+        /// File of quotas of single users, keys and addresses, in TOML; empty for none.
+        file: String = String::new(), Text(4_096), reloads;
     }
 }
 
@@ -222,6 +246,7 @@ impl Limits {
             pipelined_packets: self.pipelined_packets,
             request_keys: self.request_keys,
             request_key_ms: self.request_key_ms,
+            quota_holders: self.quota_holders,
         }
     }
 }

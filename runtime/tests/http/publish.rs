@@ -119,3 +119,47 @@ fn what_is_not_taken_is_refused_with_its_cause() {
         assert_eq!(client.post("/v1/publish", &body).status, status, "{topic}");
     }
 }
+
+#[test]
+fn who_is_over_a_quota_is_told_and_when_to_come_again() {
+    let broker = Broker::with("127.0.0.1", &[("SIGNALHOUSE_QUOTAS__USER_MESSAGES_PER_DAY", "2")]);
+    let ann = broker.client(&broker.key("ann", &["--scope", "publish"]));
+    let bob = broker.client(&broker.key("bob", &["--scope", "publish"]));
+    let body = json!({"topic": "t", "payload": "x"});
+    for left in ["1", "0"] {
+        let answer = ann.post("/v1/publish", &body);
+        assert_eq!(answer.headers["x-quota-remaining-today"], left);
+        answer.with(200);
+    }
+    let over = ann.post("/v1/publish", &body);
+    let seconds: u64 =
+        over.headers["retry-after"].to_str().expect("text").parse().expect("a number");
+    assert!((1..=24 * 60 * 60).contains(&seconds), "{seconds}");
+    assert_eq!(over.with(429)["error"], "quota");
+    bob.post("/v1/publish", &body).with(200);
+    // Who is nobody has no user's quota.
+    broker.keyless().post("/v1/publish", &body).with(200);
+}
+
+#[test]
+fn a_days_count_survives_a_restart() {
+    let folder = crate::support::Folder::new();
+    let data = folder.path().join("data");
+    let data = data.to_str().expect("a path that is text");
+    let environment = [
+        ("SIGNALHOUSE_STORE__PATH", data),
+        ("SIGNALHOUSE_STORE__DURABILITY", "strict"),
+        ("SIGNALHOUSE_QUOTAS__ADDRESS_MESSAGES_PER_DAY", "3"),
+    ];
+    for (name, statuses) in [("KILL", [200, 200]), ("TERM", [200, 429])] {
+        let mut broker = Broker::with("127.0.0.1", &environment);
+        for status in statuses {
+            let answer = broker.keyless().post("/v1/publish", &json!({"topic": "t"}));
+            assert_eq!(answer.status, status, "{}", answer.text);
+        }
+        broker.signal(name);
+        broker.wait();
+    }
+    let broker = Broker::with("127.0.0.1", &environment);
+    assert_eq!(broker.keyless().post("/v1/publish", &json!({"topic": "t"})).status, 429);
+}

@@ -81,6 +81,7 @@ impl Broker {
         let mut child = signalhouse()
             .args(["--listen", "127.0.0.1:0", "--http", &format!("{host}:0")])
             .env("SIGNALHOUSE_HTTP__KEYS_FILE", keys)
+            .env("SIGNALHOUSE_STORE__DURABILITY", "memory")
             .envs(environment.iter().copied())
             .current_dir(folder.path())
             .stderr(Stdio::piped())
@@ -125,6 +126,10 @@ impl Broker {
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("the broker does not take the key over");
+    }
+
+    pub(crate) fn wait(&mut self) {
+        drop(self.child.wait());
     }
 
     pub(crate) fn admin(&self) -> Client {
@@ -277,7 +282,7 @@ impl Client {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let reader = BufReader::new(response.into_body().into_reader());
         let mut events = Events { reader: Box::new(reader) };
-        assert_eq!(events.next().expect("an event").name, "open");
+        assert_eq!(events.next().expect("an event").name, "session");
         events
     }
 }

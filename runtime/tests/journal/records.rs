@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use signalhouse_core::Time;
 use signalhouse_core::credential::Claims;
 use signalhouse_core::message::{Message, MessageId};
+use signalhouse_core::quota::Holder;
 use signalhouse_core::record::{
     Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
 };
@@ -267,6 +268,14 @@ pub(crate) fn record() -> BoxedStrategy<Record> {
             retain,
         }),
         1 => topic().prop_map(|topic| Record::RetainedCleared { topic }),
+        1 => (0_u8..3, text(), number(), number()).prop_map(|(kind, name, day, count)| {
+            let holder = match kind {
+                0 => Holder::User(name),
+                1 => Holder::Client(name),
+                _ => Holder::Address(name),
+            };
+            Record::Counted { holder, day, count }
+        }),
         1 => (number(), number(), number(), number()).prop_map(
             |(session, group, message, seq)| Record::Counters {
                 next_session: SessionId(session),

@@ -64,6 +64,7 @@ fn nothing_left(world: &World) -> Result<(), Wrong> {
             | Record::SessionEnded { .. }
             | Record::WillDropped { .. }
             | Record::RetainedCleared { .. }
+            | Record::Counted { .. }
             | Record::Counters { .. } => false,
             Record::Requeued { .. }
             | Record::Replayed { .. }

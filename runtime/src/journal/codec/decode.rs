@@ -6,6 +6,7 @@ use bytes::Bytes;
 use signalhouse_core::Time;
 use signalhouse_core::credential::Claims;
 use signalhouse_core::message::Message;
+use signalhouse_core::quota::Holder;
 use signalhouse_core::record::{
     Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
 };
@@ -44,6 +45,7 @@ fn record(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
         tag::SUBSCRIBED => subscribed(cursor),
         tag::PUBLISHED => published(cursor),
         tag::REQUEUED => requeued(cursor),
+        tag::COUNTED => counted(cursor),
         tag::REMOVED | tag::MOVED | tag::RETAINED_CLEARED => of_queues(tag, cursor),
         _ => of_session(tag, cursor),
     }
@@ -70,6 +72,18 @@ fn of_queues(tag: u8, cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordErr
         tag::RETAINED_CLEARED => Record::RetainedCleared { topic: cursor.topic()? },
         other => return Err(DecodeRecordError::Tag(other)),
     })
+}
+
+fn counted(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
+    let kind = cursor.byte()?;
+    let name = cursor.text()?;
+    let holder = match kind {
+        0 => Holder::User(name),
+        1 => Holder::Client(name),
+        2 => Holder::Address(name),
+        _ => return Err(DecodeRecordError::Value("holder")),
+    };
+    Ok(Record::Counted { holder, day: cursor.number()?, count: cursor.number()? })
 }
 
 fn of_session(tag: u8, cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {

@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use signalhouse_core::Record;
 use signalhouse_core::message::Message;
+use signalhouse_core::quota::Holder;
 use signalhouse_core::record::{
     Enqueued, Origin, Receiver, ReplayState, RetainedChange, SessionId,
 };
@@ -72,6 +73,7 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
             out.put_u8(tag::RETAINED_CLEARED);
             bytes(topic.as_text().as_bytes(), out);
         }
+        Record::Counted { holder, day, count } => counted(holder, *day, *count, out),
         Record::Counters { next_session, next_group, next_message, next_seq } => {
             head(tag::COUNTERS, *next_session, out);
             number(next_group.0, out);
@@ -79,6 +81,19 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
             number(next_seq.0, out);
         }
     }
+}
+
+fn counted(holder: &Holder, day: u64, count: u64, out: &mut BytesMut) {
+    let (kind, name) = match holder {
+        Holder::User(name) => (0, name),
+        Holder::Client(name) => (1, name),
+        Holder::Address(name) => (2, name),
+    };
+    out.put_u8(tag::COUNTED);
+    out.put_u8(kind);
+    bytes(name.as_bytes(), out);
+    number(day, out);
+    number(count, out);
 }
 
 fn requeued(record: &Record, out: &mut BytesMut) {

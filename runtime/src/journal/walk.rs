@@ -320,7 +320,14 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
         if known_durable >= expected {
             let expected = LogPosition(expected);
             let what = Damage::Frame { expected, known_durable: LogPosition(known_durable) };
-            self.leave_out(damaged(name, offset, what))?;
+            // What is missing at the beginning of a segment shows behind it.
+            let at = match later.first() {
+                Some((of, offset, ..)) if *of > index && *offset > BLOCK_BYTES => {
+                    (FileName::Segment(self.layout.segments[*of].number), BLOCK_BYTES)
+                }
+                Some(_) | None => (name, offset),
+            };
+            self.leave_out(damaged(at.0, at.1, what))?;
             let next = later.iter().find(|(_, _, _, first)| *first >= expected.0);
             let Some((index, offset, _, first)) = next else { return Ok(None) };
             self.layout.through = LogPosition(first - 1);

@@ -1,4 +1,7 @@
 //! The journal: what goes in comes out again, whatever happens in between.
 
+mod bench;
 mod codec;
+mod disk;
 mod records;
+mod store;

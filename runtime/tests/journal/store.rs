@@ -1,0 +1,291 @@
+//! What a store survives: power cuts, kills, bit rot, a full disk, and its own growth.
+
+use signalhouse::journal::{Damage, Level, StoreError, tools};
+use signalhouse::seams::Journal;
+
+use crate::bench::{Inline, SEGMENT_BYTES, Store, expected, open, open_at, record, run};
+use crate::disk::{MemoryDisk, Rng};
+
+/// Appends batches of random length, letting the disk work in between.
+async fn work(store: &mut Store, rng: &mut Rng, batches: u64) {
+    for _ in 0..batches {
+        store.append(1 + rng.below(12));
+        for _ in 0..rng.below(8) {
+            store.turn().await.expect("the disk works");
+        }
+    }
+}
+
+#[test]
+fn what_was_told_durable_survives_every_crash() {
+    run(async || {
+        let (mut cuts, mut snapshots, mut lost) = (0, 0, 0);
+        for seed in 1..=24 {
+            let mut rng = Rng(seed * 7_919);
+            let mut disk = MemoryDisk::new(seed);
+            for generation in 0..6 {
+                let mut store = open(&disk, seed * 100 + generation).await.expect("a store");
+                cuts += u32::from(store.found.cut.is_some());
+                assert_eq!(store.retained(), expected(store.appended), "seed {seed}");
+                let batches = rng.below(120);
+                work(&mut store, &mut rng, batches).await;
+                let (told, appended) = (store.told, store.appended);
+                drop(store);
+                snapshots += disk.names().iter().filter(|name| name.starts_with("snap")).count();
+                disk = if rng.below(3) == 0 { disk.killed() } else { disk.power_cut() };
+                let store = open(&disk, seed * 100 + generation + 50).await;
+                let store = store.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                let through = store.appended;
+                assert!((told..=appended).contains(&through), "seed {seed}: {told} {through}");
+                assert_eq!(store.retained(), expected(through), "seed {seed}");
+                lost += appended - through;
+                drop(store);
+                // Recovering twice equals recovering once, after another power cut too.
+                disk = disk.power_cut();
+                let again = open(&disk, seed * 100 + generation + 75).await.expect("a store");
+                assert_eq!(again.appended, through, "seed {seed}");
+                assert_eq!(again.retained(), expected(through), "seed {seed}");
+            }
+        }
+        // The faults did occur.
+        assert!(cuts > 5 && snapshots > 30 && lost > 50, "{cuts} {snapshots} {lost}");
+    });
+}
+
+#[test]
+fn a_crash_in_the_middle_of_recovery_is_survived() {
+    run(async || {
+        for seed in 1..=20 {
+            let mut rng = Rng(seed * 104_729);
+            let disk = MemoryDisk::new(seed);
+            let mut store = open(&disk, seed).await.expect("a store");
+            work(&mut store, &mut rng, 80).await;
+            let told = store.told;
+            drop(store);
+            let mut disk = disk.power_cut();
+            for attempt in 0..20 {
+                let turns = rng.below(60);
+                let before = disk;
+                let mut opening = std::pin::pin!(open(&before, seed * 1_000 + attempt));
+                for _ in 0..turns {
+                    tokio::select! {
+                        biased;
+                        _ = opening.as_mut() => break,
+                        () = tokio::task::yield_now() => {}
+                    }
+                }
+                disk = before.power_cut();
+            }
+            let store = open(&disk, seed * 1_000 + 999).await.expect("a store");
+            assert!(store.appended >= told, "seed {seed}");
+            assert_eq!(store.retained(), expected(store.appended), "seed {seed}");
+        }
+    });
+}
+
+/// A store that ended in good order, and what it has.
+async fn closed_store(seed: u64, batches: u64) -> (MemoryDisk, u64) {
+    let disk = MemoryDisk::new(seed);
+    let mut store = open(&disk, seed).await.expect("a store");
+    work(&mut store, &mut Rng(seed), batches).await;
+    store.settle().await.expect("the disk works");
+    store.journal.close().await.expect("the disk works");
+    (disk, store.appended)
+}
+
+#[test]
+fn damage_is_refused_by_name_or_does_no_harm() {
+    run(async || {
+        let (disk, through) = closed_store(3, 150).await;
+        let mut rng = Rng(11);
+        let mut refused = 0;
+        for _ in 0..400 {
+            let names = disk.names();
+            let name = &names[rng.below(names.len() as u64) as usize];
+            let damaged = disk.killed();
+            let offset = rng.below(damaged.bytes(name).len() as u64) as usize;
+            damaged.flip(name, offset, 1 << rng.below(8));
+            match tools::check(&damaged).await {
+                Ok(found) => assert_eq!(found.through.0, through, "{name} {offset}"),
+                Err(StoreError::Damaged { file, offset: at, .. }) => {
+                    refused += 1;
+                    assert_eq!(&file, name);
+                    assert!(at <= offset as u64, "{name}: {at}, not {offset}");
+                }
+                Err(error) => panic!("{name} {offset}: {error}"),
+            }
+            match open(&damaged, 99).await {
+                Ok(store) => assert_eq!(store.retained(), expected(through), "{name} {offset}"),
+                Err(error) => assert!(error.to_string().contains(name), "{error}"),
+            }
+        }
+        assert!(refused > 50, "only {refused} of 400 met something");
+    });
+}
+
+#[test]
+fn a_repair_keeps_what_is_whole_and_names_the_rest() {
+    run(async || {
+        let (disk, through) = closed_store(5, 30).await;
+        let name = "segment-0000000001";
+        let damaged = disk.killed();
+        damaged.flip(name, 6_000, 0x10);
+        let Err(error) = open(&damaged, 1).await else { panic!("it must not start") };
+        assert!(
+            matches!(&error, StoreError::Damaged { what: Damage::Frame { .. }, .. }),
+            "{error}"
+        );
+        let repaired = tools::repair(&damaged, &Inline, SEGMENT_BYTES, 77).await.expect("repaired");
+        assert_eq!(repaired.losses.len(), 1, "{:?}", repaired.losses);
+        assert_eq!(repaired.set_aside, [format!("damaged-{name}")]);
+        let store = open(&damaged, 2).await.expect("it starts again");
+        assert_eq!(store.appended, through);
+        let (found, wanted) = (store.retained(), expected(through));
+        let kept = wanted.iter().filter(|(topic, payload)| found.get(*topic) == Some(*payload));
+        assert!(kept.count() + 20 > wanted.len() && !found.is_empty());
+        // Nothing is left to do.
+        let again = tools::repair(&damaged, &Inline, SEGMENT_BYTES, 78).await.expect("repaired");
+        assert!(again.losses.is_empty());
+    });
+}
+
+#[test]
+fn a_missing_file_and_a_newer_version_are_refused() {
+    run(async || {
+        let (disk, _) = closed_store(7, 200).await;
+        let names = disk.names();
+        let first = names.iter().find(|name| name.starts_with("segment")).expect("a segment");
+        let newer = disk.killed();
+        newer.flip(first, 8, 2);
+        match open(&newer, 1).await {
+            Err(StoreError::Newer { file, version: 3 }) => assert_eq!(&file, first),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("a newer version was read"),
+        }
+        // The first segment that counts: the one with the snapshot's number.
+        let snapshot = names.iter().find(|name| name.starts_with("snapshot")).expect("a snapshot");
+        let needed = snapshot.replace("snapshot", "segment");
+        let missing = disk.killed();
+        let bytes = missing.bytes(&needed);
+        let hidden = MemoryDisk::new(1);
+        for name in names.iter().filter(|name| **name != needed) {
+            hidden.put(name, &missing.bytes(name));
+        }
+        match open(&hidden, 1).await {
+            Err(StoreError::Missing { file }) => assert_eq!(file, needed),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("a store with a hole was read"),
+        }
+        hidden.put(&needed, &bytes);
+        open(&hidden, 1).await.expect("whole again");
+    });
+}
+
+#[test]
+fn a_failed_sync_is_final() {
+    run(async || {
+        let disk = MemoryDisk::new(9);
+        let mut store = open(&disk, 9).await.expect("a store");
+        store.append(5);
+        store.settle().await.expect("the disk works");
+        disk.fail_syncs();
+        store.append(5);
+        let error = loop {
+            if let Err(error) = store.turn().await {
+                break error;
+            }
+        };
+        assert!(error.to_string().contains("segment-"), "{error}");
+        assert_eq!(store.told, 5);
+    });
+}
+
+#[test]
+fn a_full_disk_is_said_and_survived() {
+    run(async || {
+        let disk = MemoryDisk::new(13);
+        let mut store = open(&disk, 13).await.expect("a store");
+        work(&mut store, &mut Rng(13), 20).await;
+        store.settle().await.expect("the disk works");
+        disk.set_capacity(disk.used());
+        // The reserve takes more than a segment's worth before anything has to wait.
+        let mut short_at = None;
+        for _ in 0..400 {
+            store.append(1);
+            for _ in 0..20 {
+                store.turn().await.expect("a full disk is no failure");
+            }
+            if store.journal.is_short() && short_at.is_none() {
+                short_at = Some(store.told);
+            }
+        }
+        let short_at = short_at.expect("it says that room is short");
+        assert!(store.told > short_at + 20, "{} {short_at}", store.told);
+        disk.set_capacity(u64::MAX);
+        store.settle().await.expect("there is room again");
+        while store.journal.is_short() {
+            tokio::time::advance(std::time::Duration::from_millis(100)).await;
+            store.turn().await.expect("there is room again");
+        }
+        store.journal.close().await.expect("the disk works");
+        let again = open(&disk.power_cut(), 14).await.expect("a store");
+        assert_eq!(again.retained(), expected(store.appended));
+    });
+}
+
+#[test]
+fn relaxed_is_told_when_written_and_synced_soon() {
+    run(async || {
+        let disk = MemoryDisk::new(17);
+        let level = Level::Relaxed { sync_delay_ms: 100 };
+        let mut store = open_at(&disk, 17, level).await.expect("a store");
+        let syncs = disk.written().syncs;
+        store.append(5);
+        store.settle().await.expect("the disk works");
+        let after_write = disk.power_cut();
+        assert_eq!(disk.killed().bytes("segment-0000000001").len() as u64, SEGMENT_BYTES);
+        let unsynced = disk.written().syncs;
+        tokio::time::advance(std::time::Duration::from_millis(150)).await;
+        for _ in 0..50 {
+            store.turn().await.expect("the disk works");
+        }
+        assert!(disk.written().syncs > unsynced, "{syncs} {unsynced}");
+        let kept = open(&disk.power_cut(), 18).await.expect("a store").appended;
+        assert_eq!(kept, 5);
+        // Before the sync a power cut may have taken anything, and the store is sound anyway.
+        let kept = open(&after_write, 19).await.expect("a store");
+        assert_eq!(kept.retained(), expected(kept.appended));
+        // An orderly end waits for no delay.
+        store.append(3);
+        store.journal.close().await.expect("the disk works");
+        assert_eq!(open(&disk.power_cut(), 20).await.expect("a store").appended, 8);
+    });
+}
+
+#[test]
+fn writing_costs_little_more_than_the_records() {
+    run(async || {
+        let disk = MemoryDisk::new(21);
+        let mut store = open(&disk, 21).await.expect("a store");
+        let mut warm = None;
+        let mut record_bytes = 0;
+        for round in 0..200 {
+            if round == 40 {
+                warm = Some(disk.written().bytes);
+                record_bytes = 0;
+            }
+            for position in store.appended + 1..=store.appended + 256 {
+                let mut bytes = bytes::BytesMut::new();
+                signalhouse::journal::codec::encode(&record(position), &mut bytes);
+                record_bytes += bytes.len() as u64;
+            }
+            store.append(256);
+            store.settle().await.expect("the disk works");
+        }
+        let written = disk.written().bytes - warm.expect("it was warm");
+        let percent = written * 100 / record_bytes;
+        println!("{percent} bytes written for 100 bytes of records");
+        assert!(percent <= 130, "{percent} %");
+        assert!(disk.used() < 40 * SEGMENT_BYTES, "{} bytes", disk.used());
+    });
+}

@@ -5,11 +5,13 @@
 //! that it describes with the [`LogJournal`] in which that goes on. Everything here stands on the
 //! [`Disk`](crate::seams::Disk) seam, so the simulator runs it on a disk of its own.
 
+mod bodies;
 pub mod codec;
 mod compact;
 mod error;
 mod file;
 mod frame;
+mod index;
 mod log;
 mod open;
 mod reader;

@@ -82,8 +82,6 @@ impl Options {
         // not to be asked is answered for at once.
         config.ask_credentials = true;
         config.authentication_methods = authenticate.methods();
-        // No journal reads messages back yet, so all that wait stay in memory.
-        config.limits.queue_memory_bytes = u64::MAX;
         config
     }
 }
@@ -149,7 +147,9 @@ where
     /// A shard with an empty broker. It serves once [`Shard::run`] is polled.
     #[must_use]
     pub fn new(surroundings: Surroundings<N, C, J, P, A>, options: Options) -> Self {
-        let config = options.config_for(&surroundings.authenticate);
+        let mut config = options.config_for(&surroundings.authenticate);
+        // Records of before are needed to read messages back, and there are none.
+        config.limits.queue_memory_bytes = u64::MAX;
         let broker = Broker::new(config, options.seed, surroundings.clock.now());
         Shard::recovered(surroundings, &options, broker, LogPosition::START)
     }

@@ -8,19 +8,24 @@
 use std::io;
 
 use bytes::Bytes;
+use signalhouse_core::message::MessageId;
 use signalhouse_core::{Config, LogPosition, Record, Recovery, Seed, Time};
 
+use super::bodies::Bodies;
 use super::codec::decode_first;
 use super::error::{Damage, StoreError};
 use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName};
 use super::frame::FrameBuilder;
+use super::index::{Mark, Marks};
 use super::reader::{Frame, FrameReader};
 use super::segment::{new_file, write_all};
 use super::walk::damaged;
 use crate::seams::{Disk, DiskFile, Spawn};
 
 /// Records are read and written in pieces of about this length.
-const PIECE_BYTES: usize = 1024 * 1024;
+const PIECE_BYTES: usize = 256 * 1024;
+/// About what a record takes beside its message.
+const RECORD_BYTES: usize = 40;
 /// A sync covers no more than this, so that the log's own syncs do not wait long behind it.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -38,11 +43,13 @@ pub(super) struct Compaction<D, P> {
 }
 
 /// A new snapshot.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Compacted {
     /// Its number: that of the first segment that it does not cover.
     pub(super) number: u64,
     pub(super) bytes: u64,
+    /// Where in it messages are.
+    pub(super) marks: Marks,
 }
 
 impl<D: Disk, P: Spawn> Compaction<D, P> {
@@ -56,10 +63,14 @@ impl<D: Disk, P: Spawn> Compaction<D, P> {
         let number = last + 1;
         let name = FileName::Unfinished(number);
         let salt = self.salt;
-        let written =
-            write(&self.disk, &self.spawn, name, number, salt, (through, latest), records).await;
-        let bytes = match written {
-            Ok(bytes) => bytes,
+        // What is not in memory comes from where it is now.
+        let snapshot = self.snapshot.map(FileName::Snapshot);
+        let segments = self.segments.iter().map(|(number, _)| FileName::Segment(*number));
+        let bodies = Bodies::new(self.disk.clone(), snapshot.into_iter().chain(segments).collect());
+        let state = State { through, latest, records, bodies };
+        let written = write(&self.disk, &self.spawn, name, number, salt, state).await;
+        let (bytes, marks) = match written {
+            Ok(written) => written,
             Err(error) => {
                 drop(self.disk.remove(&name.to_string()).await);
                 return Err(error.into());
@@ -71,7 +82,7 @@ impl<D: Disk, P: Spawn> Compaction<D, P> {
             self.disk.sync_folder().await
         };
         named.await.map_err(StoreError::disk("cannot name", snapshot))?;
-        Ok(Compacted { number, bytes })
+        Ok(Compacted { number, bytes, marks })
     }
 
     async fn read(&self, mut replay: Box<Replay>) -> Result<Box<Replay>, StoreError> {
@@ -135,8 +146,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(mut config: Config) -> Self {
-        config.limits.queue_memory_bytes = u64::MAX;
+    fn new(config: Config) -> Self {
         // Nothing that chance decides is in a snapshot.
         let recovery = Recovery::new(config, Seed(0));
         Replay { recovery, through: LogPosition::START, latest: Time::ZERO }
@@ -162,29 +172,41 @@ impl Replay {
     }
 }
 
-/// Writes a snapshot's file and makes it durable; gives its length.
+/// What a snapshot is made of.
+pub(super) struct State<D: Disk> {
+    pub(super) through: LogPosition,
+    pub(super) latest: Time,
+    pub(super) records: Vec<Record>,
+    /// Where the messages are that the records speak of and do not bring.
+    pub(super) bodies: Bodies<D>,
+}
+
+/// Writes a snapshot's file and makes it durable; gives its length, and where in it messages are.
 pub(super) async fn write<D: Disk, P: Spawn>(
     disk: &D,
     spawn: &P,
     name: FileName,
     number: u64,
     salt: u64,
-    (through, latest): (LogPosition, Time),
-    records: Vec<Record>,
-) -> Result<u64, StoreError> {
+    state: State<D>,
+) -> Result<(u64, Marks), StoreError> {
+    let State { through, latest, records, mut bodies } = state;
     let file = new_file(disk, name).await?;
     let kind = FileKind::Snapshot { through, latest, records: records.len() as u64 };
     let header = FileHeader { kind, number, salt };
     let failed = |error| StoreError::disk("cannot write", name)(error);
     let mut offset = BLOCK_BYTES;
     let mut synced = 0;
-    let mut pieces = Pieces::new(records, salt);
-    loop {
-        let (back, piece) = spawn.offload(move || pieces.next_piece()).await;
-        pieces = back;
-        let Some(piece) = piece else { break };
-        let length = piece.len() as u64;
-        write_all(&file, offset, piece).await.map_err(failed)?;
+    let mut marks = Marks::new();
+    let mut records = records.into_iter();
+    let mut next = 1;
+    while let Some(piece) = next_piece(&mut records, &mut bodies).await? {
+        let first = LogPosition(next);
+        next += piece.len() as u64;
+        let (first_message, bytes) = spawn.offload(move || frame_of(&piece, first, salt)).await;
+        marks.extend(first_message.map(|first| Mark { first, offset }));
+        let length = bytes.len() as u64;
+        write_all(&file, offset, bytes).await.map_err(failed)?;
         offset += length;
         if offset - synced >= SYNC_BYTES {
             file.sync().await.map_err(failed)?;
@@ -193,31 +215,41 @@ pub(super) async fn write<D: Disk, P: Spawn>(
     }
     write_all(&file, 0, header.to_block()).await.map_err(failed)?;
     file.sync().await.map_err(failed)?;
-    Ok(offset)
+    Ok((offset, marks))
 }
 
-/// Records on their way into frames.
-pub(super) struct Pieces {
-    records: std::vec::IntoIter<Record>,
-    /// The number of the next one, from 1.
-    next: u64,
-    salt: u64,
-}
-
-impl Pieces {
-    pub(super) fn new(records: Vec<Record>, salt: u64) -> Self {
-        Pieces { records: records.into_iter(), next: 1, salt }
-    }
-
-    pub(super) fn next_piece(mut self) -> (Self, Option<Bytes>) {
-        let mut frame = FrameBuilder::new(LogPosition(self.next));
-        while frame.body_bytes() < PIECE_BYTES
-            && let Some(record) = self.records.next()
-        {
-            frame.push(&record);
-            self.next += 1;
+/// The next records, each with its message; `None` after the last.
+async fn next_piece<D: Disk>(
+    records: &mut impl Iterator<Item = Record>,
+    bodies: &mut Bodies<D>,
+) -> Result<Option<Vec<Record>>, StoreError> {
+    let mut piece = Vec::new();
+    let mut bytes = 0;
+    while bytes < PIECE_BYTES
+        && let Some(mut record) = records.next()
+    {
+        if let Record::Requeued { message, .. } = &record {
+            let message = bodies.find(*message).await?;
+            record = record.with_message(|_| Some(message));
         }
-        let piece = (!frame.is_empty()).then(|| frame.seal(self.salt, LogPosition::START));
-        (self, piece)
+        bytes += RECORD_BYTES;
+        if let Record::Published { message, .. } = &record {
+            bytes += message.content_bytes();
+        }
+        piece.push(record);
     }
+    Ok((!piece.is_empty()).then_some(piece))
+}
+
+/// Records in a frame, and the first message among them.
+pub(super) fn frame_of(
+    records: &[Record],
+    first: LogPosition,
+    salt: u64,
+) -> (Option<MessageId>, Bytes) {
+    let mut frame = FrameBuilder::new(first);
+    for record in records {
+        frame.push(record);
+    }
+    (frame.first_message(), frame.seal(salt, LogPosition::START))
 }

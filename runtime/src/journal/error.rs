@@ -2,6 +2,7 @@
 
 use std::io;
 
+use signalhouse_core::message::MessageId;
 use signalhouse_core::{LogPosition, RecoverError};
 
 use super::codec::DecodeRecordError;
@@ -74,6 +75,9 @@ pub enum Damage {
         /// How many it says it has.
         expected: u64,
     },
+    /// A message that queues have is nowhere.
+    #[error("message {0} is not there")]
+    Message(MessageId),
     /// A checksum fits, but what it is over makes no sense.
     #[error("{0}")]
     Record(#[from] DecodeRecordError),

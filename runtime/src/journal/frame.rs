@@ -12,6 +12,7 @@
 //! | 28..32 | zero |
 
 use bytes::{BufMut, Bytes, BytesMut};
+use signalhouse_core::message::MessageId;
 use signalhouse_core::{LogPosition, Record};
 
 use super::codec::encode;
@@ -70,6 +71,7 @@ pub(super) struct FrameBuilder {
     bytes: BytesMut,
     first: LogPosition,
     records: u32,
+    first_message: Option<MessageId>,
 }
 
 impl FrameBuilder {
@@ -77,16 +79,20 @@ impl FrameBuilder {
     pub(super) fn new(first: LogPosition) -> Self {
         let mut bytes = BytesMut::with_capacity(4_096);
         bytes.put_bytes(0, HEADER_BYTES);
-        FrameBuilder { bytes, first, records: 0 }
+        FrameBuilder { bytes, first, records: 0, first_message: None }
     }
 
     pub(super) fn push(&mut self, record: &Record) {
         encode(record, &mut self.bytes);
         self.records += 1;
+        if let Record::Published { message, .. } = record {
+            self.first_message.get_or_insert(message.id);
+        }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.records == 0
+    /// The first message that its records bring.
+    pub(super) fn first_message(&self) -> Option<MessageId> {
+        self.first_message
     }
 
     /// Length of the records.

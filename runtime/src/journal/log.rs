@@ -4,15 +4,18 @@
 //! one sync for all that came meanwhile, without a timer. What keeps the store small and ready is in
 //! `upkeep.rs`.
 
+mod fetch;
 mod upkeep;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::{LogPosition, Record};
 
 pub(super) use self::upkeep::{Sealed, Stock, Upkeep};
@@ -134,13 +137,15 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
     /// Begins to write a frame and, in `strict`, to sync it.
     fn begin(&mut self, frame: FrameBuilder) {
         let through = frame.last();
+        let first_message = frame.first_message();
         let bytes = frame.seal(self.active.salt, self.durable);
         self.marked = self.durable;
         let name = FileName::Segment(self.active.number);
         let file = self.active.file.clone();
         let offset = self.active.end;
         self.active.end += bytes.len() as u64;
-        self.upkeep.count_written(bytes.len() as u64);
+        let number = self.active.number;
+        self.upkeep.note_frame(number, offset, bytes.len() as u64, first_message);
         // Both are called now, so that the disk has them in order with those of other frames.
         let written = file.write_at(offset, bytes.clone());
         let synced = match self.level {
@@ -301,6 +306,14 @@ impl<D: Disk, C: Clock, P: Spawn> Journal for LogJournal<D, C, P> {
 
     fn is_short(&self) -> bool {
         self.upkeep.is_short()
+    }
+
+    fn fetch(&mut self, message: MessageId) {
+        self.upkeep.fetch(message);
+    }
+
+    fn take_fetched(&mut self) -> Poll<Arc<Message>> {
+        self.upkeep.fetched()
     }
 
     async fn close(&mut self) -> io::Result<()> {

@@ -4,14 +4,15 @@
 use std::collections::VecDeque;
 
 use signalhouse_core::record::LogPosition;
-use signalhouse_core::{Broker, Config, Recovery, Seed, Time, Totals};
+use signalhouse_core::{Broker, Config, Record, Recovery, Seed, Time, Totals};
 
-use super::error::StoreError;
+use super::error::{Damage, StoreError};
 use super::file::FileName;
+use super::index::Index;
 use super::log::{Level, LogJournal, Sealed, Stock, Upkeep};
 use super::segment::{OpenSegment, Salts, make, settle, usual_bytes};
 use super::tools::Replay;
-use super::walk::{Cut, Layout, OnDamage, walk};
+use super::walk::{Cut, Layout, OnDamage, Place, Visit, walk};
 use crate::seams::{Clock, Disk, Spawn};
 
 /// How a store is opened.
@@ -35,6 +36,20 @@ pub struct Opened<D> {
     layout: Layout,
     salts: Salts,
     recovery: Recovery,
+    index: Index,
+}
+
+/// Reads records into a broker, and notes where messages are.
+struct Load {
+    replay: Replay,
+    index: Index,
+}
+
+impl Visit for Load {
+    fn visit(&mut self, place: Place, record: Record) -> Result<(), Damage> {
+        self.index.note_record(place.file, &record, place.offset);
+        self.replay.visit(place, record)
+    }
 }
 
 /// What was found in a store.
@@ -57,11 +72,12 @@ pub struct Found {
 /// [`StoreError`] if the store cannot be used as it is.
 pub async fn open<D: Disk>(disk: D, options: OpenOptions) -> Result<Opened<D>, StoreError> {
     let recovery = Recovery::new(options.config.clone(), options.seed);
-    let mut replay = Replay { recovery };
-    let mut layout = walk(&disk, OnDamage::Refuse, &mut replay).await?;
+    let mut load = Load { replay: Replay { recovery }, index: Index::default() };
+    let mut layout = walk(&disk, OnDamage::Refuse, &mut load).await?;
     let mut salts = Salts(options.seed.0);
     settle(&disk, &mut layout, &mut salts).await?;
-    Ok(Opened { disk, options, layout, salts, recovery: replay.recovery })
+    let Load { replay, index } = load;
+    Ok(Opened { disk, options, layout, salts, recovery: replay.recovery, index })
 }
 
 impl<D: Disk> Opened<D> {
@@ -91,7 +107,7 @@ impl<D: Disk> Opened<D> {
         clock: C,
         spawn: P,
     ) -> Result<(Broker, LogJournal<D, C, P>), StoreError> {
-        let Opened { disk, options, layout, mut salts, recovery } = self;
+        let Opened { disk, options, layout, mut salts, recovery, index } = self;
         let through = layout.through;
         let broker = recovery.finish(clock.now(), through);
         let begins = layout.snapshot.map_or(1, |(number, _)| number);
@@ -121,12 +137,13 @@ impl<D: Disk> Opened<D> {
             }
         }
         let upkeep = Upkeep::new(
-            (disk, clock.clone(), spawn),
+            (disk.clone(), clock.clone(), spawn),
             options.config,
             salts,
             options.segment_bytes,
             last_number,
             stock,
+            index,
         );
         Ok((broker, LogJournal::new(clock, options.level, active, through, upkeep)))
     }

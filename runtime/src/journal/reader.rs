@@ -43,6 +43,7 @@ pub(super) struct FrameReader<F> {
     buffer: Bytes,
     /// Nothing is behind the buffer.
     is_read: bool,
+    chunk_bytes: usize,
 }
 
 impl<F: DiskFile> FrameReader<F> {
@@ -80,7 +81,15 @@ impl<F: DiskFile> FrameReader<F> {
             return Err(damaged);
         }
         let buffer = Bytes::new();
-        Ok(FrameReader { name, file, header, offset: BLOCK_BYTES, buffer, is_read: false })
+        Ok(FrameReader {
+            name,
+            file,
+            header,
+            offset: BLOCK_BYTES,
+            buffer,
+            is_read: false,
+            chunk_bytes: CHUNK_BYTES,
+        })
     }
 
     pub(super) fn name(&self) -> FileName {
@@ -94,6 +103,11 @@ impl<F: DiskFile> FrameReader<F> {
     /// Where the next frame is looked for.
     pub(super) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Reads so much at once.
+    pub(super) fn set_chunk(&mut self, bytes: usize) {
+        self.chunk_bytes = bytes;
     }
 
     /// Goes on reading at `offset`.
@@ -166,7 +180,7 @@ impl<F: DiskFile> FrameReader<F> {
         while self.buffer.len() < wanted && !self.is_read {
             let at = self.offset + self.buffer.len() as u64;
             // As much again at most: a length that is wrong must not cost memory at once.
-            let length = CHUNK_BYTES.max(self.buffer.len());
+            let length = self.chunk_bytes.max(self.buffer.len());
             let more = self
                 .file
                 .read_at(at, length)

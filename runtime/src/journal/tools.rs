@@ -6,7 +6,8 @@ use bytes::Bytes;
 use signalhouse_core::record::LogPosition;
 use signalhouse_core::{Config, Record, Recovery, Seed};
 
-use super::compact::{Pieces, write};
+use super::bodies::Bodies;
+use super::compact::{State, frame_of, write};
 use super::error::{Damage, StoreError};
 use super::file::{FileHeader, FileKind, FileName};
 use super::open::Found;
@@ -16,6 +17,8 @@ use crate::seams::{Disk, DiskFile, Spawn};
 
 /// The number of a snapshot that was exported.
 const EXPORT: u64 = 1;
+/// Records in a frame of an export.
+const EXPORT_RECORDS: usize = 256;
 
 /// Reads a whole store and changes nothing.
 ///
@@ -83,8 +86,9 @@ pub async fn repair<D: Disk>(
     let latest = replay.recovery.latest().max(layout.latest);
     let records = replay.recovery.into_snapshot();
     let unfinished = FileName::Unfinished(number);
-    let span = (layout.through, latest);
-    write(disk, spawn, unfinished, number, salt, span, records).await?;
+    let (through, bodies) = (layout.through, Bodies::new(disk.clone(), Vec::new()));
+    let state = State { through, latest, records, bodies };
+    write(disk, spawn, unfinished, number, salt, state).await?;
     rename(disk, &unfinished.to_string(), &FileName::Snapshot(number).to_string()).await?;
     sync_names(disk).await?;
     let mut set_aside = Vec::new();
@@ -117,11 +121,13 @@ pub async fn export<D: Disk>(
     let count = records.len() as u64;
     let kind = FileKind::Snapshot { through: layout.through, latest, records: count };
     let header = FileHeader { kind, number: EXPORT, salt }.to_block();
-    let mut pieces = Some(Pieces::new(records, salt));
+    let mut records = records.into_iter();
+    let mut next = 1;
     let rest = std::iter::from_fn(move || {
-        let (next, piece) = pieces.take()?.next_piece();
-        pieces = Some(next);
-        piece
+        let piece: Vec<Record> = records.by_ref().take(EXPORT_RECORDS).collect();
+        let first = LogPosition(next);
+        next += piece.len() as u64;
+        (!piece.is_empty()).then(|| frame_of(&piece, first, salt).1)
     });
     Ok((found, std::iter::once(header).chain(rest)))
 }

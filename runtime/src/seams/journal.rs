@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::{LogPosition, Record};
 
 /// The broker's log of records.
@@ -23,6 +25,12 @@ pub trait Journal: 'static {
     /// # Errors
     /// When a batch could not be made durable. That is final: the process has to stop.
     fn poll_durable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<LogPosition>>;
+
+    /// Begins to read the message back that an earlier record brought. It comes with `take_fetched`.
+    fn fetch(&mut self, message: MessageId);
+
+    /// A message that was read back; `poll_durable` wakes for it, and fails if one cannot be read.
+    fn take_fetched(&mut self) -> Poll<Arc<Message>>;
 
     /// Whether room is short, so that no more should come than is needed to get on with what is
     /// there. Changes only while `poll_durable` is polled.
@@ -66,6 +74,14 @@ impl Journal for MemoryJournal {
 
     fn poll_durable(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<LogPosition>> {
         Poll::Pending // everything is told by `flush`
+    }
+
+    fn fetch(&mut self, message: MessageId) {
+        unreachable!("{message} is in memory: a shard without records has no limit for that")
+    }
+
+    fn take_fetched(&mut self) -> Poll<Arc<Message>> {
+        Poll::Pending
     }
 
     fn is_short(&self) -> bool {

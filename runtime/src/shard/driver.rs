@@ -5,10 +5,12 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
+use signalhouse_core::message::Message;
 use signalhouse_core::wire::Written;
 use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
 use signalhouse_core::{
@@ -69,6 +71,10 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     /// The last record given to the journal, and the last known durable.
     appended: LogPosition,
     settled: LogPosition,
+    /// Read back by the journal, not yet told to the broker.
+    fetched: Vec<Arc<Message>>,
+    /// What the broker was told of the journal's room.
+    is_short: bool,
     /// Records wait for the journal's `flush`.
     unflushed: bool,
     watcher: Option<Watcher>,
@@ -114,6 +120,8 @@ where
             durable: None,
             appended: through,
             settled: through,
+            fetched: Vec::new(),
+            is_short: false,
             unflushed: false,
             watcher: None,
         }
@@ -166,6 +174,11 @@ where
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {}
         }
+        while let Poll::Ready(message) = self.journal.take_fetched() {
+            self.fetched.push(message);
+            ready = true;
+        }
+        ready |= self.journal.is_short() != self.is_short;
         self.set_timer();
         if let Some((_, sleep)) = &mut self.timer
             && sleep.as_mut().poll(cx).is_ready()
@@ -201,6 +214,13 @@ where
         let now = self.clock.now();
         if let Some(through) = self.durable.take() {
             self.settle(now, through);
+        }
+        if self.is_short != self.journal.is_short() {
+            self.is_short = !self.is_short;
+            self.handle(now, Input::JournalSpace { is_short: self.is_short });
+        }
+        for message in std::mem::take(&mut self.fetched) {
+            self.handle(now, Input::Fetched { message });
         }
         if self.broker.next_deadline().is_some_and(|deadline| deadline.at <= now) {
             self.handle(now, Input::Deadline);
@@ -393,9 +413,7 @@ where
                     self.unflushed = true;
                 }
                 Action::Ask { connection, question } => self.ask(connection, *question),
-                Action::Fetch { message } => {
-                    unreachable!("{message} is in memory, as the limit says in `new`")
-                }
+                Action::Fetch { message } => self.journal.fetch(message),
                 Action::Answer(answer) => {
                     let waiting = self.shared.tickets.borrow_mut().remove(&answer.ticket);
                     if let Some(waiting) = waiting {

@@ -19,7 +19,7 @@ use signalhouse_core::{Broker, Config, LogPosition, Record, Seed, Time};
 use crate::disk::MemoryDisk;
 
 pub(crate) const SEGMENT_BYTES: u64 = 32 * 1024;
-const START: Time = Time::from_ms(1_700_000_000_000);
+pub(crate) const START: Time = Time::from_ms(1_700_000_000_000);
 
 /// Does everything where it is called.
 #[derive(Clone)]
@@ -55,14 +55,31 @@ pub(crate) async fn open(disk: &MemoryDisk, seed: u64) -> Result<Store, StoreErr
     open_at(disk, seed, Level::Strict).await
 }
 
+/// Opens a store at another time.
+pub(crate) async fn open_later(
+    disk: &MemoryDisk,
+    seed: u64,
+    now: Time,
+) -> Result<Store, StoreError> {
+    open_with(disk, options(seed, Level::Strict), now).await
+}
+
 pub(crate) async fn open_at(
     disk: &MemoryDisk,
     seed: u64,
     level: Level,
 ) -> Result<Store, StoreError> {
-    let opened = journal::open(disk.clone(), options(seed, level)).await?;
+    open_with(disk, options(seed, level), START).await
+}
+
+async fn open_with(
+    disk: &MemoryDisk,
+    options: OpenOptions,
+    now: Time,
+) -> Result<Store, StoreError> {
+    let opened = journal::open(disk.clone(), options).await?;
     let found = opened.found();
-    let clock = TokioClock::starting_at(START);
+    let clock = TokioClock::starting_at(now);
     let (broker, journal) = opened.start(clock, Inline).await?;
     let at = found.through.0;
     Ok(Store { journal, broker, found, told: at, appended: at })

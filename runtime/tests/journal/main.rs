@@ -3,5 +3,7 @@
 mod bench;
 mod codec;
 mod disk;
+mod fixtures;
 mod records;
 mod store;
+mod time;

@@ -1,7 +1,11 @@
 //! What a store survives: power cuts, kills, bit rot, a full disk, and its own growth.
 
+use std::task::Poll;
+
 use signalhouse::journal::{Damage, Level, StoreError, tools};
 use signalhouse::seams::Journal;
+use signalhouse_core::Record;
+use signalhouse_core::message::MessageId;
 
 use crate::bench::{Inline, SEGMENT_BYTES, Store, expected, open, open_at, record, run};
 use crate::disk::{MemoryDisk, Rng};
@@ -287,5 +291,49 @@ fn writing_costs_little_more_than_the_records() {
         println!("{percent} bytes written for 100 bytes of records");
         assert!(percent <= 130, "{percent} %");
         assert!(disk.used() < 40 * SEGMENT_BYTES, "{} bytes", disk.used());
+    });
+}
+
+#[test]
+fn messages_are_read_back_wherever_they_are() {
+    run(async || {
+        let disk = MemoryDisk::new(23);
+        let mut rng = Rng(23);
+        let mut generation = 0;
+        let mut store = open(&disk, 23).await.expect("a store");
+        for round in 0..60 {
+            work(&mut store, &mut rng, 10).await;
+            store.settle().await.expect("the disk works");
+            let live = store.appended.saturating_sub(39).max(1);
+            let wanted: Vec<u64> =
+                (0..6).map(|_| live + rng.below(store.appended + 1 - live)).collect();
+            for position in &wanted {
+                store.journal.fetch(MessageId(*position));
+            }
+            // The log goes on meanwhile.
+            store.append(20);
+            let mut read = Vec::new();
+            while read.len() < wanted.len() {
+                store.turn().await.expect("the disk works");
+                while let Poll::Ready(message) = store.journal.take_fetched() {
+                    let Record::Published { message: expected, .. } = record(message.id.0) else {
+                        unreachable!("every record brings a message")
+                    };
+                    assert_eq!(message, expected);
+                    read.push(message.id.0);
+                }
+            }
+            read.sort_unstable();
+            let mut wanted = wanted;
+            wanted.sort_unstable();
+            assert_eq!(read, wanted);
+            if round % 7 == 0 {
+                store.settle().await.expect("the disk works");
+                generation += 1;
+                drop(store);
+                store = open(&disk, 23 + generation).await.expect("a store");
+            }
+        }
+        assert!(disk.names().iter().any(|name| name.starts_with("snapshot")));
     });
 }

@@ -7,14 +7,18 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::{Config, LogPosition};
 
 use super::super::compact::{Compacted, Compaction};
 use super::super::file::{BLOCK_BYTES, FileName};
+use super::super::index::Index;
 use super::super::segment::{OpenSegment, Salts, make, usual_bytes};
 use super::Task;
+use super::fetch::Fetching;
 use crate::seams::{Clock, Disk, Spawn};
 
 /// How many segments are there before they are needed. They are also the reserve that is left for
@@ -60,6 +64,8 @@ pub(in crate::journal) struct Upkeep<D: Disk, C: Clock, P> {
     salts: Salts,
     segment_bytes: u64,
     stock: Stock<D::File>,
+    index: Index,
+    fetching: Fetching<D>,
     /// The last segment of any kind.
     last_number: u64,
     /// A frame waits for a segment with this much room.
@@ -84,7 +90,9 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         segment_bytes: u64,
         last_number: u64,
         stock: Stock<D::File>,
+        index: Index,
     ) -> Self {
+        let fetching = Fetching::new(disk.clone());
         Upkeep {
             disk,
             clock,
@@ -93,6 +101,8 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             salts,
             segment_bytes,
             stock,
+            index,
+            fetching,
             last_number,
             wanted_bytes: 0,
             making: None,
@@ -119,8 +129,30 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         self.stock.sealed.push(Sealed { number, end, last, bytes });
     }
 
-    pub(super) fn count_written(&mut self, bytes: u64) {
+    /// A frame is written at `offset` of the segment `number`.
+    pub(super) fn note_frame(
+        &mut self,
+        number: u64,
+        offset: u64,
+        bytes: u64,
+        first_message: Option<MessageId>,
+    ) {
         self.written_bytes += bytes;
+        if let Some(first) = first_message {
+            self.index.note(FileName::Segment(number), first, offset);
+        }
+    }
+
+    /// Begins to read a message back.
+    pub(super) fn fetch(&mut self, message: MessageId) {
+        // Without a place it is looked for where nothing is, and that is said.
+        let place = self.index.find(message).unwrap_or((FileName::Segment(0), 0));
+        self.fetching.want(message, place);
+    }
+
+    /// The next message that was read back.
+    pub(super) fn fetched(&mut self) -> Poll<Arc<Message>> {
+        self.fetching.take()
     }
 
     pub(super) fn is_short(&self) -> bool {
@@ -136,6 +168,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         active: u64,
     ) -> io::Result<bool> {
         let mut progress = self.poll_retry(cx);
+        progress |= self.fetching.poll(cx)?;
         progress |= self.poll_making(cx)?;
         progress |= self.poll_asking(cx)?;
         progress |= self.poll_compacting(cx)?;
@@ -210,7 +243,10 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         let number = if is_too_short { active + 1 } else { self.last_number + 1 };
         let usual = usual_bytes(number, self.segment_bytes);
         let bytes = if number == active + 1 { usual.max(self.wanted_bytes) } else { usual };
-        let again = self.stock.obsolete.iter().position(|(_, length)| *length == bytes);
+        // What is still being read must stay as it is.
+        let (obsolete, fetching) = (&self.stock.obsolete, &self.fetching);
+        let can_be = |(old, length): &(u64, u64)| *length == bytes && !fetching.reads(*old);
+        let again = obsolete.iter().position(can_be);
         let again = again.map(|place| self.stock.obsolete.swap_remove(place).0);
         let (disk, salt) = (self.disk.clone(), self.salts.next());
         self.making = Some(Box::pin(async move {
@@ -265,6 +301,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             Err(error) => return Err(error),
         };
         self.snapshot_bytes += compacted.bytes;
+        self.index.replace(compacted.number, compacted.marks);
         let old = self.stock.snapshot.replace((compacted.number, compacted.bytes));
         self.stock.rubbish.extend(old.map(|(number, _)| FileName::Snapshot(number)));
         let covered = |segment: &Sealed| segment.number < compacted.number;
@@ -278,12 +315,12 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             snapshots_bytes = self.snapshot_bytes,
             "compacted the store"
         );
-        self.begin_clearing();
+        self.sort_obsolete();
         Ok(true)
     }
 
-    /// Removes what counts for nothing and is not worth keeping for later segments.
-    fn begin_clearing(&mut self) {
+    /// Decides what of that which counts for nothing is worth keeping for later segments.
+    fn sort_obsolete(&mut self) {
         let usual = self.segment_bytes;
         let kept = (GROWTH * self.stock.snapshot.map_or(0, |(_, bytes)| bytes) / usual)
             .max(GROWTH_SEGMENTS);
@@ -298,7 +335,10 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             }
             is_kept
         });
-        let (disk, rubbish) = (self.disk.clone(), std::mem::take(rubbish));
+    }
+
+    fn begin_clearing(&mut self) {
+        let (disk, rubbish) = (self.disk.clone(), std::mem::take(&mut self.stock.rubbish));
         self.clearing = Some(Box::pin(async move {
             for name in rubbish {
                 match disk.remove(&name.to_string()).await {
@@ -311,7 +351,8 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
     }
 
     fn poll_clearing(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.clearing.is_none() && !self.stock.rubbish.is_empty() {
+        let is_idle = self.clearing.is_none() && self.fetching.is_idle();
+        if is_idle && !self.stock.rubbish.is_empty() {
             self.begin_clearing();
         }
         let Some(outcome) = poll_task(&mut self.clearing, cx) else { return Ok(false) };
@@ -326,7 +367,10 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Polls a task if there is one, and takes it away when it is done.
-fn poll_task<T>(task: &mut Option<Task<T>>, cx: &mut Context<'_>) -> Option<io::Result<T>> {
+pub(super) fn poll_task<T>(
+    task: &mut Option<Task<T>>,
+    cx: &mut Context<'_>,
+) -> Option<io::Result<T>> {
     let Poll::Ready(outcome) = task.as_mut()?.as_mut().poll(cx) else { return None };
     *task = None;
     Some(outcome)

@@ -85,7 +85,8 @@ mod known {
             Canary::NoLocalLostAtRecovery => ("delivery", &["NS"]),
             Canary::RefusedYetAcknowledged => ("delivery", &["AH", "Q1", "Q2"]),
 
-            Canary::PubrelNotResent => ("protocol", &["RX", "LV"]),
+            // What waits behind the exchange, wills too, never comes.
+            Canary::PubrelNotResent => ("protocol", &["RX", "LV", "WL", "Q1", "Q2"]),
             // To its receiver a repeat without DUP is a new message.
             Canary::DupNotSet => ("protocol", &["RX", "Q1", "Q2"]),
             Canary::IdsRestartOnResume => ("protocol", &["PI"]),
@@ -110,9 +111,9 @@ mod known {
             | Canary::WillAfterDisconnect => ("sessions", &["WL"]),
 
             Canary::OldRetainedRestored => ("retained", &["RT", "RC"]),
-            Canary::DeletedRetainedRestored | Canary::RetainHandlingIgnored => {
-                ("retained", &["RT"])
-            }
+            Canary::DeletedRetainedRestored => ("retained", &["RT"]),
+            // What was read once comes again.
+            Canary::RetainHandlingIgnored => ("retained", &["RT", "Q0", "Q1", "Q2"]),
             Canary::ExpiredDelivered | Canary::ExpiryPassedOnTooLong => ("retained", &["MX"]),
 
             Canary::SharedLostWithMember => ("shared", &["SH"]),

@@ -70,7 +70,7 @@ points! {
     Alias = "a topic alias stood for a topic",
     NoReading = "a client did not read for a while",
     RecordsLost = "a power cut lost records",
-    Stalled = "data was held back and arrived later",
+    Stalled = "data was held back",
     DeadForEver = "a client did not come back for the end",
 }
 
@@ -267,7 +267,7 @@ impl Coverage {
                 _ => return,
             },
             What::Holding { serving: false, .. } => Point::NoReading,
-            What::Network { fault: NetworkFault::Release, .. } => Point::Stalled,
+            What::Network { fault: NetworkFault::Hold, .. } => Point::Stalled,
             What::Sent { packet: Packet::Connect(connect), .. }
                 if self.scenes.has_will_waiting(&connect.client_id) =>
             {

@@ -251,6 +251,11 @@ impl Broker {
         let (client_id, version) = (session.client_id.clone(), session.version);
         self.notice_publish_refused(client_id, publish.topic.compact(), reason, out);
         if canary!(RefusedYetAcknowledged) && reason == ReasonCode::QuotaExceeded {
+            if let Delivery::ExactlyOnce(id) = publish.delivery
+                && let Some(session) = self.sessions.get_mut(key)
+            {
+                session.inbound.insert(id, true);
+            }
             self.answer(connection, key, publish, ReasonCode::Success, LogPosition::START, out);
             return;
         }

@@ -53,6 +53,9 @@ pub const ROWS: [(&str, Needs); 25] = {
     rows
 };
 
+/// The row of older versions.
+const OLDER_VERSION: usize = 21;
+
 /// Text, what it is about, and the condition.
 const TABLE: [(&str, Needs, Holds); 25] = [
     ("CONNECT sent, CONNACK awaited", Needs::Connection, |scene| {
@@ -139,10 +142,26 @@ pub fn is_possible(row: usize, column: usize) -> bool {
     // Nobody is connected when a broker crashes that has not accepted anybody.
     let crash_again = column == Column::CrashAgain as usize;
     // DISCONNECT comes after CONNACK.
-    let disconnect = column == Column::Disconnect as usize || column == Column::SentAway as usize;
+    let sent_away = column == Column::SentAway as usize;
+    let disconnect = column == Column::Disconnect as usize || sent_away;
+    // Older versions are not told why they are sent away.
+    let is_older = row == OLDER_VERSION;
     match ROWS[row].1 {
-        Needs::Connection => !(crash_again || is_connecting && disconnect),
+        Needs::Connection => !(crash_again || is_connecting && disconnect || is_older && sent_away),
         Needs::Session => true,
         Needs::Absence => of_the_broker,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COLUMNS, OLDER_VERSION, ROWS, is_possible};
+
+    #[test]
+    fn most_fields_can_be_hit() {
+        assert!(ROWS[OLDER_VERSION].0.starts_with("an older version"), "{OLDER_VERSION}");
+        let fields = (0..ROWS.len()).flat_map(|row| (0..COLUMNS.len()).map(move |at| (row, at)));
+        let possible = fields.filter(|(row, column)| is_possible(*row, *column)).count();
+        assert!(possible > ROWS.len() * COLUMNS.len() * 3 / 4, "{possible}");
     }
 }

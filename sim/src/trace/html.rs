@@ -222,12 +222,6 @@ impl Page<'_> {
         let data = &mut self.data;
         if !std::mem::take(&mut self.is_first) {
             data.push(',');
-        } else {
-            // The broker is there from the beginning.
-            let _ = write!(
-                data,
-                "{{\"at\":0,\"kind\":\"note\",\"text\":\"\",\"states\":[[0,\"on\"]]}},"
-            );
         }
         let _ = write!(data, "\n{{\"at\":{at_ms},\"kind\":\"{}\"", row.kind);
         if let Some(number) = row.number {

@@ -168,7 +168,6 @@ impl Capabilities {
             Need::Qos1 => self.maximum_qos >= 1,
             Need::Qos2 => self.maximum_qos >= 2,
             Need::LimitedQos => self.announces(id::MAXIMUM_QOS).is_some(),
-            Need::NoQos1 => says_no(id::MAXIMUM_QOS),
             Need::DollarTopics => self.dollar_topics,
             Need::SysTopics => self.sys_topics,
             Need::RefusedTopic => self.refused_topic.is_some(),
@@ -187,7 +186,6 @@ impl Capabilities {
             }
             Need::SessionExpiryLimit => self.announces(id::SESSION_EXPIRY_INTERVAL).is_some(),
             Need::NoSessionExpiryLimit => self.announces(id::SESSION_EXPIRY_INTERVAL).is_none(),
-            Need::Credentials => self.credentials.is_some(),
             Need::Denied => self.denied.is_some(),
             Need::Enhanced => self.enhanced.is_some(),
             Need::WebSocket => self.websocket.is_some(),

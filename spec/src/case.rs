@@ -62,8 +62,6 @@ pub enum Need {
     Qos2,
     /// Maximum QoS is announced.
     LimitedQos,
-    /// Maximum QoS 0 is announced.
-    NoQos1,
     DollarTopics,
     SysTopics,
     RefusedTopic,
@@ -83,7 +81,6 @@ pub enum Need {
     ResponseInformation,
     SessionExpiryLimit,
     NoSessionExpiryLimit,
-    Credentials,
     Denied,
     Enhanced,
     WebSocket,

@@ -70,6 +70,9 @@ impl Client {
     /// will tell.
     pub fn send(&mut self, bytes: &[u8]) {
         self.shared.note(format!("{} > {}", self.label, hex(bytes)));
+        if let Some(first) = bytes.first() {
+            self.shared.sent(first >> 4);
+        }
         let sent = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
         if let Err(error) = sent {
             self.shared.note(format!("{} cannot send: {error}", self.label));

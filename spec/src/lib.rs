@@ -3,7 +3,8 @@
 //!
 //! Nothing here depends on the broker. [`wire`] is a codec of its own, which can write what is
 //! wrong and is strict with what it reads; [`client`] speaks through it; [`suite`] holds the cases;
-//! [`run`](mod@run) plays them; [`requirements`] is the table of statements.
+//! [`run`](mod@run) plays them; [`requirements`] is the table of statements; [`proxy`] and
+//! [`mutations`] break a good broker, to show that the suite notices.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -14,6 +15,8 @@ pub mod capabilities;
 pub mod case;
 pub mod client;
 pub mod deviations;
+pub mod mutations;
+pub mod proxy;
 pub mod report;
 pub mod requirements;
 pub mod run;

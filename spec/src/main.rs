@@ -1,5 +1,6 @@
 //! The conformance suite as a command: `cargo conformance --target HOST:PORT`.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,8 +9,10 @@ use clap::Parser;
 use signalhouse_spec::capabilities::Capabilities;
 use signalhouse_spec::case::Case;
 use signalhouse_spec::deviations::Deviations;
+use signalhouse_spec::mutations::{self, Mutation};
 use signalhouse_spec::report::{self, Counts};
-use signalhouse_spec::{run, suite};
+use signalhouse_spec::run::{self, Outcome};
+use signalhouse_spec::suite;
 
 /// Judges an MQTT broker by the standard, over TCP.
 ///
@@ -42,6 +45,10 @@ struct Arguments {
     /// Show failures and sums alone.
     #[arg(long)]
     quiet: bool,
+    /// Test the suite itself: break the rules of a broker that keeps them, one by one, and see that
+    /// exactly the right cases notice.
+    #[arg(long)]
+    mutations: bool,
     /// List the cases with their statements, and end.
     #[arg(long)]
     list: bool,
@@ -93,6 +100,9 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
     println!();
     print!("{}", report::summary(&outcomes));
     println!("{:.1} s", start.elapsed().as_secs_f64());
+    if arguments.mutations {
+        return Ok(mutate(target, &capabilities, &outcomes));
+    }
     if let Some(path) = &arguments.json {
         let text = format!("{:#}\n", report::json(name, &outcomes));
         std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -107,6 +117,32 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
     }
     let counts = Counts::of(&outcomes);
     Ok(counts.failed == 0 && (!arguments.strict || counts.unadvised == 0))
+}
+
+/// Whether each broken rule is noticed by exactly the cases that should.
+fn mutate(target: SocketAddr, capabilities: &Capabilities, sound: &[Outcome]) -> bool {
+    let start = std::time::Instant::now();
+    let noticed = mutations::play(&mutations::all(), target, capabilities, sound, 8);
+    let mut right = 0;
+    let mut statements = BTreeSet::new();
+    for one in &noticed {
+        let Mutation { name, statement, .. } = one.mutation;
+        match one.fault() {
+            None => {
+                right += 1;
+                statements.insert(statement);
+                println!("noticed  {statement}  {name} ({} of {})", one.failed.len(), one.played);
+            }
+            Some(fault) => println!("FAULT    {statement}  {name}: {fault}"),
+        }
+    }
+    println!(
+        "{right} of {} mutations noticed by exactly the right cases, {} statements broken, {:.1} s",
+        noticed.len(),
+        statements.len(),
+        start.elapsed().as_secs_f64()
+    );
+    right == noticed.len()
 }
 
 fn chosen(only: &[String]) -> Result<Vec<Case>, String> {

@@ -33,8 +33,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// How long it took.
     pub ms: u128,
-    /// The types of packets that came, as bits.
-    pub kinds: u16,
+    /// The types of packets as bits: those that came low, those that were sent high.
+    pub kinds: u32,
 }
 
 impl Outcome {

@@ -21,7 +21,7 @@ pub struct Shared {
     /// Topics that may hold a retained message at the end.
     pub(crate) retained: RefCell<Vec<Vec<u8>>>,
     log: RefCell<Vec<String>>,
-    kinds: Cell<u16>,
+    kinds: Cell<u32>,
 }
 
 impl Shared {
@@ -31,6 +31,10 @@ impl Shared {
 
     pub(crate) fn saw(&self, kind: u8) {
         self.kinds.set(self.kinds.get() | 1 << kind);
+    }
+
+    pub(crate) fn sent(&self, kind: u8) {
+        self.kinds.set(self.kinds.get() | 1 << (16 + kind));
     }
 }
 
@@ -148,9 +152,9 @@ impl<'a> Scene<'a> {
         log.iter().skip(log.len().saturating_sub(lines)).cloned().collect()
     }
 
-    /// The types of packets that came, as bits.
+    /// The types of packets as bits: those that came low, those that were sent high.
     #[must_use]
-    pub fn kinds(&self) -> u16 {
+    pub fn kinds(&self) -> u32 {
         self.shared.kinds.get()
     }
 

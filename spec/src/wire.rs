@@ -64,6 +64,13 @@ impl Frame {
         framed(self.first, &self.body)
     }
 
+    /// The length that the head of `buffer` declares, if it is there.
+    #[must_use]
+    pub fn declared(buffer: &[u8]) -> Option<usize> {
+        let (length, used) = variable(buffer.get(1..)?).ok().flatten()?;
+        Some(1 + used + length as usize)
+    }
+
     /// Takes the first whole frame off `buffer`; `None` until there is one.
     ///
     /// # Errors

@@ -41,7 +41,13 @@ pub(super) const CASES: &[Case] = &[
     case!(maximum_packet_size_zero_is_refused, "maximum-packet-size-zero"),
     case!(authentication_data_needs_a_method, "auth-data-without-method"),
     case!(a_will_property_given_twice_is_refused, "will-duplicate-property"),
-    case!(a_refusal_by_connack_closes, "MQTT-3.2.2-7", "MQTT-4.13.2-1", "MQTT-3.2.2-8"),
+    case!(
+        a_refusal_by_connack_closes,
+        "MQTT-3.2.2-6",
+        "MQTT-3.2.2-7",
+        "MQTT-4.13.2-1",
+        "MQTT-3.2.2-8"
+    ),
     case!(a_connection_without_connect_is_closed, "connect-timeout")
         .needs(&[Need::ConnectTimeout])
         .slow(),

@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
     case!(a_hash_matches_the_parent, "match-hash-parent").needs(&[Need::Wildcards]),
     case!(a_plus_matches_one_level, "match-plus", "MQTT-4.7.1-2").needs(&[Need::Wildcards]),
     case!(empty_levels_are_levels, "match-separators").needs(&[Need::Wildcards]),
-    case!(case_and_spaces_count, "match-case-space"),
+    case!(case_and_spaces_count, "MQTT-4.7.3-4", "match-case-space"),
 ];
 
 fn refused_filter(scene: &Scene<'_>, filter: &str) -> Checked {

@@ -1,0 +1,166 @@
+//! Rules of the standard, broken one by one behind the suite's back, each with the cases that must
+//! notice.
+
+mod client;
+mod message;
+mod server;
+mod violation;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::capabilities::Capabilities;
+use crate::case::Case;
+use crate::proxy::{Proxy, Spoil};
+use crate::run::{Outcome, run};
+use crate::suite;
+
+/// One broken rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Mutation {
+    /// What goes wrong.
+    pub name: &'static str,
+    /// The statement that is broken.
+    pub statement: &'static str,
+    /// How.
+    pub spoil: Spoil,
+    /// Exactly the cases that notice, of those that show the statement and the controls.
+    pub noticed_by: &'static [&'static str],
+}
+
+/// Cases that must go on passing whatever is broken, unless they use the packets that are.
+const CONTROLS: [&str; 10] = [
+    "a_good_connect_is_accepted",
+    "pingreq_is_answered",
+    "each_qos_has_its_answer",
+    "a_code_for_each_filter_in_order",
+    "several_filters_are_removed_at_once",
+    "an_empty_payload_is_delivered",
+    "a_large_payload_is_delivered",
+    "an_unsubscribe_without_filters_is_refused",
+    "a_disconnect_with_a_code_alone_is_understood",
+    "packets_in_pieces_are_put_together",
+];
+
+/// How long an answer may take at first: each broken rule costs a wait or two.
+const IMPATIENT_MS: u64 = 1_500;
+
+const fn broken(
+    name: &'static str,
+    statement: &'static str,
+    spoil: Spoil,
+    noticed_by: &'static [&'static str],
+) -> Mutation {
+    Mutation { name, statement, spoil, noticed_by }
+}
+
+/// Every mutation.
+#[must_use]
+pub fn all() -> Vec<Mutation> {
+    [server::MUTATIONS, message::MUTATIONS, client::MUTATIONS, violation::MUTATIONS].concat()
+}
+
+/// What came of a mutation.
+#[derive(Clone, Debug)]
+pub struct Noticed {
+    /// The mutation.
+    pub mutation: Mutation,
+    /// The cases that failed.
+    pub failed: BTreeSet<&'static str>,
+    /// How many were played.
+    pub played: usize,
+}
+
+impl Noticed {
+    /// What is wrong, if anything: nobody noticed, or not the ones that are named.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        let Noticed { mutation, failed, .. } = self;
+        let expected: BTreeSet<&str> = mutation.noticed_by.iter().copied().collect();
+        let stray = |name: &&&str| {
+            suite::cases()
+                .iter()
+                .find(|case| case.name == **name)
+                .is_none_or(|case| !case.statements.contains(&mutation.statement))
+        };
+        if let Some(name) = expected.iter().find(stray) {
+            return Some(format!("{name} does not show {}", mutation.statement));
+        }
+        if expected.is_empty() {
+            return Some(format!("nobody is to notice; {failed:?} did"));
+        }
+        (*failed != expected).then(|| format!("{expected:?} should notice, {failed:?} did"))
+    }
+}
+
+/// Plays what shows each broken statement, and the controls, through a proxy that breaks it.
+///
+/// `sound` are the outcomes without any proxy, which tell what each case uses.
+#[must_use]
+pub fn play(
+    mutations: &[Mutation],
+    target: SocketAddr,
+    capabilities: &Capabilities,
+    sound: &[Outcome],
+    parallel: usize,
+) -> Vec<Noticed> {
+    let next = AtomicUsize::new(0);
+    let noticed = Mutex::new(vec![None; mutations.len()]);
+    std::thread::scope(|scope| {
+        for _ in 0..parallel.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(mutation) = mutations.get(index) else { return };
+                    let one = play_one(mutation, target, capabilities, sound);
+                    let mut noticed = noticed.lock().unwrap_or_else(|error| error.into_inner());
+                    if let Some(place) = noticed.get_mut(index) {
+                        *place = Some(one);
+                    }
+                }
+            });
+        }
+    });
+    let noticed = noticed.into_inner().unwrap_or_else(|error| error.into_inner());
+    noticed.into_iter().flatten().collect()
+}
+
+fn play_one(
+    mutation: &Mutation,
+    target: SocketAddr,
+    capabilities: &Capabilities,
+    sound: &[Outcome],
+) -> Noticed {
+    let cases: Vec<Case> = sound
+        .iter()
+        .filter(|outcome| chosen(outcome, mutation))
+        .map(|outcome| outcome.case)
+        .collect();
+    let played = |patience_ms: u64| {
+        let capabilities = Capabilities { patience_ms, ..capabilities.clone() };
+        let failed = match Proxy::start(target, mutation.spoil) {
+            Ok(proxy) => {
+                let outcomes = run(&cases, proxy.at, &capabilities, 16);
+                outcomes.iter().filter(|one| one.failed()).map(|one| one.case.name).collect()
+            }
+            Err(_) => BTreeSet::new(),
+        };
+        Noticed { mutation: *mutation, failed, played: cases.len() }
+    };
+    let noticed = played(IMPATIENT_MS);
+    // On a busy machine an answer may have come too late.
+    if noticed.fault().is_none() { noticed } else { played(capabilities.patience_ms) }
+}
+
+/// Whether a case is played for a mutation.
+fn chosen(outcome: &Outcome, mutation: &Mutation) -> bool {
+    // Every case connects; only where CONNACK is replaced altogether does that make a difference.
+    const CONNECTING: u32 = 1 << 2 | 1 << (16 + 1);
+    let replaced = matches!(mutation.spoil, Spoil::Instead(2, _));
+    let touched = replaced || outcome.kinds & mutation.spoil.kinds() & !CONNECTING != 0;
+    let control = CONTROLS.contains(&outcome.case.name) && !touched;
+    outcome.verdict == crate::run::Verdict::Passed
+        && (control || outcome.case.statements.contains(&mutation.statement))
+}

@@ -1,0 +1,132 @@
+//! The suite's own parts: tables that fit together, a strict parser, a command that refuses nonsense.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Output};
+
+use signalhouse_spec::capabilities::Capabilities;
+use signalhouse_spec::deviations::Deviations;
+use signalhouse_spec::wire::packet::{Ack, Packet, Publish};
+use signalhouse_spec::wire::property::{Value, id};
+use signalhouse_spec::wire::{Frame, Version, encode, parse};
+use signalhouse_spec::{mutations, suite};
+
+#[test]
+fn mutations_name_cases_that_show_the_broken_statement() {
+    let cases = suite::cases();
+    let mut statements = BTreeSet::new();
+    for mutation in mutations::all() {
+        let name = mutation.name;
+        statements.insert(mutation.statement);
+        assert!(!mutation.noticed_by.is_empty(), "{name} is to be noticed by nobody");
+        for noticing in mutation.noticed_by {
+            let case = cases.iter().find(|case| case.name == *noticing);
+            let shows = case.is_some_and(|case| case.statements.contains(&mutation.statement));
+            assert!(shows, "{name}: {noticing} does not show {}", mutation.statement);
+        }
+    }
+    assert!(statements.len() >= 200, "only {} statements are broken", statements.len());
+}
+
+#[test]
+fn deviations_name_cases_that_show_the_statement() {
+    let text = include_str!("../mosquitto-2.0.11.toml");
+    let deviations = Deviations::parse(text).expect("the file is valid");
+    let cases = suite::cases();
+    for deviation in &deviations.deviation {
+        let case = cases.iter().find(|case| case.name == deviation.case);
+        let case = case.unwrap_or_else(|| panic!("there is no case {}", deviation.case));
+        assert!(case.statements.contains(&deviation.statement.as_str()), "{}", case.name);
+        assert!(deviation.why.len() > 8 && deviation.bytes.len() > 8, "{}", case.name);
+    }
+}
+
+#[test]
+fn deviations_disagree_with_what_they_do_not_explain() {
+    let deviations = Deviations::parse(
+        "target = \"a\"\n[[deviation]]\ncase = \"b\"\nstatement = \"c\"\nbytes = \"d\"\nwhy = \"e\"\n",
+    );
+    let lines = deviations.expect("valid").disagreements(&[]);
+    assert_eq!(lines, ["b is explained and was not played"]);
+}
+
+#[test]
+fn capabilities_are_read_strictly() {
+    let example = include_str!("../caps-example.toml");
+    assert!(Capabilities::parse(example).is_ok_and(|read| read.versions == [5, 4, 3]));
+    for wrong in ["retian = true", "maximum_qos = 3", "versions = [2]", "retain = 1"] {
+        assert!(Capabilities::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn packets_come_back_as_they_were_written() {
+    let publish = Publish::new("a/b", "payload").qos(1).id(9);
+    let publish = publish.with(id::CONTENT_TYPE, Value::Text("kind".into()));
+    let ack = Ack { packet_id: 7, reason: 0x10, ..Ack::default() };
+    for packet in [Packet::Publish(publish), Packet::PubAck(ack), Packet::PingResp] {
+        let mut bytes = encode::packet(&packet, Version::V5);
+        let frame = Frame::take(&mut bytes).expect("framed").expect("whole");
+        assert_eq!(parse::packet(&frame, Version::V5), Ok(packet));
+        assert!(bytes.is_empty());
+    }
+}
+
+#[test]
+fn the_parser_names_what_is_wrong() {
+    let wrong: [(&[u8], &str); 12] = [
+        (&[0x20, 3, 2, 0, 0], "MQTT-3.2.2-1"),
+        (&[0x20, 3, 1, 0x87, 0], "MQTT-3.2.2-6"),
+        (&[0x20, 3, 0, 0x8E, 0], "MQTT-3.2.2-8"),
+        (&[0x41, 2, 0, 1], "MQTT-2.1.3-1"),
+        (&[0x40, 3, 0, 1, 0x92], "MQTT-3.4.2-1"),
+        (&[0x36, 5, 0, 0, 0, 1, 0], "MQTT-3.3.1-4"),
+        (&[0x38, 3, 0, 0, 0], "MQTT-3.3.1-2"),
+        (&[0x30, 4, 0, 1, b'#', 0], "MQTT-3.3.2-2"),
+        (&[0x30, 4, 0, 1, 0xFF, 0], "MQTT-1.5.4-1"),
+        (&[0x30, 4, 0, 1, 0, 0], "MQTT-1.5.4-2"),
+        (&[0x32, 6, 0, 1, b'a', 0, 0, 0], "MQTT-2.2.1-4"),
+        (&[0xE0, 7, 0x8B, 5, 0x11, 0, 0, 0, 1], "MQTT-3.14.2-2"),
+    ];
+    for (bytes, statement) in wrong {
+        let mut buffer = bytes.to_vec();
+        let frame = Frame::take(&mut buffer).expect("framed").expect("whole");
+        let error = parse::packet(&frame, Version::V5).expect_err(statement);
+        assert!(error.contains(statement), "{error}, {statement} expected");
+    }
+    for overlong in [&[0xD0, 0x80, 0x00][..], &[0xD0, 0xFF, 0xFF, 0xFF, 0xFF]] {
+        assert!(Frame::take(&mut overlong.to_vec()).is_err_and(|e| e.contains("MQTT-1.5.5-1")));
+    }
+    assert_eq!(Frame::take(&mut vec![0xD0]), Ok(None));
+}
+
+fn conformance(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+    command.args(arguments).output().expect("the command starts")
+}
+
+#[test]
+fn the_command_refuses_what_makes_no_sense() {
+    let wrong: [(&[&str], &str); 6] = [
+        (&[], "--target"),
+        (&["--target", "nowhere"], "HOST:PORT"),
+        (&["--target", "127.0.0.1:1", "--only", "no such case"], "--list"),
+        (&["--target", "127.0.0.1:1", "--caps", "/no/such/file"], "/no/such/file"),
+        (&["--target", "127.0.0.1:1", "--caps", "Cargo.toml"], "Cargo.toml"),
+        (&["--target", "127.0.0.1:1"], "does not let a plain client in"),
+    ];
+    for (arguments, complaint) in wrong {
+        let output = conformance(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        assert!(text.contains(complaint), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn the_command_lists_its_cases() {
+    let output = conformance(&["--list", "--only", "MQTT-3.12.4-1"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.contains("pingreq_is_answered  MQTT-3.12.4-1"), "{text}");
+}

@@ -7,5 +7,6 @@ mod peer;
 mod process;
 mod rumqttc_v4;
 mod rumqttc_v5;
+mod store;
 mod support;
 mod tools;

@@ -2,6 +2,7 @@
 
 mod canary;
 mod coverage;
+mod cuts;
 mod double;
 mod explore;
 mod failure;
@@ -71,6 +72,8 @@ enum Command {
     },
     /// Visit every interleaving of small worlds
     Explore(explore::ExploreArguments),
+    /// Cut the broker off at every operation on its disk, in the runtime layer
+    Cuts(cuts::CutsArguments),
     /// Make a failing plan small, keeping the guarantee that it breaks
     Shrink(shrink::ShrinkArguments),
     /// Print the trace of a seed, or parts of it
@@ -131,6 +134,7 @@ impl Command {
             | Command::Worker { .. }
             | Command::Again
             | Command::Explore(_)
+            | Command::Cuts(_)
             | Command::Nightly(_) => false,
         }
     }
@@ -144,6 +148,7 @@ impl Command {
             Command::Repro(source) | Command::Replay(source) => repeat::repeat(&source, layer),
             Command::Double { seeds, profile } => double::double(&seeds, &profile.0, layer),
             Command::Explore(arguments) => explore::explore(&arguments),
+            Command::Cuts(arguments) => cuts::cuts(&arguments),
             Command::Shrink(arguments) => shrink::shrink(&arguments, layer),
             Command::Trace(arguments) => repeat::trace(&arguments, layer),
             Command::Plan(source) => source.plan().map(|plan| {

@@ -5,10 +5,13 @@
 pub mod canary;
 pub mod chance;
 pub mod client;
+pub mod clock;
 pub mod codec;
 pub mod core_layer;
 pub mod coverage;
+pub mod disk;
 pub mod explore;
+pub mod harness;
 pub mod history;
 pub mod layer;
 pub mod oracle;

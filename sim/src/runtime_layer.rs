@@ -11,7 +11,6 @@ compile_error!(
 );
 
 mod broker;
-mod clock;
 mod link;
 mod net;
 mod shared;
@@ -19,31 +18,43 @@ mod socket;
 mod stream;
 mod world;
 
-pub use clock::{SimClock, Sleep};
+pub(crate) use shared::Shared;
+pub(crate) use world::World;
+
 pub use net::{SimListener, SimNet};
 pub use stream::Stream;
 
+use crate::clock::BUSY;
 use crate::core_layer::{Outcome, panics};
 use crate::history::Violation;
 use crate::plan::Plan;
-use world::World;
-
 /// The broker's host and the clients' host.
-const BROKER: &str = "broker";
+pub(crate) const BROKER: &str = "broker";
 const CLIENTS: &str = "clients";
 /// Where the broker listens.
-const PORT: u16 = 1883;
+pub(crate) const PORT: u16 = 1883;
 
 /// Runs a plan. The same plan gives the same outcome, on every machine.
 ///
 /// # Errors
 /// If the plan has a setting that is not known.
 pub fn run(plan: &Plan, keeps_lines: bool) -> Result<Outcome, String> {
+    run_counting(plan, keeps_lines).map(|(outcome, _)| outcome)
+}
+
+/// Runs a plan, and counts the operations on the disk. The setting `disk.cut_at` cuts the broker's
+/// process off at one of them; with `disk.cut_power`, the power with it.
+///
+/// # Errors
+/// If the plan has a setting that is not known.
+pub fn run_counting(plan: &Plan, keeps_lines: bool) -> Result<(Outcome, u64), String> {
     let mut world = World::new(plan, keeps_lines)?;
     let panic = panics::catch(|| world.run());
+    let operations = world.shared().disk.operations();
     let mut outcome = world.outcome();
     if let Some(what) = panic {
-        outcome.violation = Some(Violation { guarantee: "PR", what, events: Vec::new() });
+        let guarantee = if what.contains(BUSY) { "LV" } else { "PR" };
+        outcome.violation = Some(Violation { guarantee, what, events: Vec::new() });
     }
-    Ok(outcome)
+    Ok((outcome, operations))
 }

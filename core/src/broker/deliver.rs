@@ -45,7 +45,7 @@ impl Broker {
         {
             pump.send_queued();
         }
-        if has_more || self.replay_is_due(key) {
+        if has_more || self.replay_may_go_on(key) {
             self.add_work(key);
         }
         self.read_ahead(key, out);

@@ -10,7 +10,7 @@ use crate::outbox::Outbox;
 use crate::record::{Enqueued, Receiver, Record};
 use crate::routing::retained::Scan;
 use crate::routing::topic::Topic;
-use crate::session::queue::{Entry, Journaled, Lane};
+use crate::session::queue::{Entry, Journaled};
 use crate::session::{Replay, SessionKey};
 use crate::wire::property::SubscriptionIds;
 use crate::wire::types::QoS;
@@ -87,7 +87,10 @@ impl Broker {
         }
     }
 
-    fn replay_may_go_on(&self, key: SessionKey) -> bool {
+    /// Whether a session's replay can go on now. It cannot while its subscription is not durable or
+    /// its queue is not drained: the gate or an acknowledgement pumps the session again, and calling
+    /// that work meanwhile would keep the driver busy with nothing.
+    pub(super) fn replay_may_go_on(&self, key: SessionKey) -> bool {
         let Some(session) = self.live_session(key) else { return false };
         let Some(link) = session.connection.and_then(|connection| self.links.get(connection))
         else {
@@ -167,14 +170,5 @@ impl Broker {
             let record = Record::ReplayEnded { session: session.id, filter: replay.filter };
             self.gate.persist(record, out);
         }
-    }
-
-    /// Whether a session's queue has drained far enough for its replay to go on.
-    pub(super) fn replay_is_due(&self, key: SessionKey) -> bool {
-        self.sessions.get(key).is_some_and(|session| {
-            !session.replays.is_empty()
-                && session.queue.lane_len(Lane::Main) + session.queue.lane_len(Lane::Qos0)
-                    < QUEUE_LOW_WATER
-        })
     }
 }

@@ -7,12 +7,15 @@ use crate::canary;
 use crate::plan::Plan;
 
 /// Settings of what surrounds the broker.
-const SURROUNDINGS: [&str; 7] = [
+const SURROUNDINGS: [&str; 10] = [
     "network.latency_ms",
     "network.jitter_ms",
     "network.split",
     "network.capacity_bytes",
     "connection.outgoing_buffer_bytes",
+    "disk.cut_at",
+    "disk.cut_power",
+    "journal.segment_bytes",
     "journal.sync_ms",
     "journal.snapshots",
 ];

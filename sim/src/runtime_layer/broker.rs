@@ -1,42 +1,63 @@
-//! The broker's host: the shipped shard on simulated surroundings.
+//! The broker's host: the shipped shard and journal on simulated surroundings.
 
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use signalhouse::seams::{Anonymous, LocalSpawn, MemoryJournal};
+use signalhouse::journal::{self, Level, LogJournal, OpenOptions, StoreError};
+use signalhouse::seams::{Anonymous, Spawn};
 use signalhouse::shard::{Options, Shard, Surroundings, Timeouts};
-use signalhouse_core::Seed;
 use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::{Broker, LogPosition, Seed};
 
 use super::PORT;
 use super::net::SimNet;
 use super::shared::Shared;
+use crate::clock::SimClock;
 use crate::core_layer::setting;
+use crate::disk::{Cut, SimDisk};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// Segments so short that a plan fills several.
+const SEGMENT_BYTES: [u64; 3] = [16 * 1024, 32 * 1024, 128 * 1024];
+
+/// Starts tasks on the host, and does long work at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SimSpawn;
+
+impl Spawn for SimSpawn {
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        drop(tokio::task::spawn_local(task));
+    }
+}
+
+/// A guarantee that is broken, and how.
+type Broken = (&'static str, String);
 
 /// Runs the broker's process until it stops.
 pub(super) async fn run(shared: Rc<Shared>) -> turmoil::Result {
-    if let Err(error) = serve(&shared).await {
-        *shared.broker_failed.borrow_mut() = Some(error);
+    if let Err(broken) = serve(&shared).await {
+        *shared.broker_failed.borrow_mut() = Some(broken);
     }
     Ok(())
 }
 
-async fn serve(shared: &Rc<Shared>) -> Result<(), String> {
+async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
+    let options = options(shared);
+    let (broker, journal, through) = recover(shared, &options).await?;
     let surroundings = Surroundings {
         net: SimNet::new(Rc::clone(&shared.links), Rc::clone(&shared.weather)),
         clock: shared.clock.clone(),
-        journal: MemoryJournal::new(),
-        spawn: LocalSpawn,
+        journal,
+        spawn: SimSpawn,
         authenticate: Anonymous,
     };
-    let mut shard = Shard::new(surroundings, options(shared));
+    let mut shard = Shard::recovered(surroundings, &options, broker, through);
     let watcher = Rc::clone(shared);
     shard.watch(move |notice| watcher.notice(notice));
     let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
-    shard.listen(at, BACKLOG).map_err(|error| error.to_string())?;
+    shard.listen(at, BACKLOG).map_err(|error| ("PR", error.to_string()))?;
     let handle = shard.handle();
     let mut run = std::pin::pin!(shard.run());
     let ended = tokio::select! {
@@ -47,7 +68,59 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), String> {
             run.await
         }
     };
-    ended.map_err(|error| error.to_string())
+    ended.map_err(|error| ("PR", error.to_string()))
+}
+
+type SimJournal = LogJournal<SimDisk, SimClock, SimSpawn>;
+
+/// Reads the store. It has to be one that can be read, and to stay what it is when it is read again.
+async fn recover(
+    shared: &Rc<Shared>,
+    options: &Options,
+) -> Result<(Broker, SimJournal, LogPosition), Broken> {
+    shared.incarnation.set(shared.incarnation.get() + 1);
+    let refused = |error: StoreError| ("RC", format!("the store is refused: {error}"));
+    let disk = &shared.disk;
+    let opened =
+        journal::open(disk.clone(), open_options(shared, options)).await.map_err(refused)?;
+    let found = opened.found();
+    let again = disk.fork();
+    again.cut(Cut::Power);
+    let cut = found.cut.as_ref().map(|cut| format!(", cut at {} of {}", cut.offset, cut.file));
+    let cut = cut.unwrap_or_default();
+    let (records, through) = (found.records, found.through);
+    shared.note(format_args!("broker recovered {records} records through {through}{cut}"));
+    // On a disk of its own, which takes no time: both brokers begin at the same moment.
+    let twice = journal::open(again, open_options(shared, options)).await.map_err(refused)?;
+    let same_end = twice.found().through == through;
+    let (second, _) = twice.start(shared.clock.clone(), SimSpawn).await.map_err(refused)?;
+    let second = second.snapshot();
+    let (broker, journal) = opened.start(shared.clock.clone(), SimSpawn).await.map_err(refused)?;
+    let first = broker.snapshot();
+    let place = (0..first.len().max(second.len())).find(|at| first.get(*at) != second.get(*at));
+    if let Some(place) = place {
+        let (first, second) = (first.get(place), second.get(place));
+        let what =
+            format!("recovering twice differs: record {place} is {first:?}, then {second:?}");
+        return Err(("RC", what));
+    }
+    if !same_end {
+        return Err(("RC", "recovering twice finds another end".to_owned()));
+    }
+    Ok((broker, journal, through))
+}
+
+fn open_options(shared: &Shared, options: &Options) -> OpenOptions {
+    let seed = shared.plan.seed;
+    let place = usize::try_from(seed % SEGMENT_BYTES.len() as u64).unwrap_or(0);
+    OpenOptions {
+        config: options.config_for(&Anonymous),
+        // Every process salts its files differently.
+        seed: Seed(seed.rotate_left(32) ^ shared.incarnation.get()),
+        level: Level::Strict,
+        segment_bytes: setting(&shared.plan, "journal.segment_bytes")
+            .unwrap_or(SEGMENT_BYTES[place]),
+    }
 }
 
 fn options(shared: &Shared) -> Options {

@@ -18,7 +18,7 @@ pub(super) enum End {
 
 /// The state of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Link {
+pub(crate) struct Link {
     is_held: Cell<bool>,
     to_broker: Direction,
     to_client: Direction,
@@ -40,7 +40,7 @@ struct Direction {
 
 impl Link {
     /// What a fault does to it.
-    pub(super) fn fault(&self, fault: NetworkFault) {
+    pub(crate) fn fault(&self, fault: NetworkFault) {
         match fault {
             NetworkFault::Hold => self.is_held.set(true),
             NetworkFault::Release => self.is_held.set(false),

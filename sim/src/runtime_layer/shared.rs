@@ -7,16 +7,19 @@ use std::rc::Rc;
 
 use signalhouse_core::{Config, Notice};
 use tokio::sync::Notify;
+use turmoil::net::TcpStream;
 
-use super::clock::SimClock;
+use super::link::End;
 use super::net::Links;
 use super::socket::{Socket, SocketState};
-use super::stream::Weather;
+use super::stream::{Stream, Weather};
 use crate::chance::Streams;
 use crate::client::{ClientInput, ClientOutput, Clients};
+use crate::clock::SimClock;
 use crate::core_layer::record::Recorder;
-use crate::core_layer::{is_telling, settings};
-use crate::history::{ConnectionNumber, What};
+use crate::core_layer::{is_telling, setting, settings};
+use crate::disk::{DiskFaults, SimDisk};
+use crate::history::{ConnectionNumber, Violation, What};
 use crate::plan::{ClientIndex, Plan};
 
 /// Why nobody answers where the broker was, if nobody does.
@@ -29,12 +32,13 @@ pub(super) enum Broker {
     PowerDown,
 }
 
-pub(super) struct Shared {
+pub(crate) struct Shared {
     pub(super) plan: Plan,
     pub(super) config: Config,
     pub(super) clock: SimClock,
     pub(super) weather: Rc<Weather>,
     pub(super) links: Rc<Links>,
+    pub(super) disk: SimDisk,
     pub(super) record: RefCell<Recorder>,
     pub(super) clients: RefCell<Clients>,
     pub(super) sockets: RefCell<Vec<Socket>>,
@@ -42,12 +46,14 @@ pub(super) struct Shared {
     pub(super) to_open: RefCell<VecDeque<ConnectionNumber>>,
     pub(super) opener: Notify,
     pub(super) broker: Cell<Broker>,
+    /// Counts the broker's processes.
+    pub(super) incarnation: Cell<u64>,
     pub(super) is_calm: Cell<bool>,
     /// The broker is to stop in order.
     pub(super) is_stopping: Cell<bool>,
     pub(super) stopper: Notify,
-    /// What ended the broker's process by itself.
-    pub(super) broker_failed: RefCell<Option<String>>,
+    /// What ended the broker's process by itself, and the guarantee that this breaks.
+    pub(super) broker_failed: RefCell<Option<(&'static str, String)>>,
     pub(super) inputs: Cell<u64>,
     pub(super) packets: Cell<u64>,
 }
@@ -55,18 +61,23 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(plan: &Plan, keeps_lines: bool) -> Result<Self, String> {
         let streams = Streams::new(plan.seed);
+        let clock = SimClock::default();
+        let weather = Rc::new(Weather::new(plan, streams));
+        let disk = SimDisk::new(plan.seed, disk_faults(plan), clock.clone());
         Ok(Shared {
             plan: plan.clone(),
             config: settings::config(plan)?,
-            clock: SimClock::default(),
-            weather: Rc::new(Weather::new(plan, streams)),
+            clock,
+            weather,
             links: Rc::default(),
+            disk,
             record: RefCell::new(Recorder::new(plan, keeps_lines)),
             clients: RefCell::new(Clients::new(plan.seed, &plan.clients)),
             sockets: RefCell::default(),
             to_open: RefCell::default(),
             opener: Notify::new(),
             broker: Cell::new(Broker::Up),
+            incarnation: Cell::new(0),
             is_calm: Cell::new(false),
             is_stopping: Cell::new(false),
             stopper: Notify::new(),
@@ -74,6 +85,40 @@ impl Shared {
             inputs: Cell::new(0),
             packets: Cell::new(0),
         })
+    }
+
+    /// Has every operation on the disk noted.
+    pub(super) fn watch_disk(self: &Rc<Self>) {
+        let watching = Rc::downgrade(self);
+        let mut number = 0_u64;
+        self.disk.watch(move |operation, name| {
+            number += 1;
+            if let Some(shared) = watching.upgrade() {
+                shared.weather.stir();
+                shared.note(format_args!("  disk {number} {operation:?} {name}"));
+            }
+        });
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// What is wrong so far.
+    pub(crate) fn violation(&self) -> Option<Violation> {
+        self.record.borrow().violation.clone()
+    }
+
+    /// Whether the broker's machine is there, and nobody listens on it.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.broker.get() == Broker::ProcessDown
+    }
+
+    /// The client's end of a connection that was just made.
+    pub(crate) fn client_stream(&self, inner: TcpStream) -> Stream {
+        let address = inner.local_addr().ok();
+        let link = address.and_then(|address| self.links.take(address)).unwrap_or_default();
+        Stream::new(inner, link, End::Client, Rc::clone(&self.weather))
     }
 
     pub(super) fn event(&self, what: What) {
@@ -174,5 +219,14 @@ impl Shared {
     ) -> T {
         let place = usize::try_from(connection).unwrap_or(usize::MAX);
         work(&mut self.sockets.borrow_mut()[place])
+    }
+}
+
+fn disk_faults(plan: &Plan) -> DiskFaults {
+    let is_kind = setting(plan, "network.split").unwrap_or(0) == 0;
+    DiskFaults {
+        sync_ms: setting(plan, "journal.sync_ms").unwrap_or(0),
+        short_writes: if is_kind { 0 } else { 4 },
+        capacity_bytes: 0,
     }
 }

@@ -10,7 +10,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::TcpStream;
 
-use super::link::{End, Link};
+use super::link::Link;
 use super::shared::{Broker, Shared};
 use super::stream::Stream;
 use super::{BROKER, PORT};
@@ -119,18 +119,17 @@ async fn serve(shared: Rc<Shared>, number: ConnectionNumber) {
         shared.tell(client, ClientInput::Failed { attempt });
         return;
     };
-    let address = inner.local_addr().ok();
-    let link = address.and_then(|address| shared.links.take(address)).unwrap_or_default();
+    let mut stream = shared.client_stream(inner);
+    let link = Rc::clone(stream.link());
     shared.with_socket(number, |socket| {
         for fault in socket.early_faults.drain(..) {
             link.fault(fault);
         }
-        socket.link = Some(Rc::clone(&link));
+        socket.link = Some(link);
         if socket.state == SocketState::Opening {
             socket.state = SocketState::Open;
         }
     });
-    let mut stream = Stream::new(inner, link, End::Client, Rc::clone(&shared.weather));
     shared.tell(client, ClientInput::Opened { attempt, connection: number });
     poll_fn(|cx| poll(cx, &shared, number, &mut stream)).await;
     shared.with_socket(number, |socket| socket.state = SocketState::Over);

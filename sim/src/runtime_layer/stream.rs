@@ -97,7 +97,7 @@ impl Stream {
         Stream { inner, link, end, weather, is_shut: false }
     }
 
-    pub(super) fn link(&self) -> &Rc<Link> {
+    pub(crate) fn link(&self) -> &Rc<Link> {
         &self.link
     }
 

@@ -9,6 +9,7 @@ use super::shared::{Broker, Shared};
 use super::{BROKER, CLIENTS, broker, socket};
 use crate::client::ClientInput;
 use crate::core_layer::{Outcome, Verdicts, setting};
+use crate::disk::Cut;
 use crate::history::{ConnectionNumber, Violation, What};
 use crate::plan::{BrokerFault, ClientIndex, Do, NetworkFault, Plan};
 
@@ -18,11 +19,13 @@ const TICK_MS: u64 = 1;
 const QUIET_TICKS: u32 = 3;
 /// Pending connections and segments beyond which `turmoil` gives up.
 const CAPACITY: usize = 4096;
+/// How long a process that was cut off at a disk operation is away.
+const RESTART_MS: u64 = 20;
 /// A plan has a few thousand inputs; more than this is a quarrel without end.
 const INPUTS: u64 = 150_000;
 
 /// A run.
-pub(super) struct World<'a> {
+pub(crate) struct World<'a> {
     shared: Rc<Shared>,
     sim: Sim<'a>,
     verdicts: Verdicts,
@@ -30,28 +33,54 @@ pub(super) struct World<'a> {
     /// When those that should be back by now and are not, come back.
     returns_ms: Vec<u64>,
     quiet_ticks: u32,
+    /// Idle time is left out.
+    hurries: bool,
+    /// When a process that was cut off at a disk operation is started again.
+    restart_ms: Option<u64>,
 }
 
 impl World<'_> {
-    pub(super) fn new(plan: &Plan, keeps_lines: bool) -> Result<Self, String> {
+    pub(crate) fn new(plan: &Plan, keeps_lines: bool) -> Result<Self, String> {
         let shared = Rc::new(Shared::new(plan, keeps_lines)?);
+        shared.watch_disk();
         let calm_ms = plan.calm_at_ms;
+        let cut_at = setting(plan, "disk.cut_at");
+        shared.disk.stop_at(cut_at.filter(|at| *at > 0));
         Ok(World {
             sim: simulation(plan, &shared),
             shared,
             verdicts: Verdicts::default(),
             next_step: 0,
-            returns_ms: vec![calm_ms + 12_000, calm_ms + 6_000, calm_ms + 1_000],
+            returns_ms: [12_000, 6_000, 1_000].map(|ms| calm_ms.saturating_add(ms)).to_vec(),
             quiet_ticks: 0,
+            hurries: true,
+            restart_ms: None,
         })
+    }
+
+    /// Leaves no time out, for programs that have timers of their own.
+    pub(crate) fn takes_every_tick(&mut self) {
+        self.hurries = false;
+    }
+
+    pub(crate) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
+    /// Adds a host with a program that talks to the broker.
+    pub(crate) fn add_client(
+        &mut self,
+        name: &str,
+        program: impl Future<Output = turmoil::Result> + 'static,
+    ) {
+        self.sim.client(name, program);
     }
 
     /// Lets everything happen, until the end or the first violation.
     pub(super) fn run(&mut self) {
         let calm_ms = self.shared.plan.calm_at_ms;
-        let end_ms = calm_ms + bound_ms(&self.shared.plan);
+        let end_ms = calm_ms.saturating_add(bound_ms(&self.shared.plan));
         loop {
-            self.steps();
             let now_ms = self.shared.clock.now_ms();
             if now_ms >= calm_ms && !self.shared.is_calm.get() {
                 self.calm();
@@ -65,19 +94,31 @@ impl World<'_> {
                 self.verdicts = self.shared.record.borrow_mut().finish();
                 return;
             }
-            self.shared.wake_clients();
-            if let Err(error) = self.sim.step() {
+            if let Err(error) = self.tick(end_ms) {
                 return self.fail("PR", format!("the simulation failed: {error}"));
             }
-            self.watch_process();
             if self.shared.inputs.get() > INPUTS {
                 return self.fail("LV", format!("things go on without end at {now_ms} ms"));
             }
             if self.shared.record.borrow().violation.is_some() {
                 return;
             }
-            self.pass_time(end_ms);
         }
+    }
+
+    /// Lets everything happen that is due, and moves the clock.
+    pub(crate) fn tick(&mut self, end_ms: u64) -> Result<(), String> {
+        self.steps();
+        let now_ms = self.shared.clock.now_ms();
+        if self.restart_ms.take_if(|at_ms| *at_ms <= now_ms).is_some() {
+            self.bring_up();
+        }
+        self.shared.wake_clients();
+        self.sim.step().map_err(|error| error.to_string())?;
+        self.watch_disk();
+        self.watch_process();
+        self.pass_time(end_ms);
+        Ok(())
     }
 
     /// What came of it.
@@ -115,12 +156,13 @@ impl World<'_> {
         }
         self.quiet_ticks = if is_quiet { self.quiet_ticks + 1 } else { 0 };
         let mut next_ms = now_ms + TICK_MS;
-        if self.quiet_ticks >= QUIET_TICKS {
+        if self.hurries && self.quiet_ticks >= QUIET_TICKS {
             let step_ms = plan.steps.get(self.next_step).map(|step| step.at_ms);
             let client_ms = clients.borrow().next_deadline_ms().map(|(at_ms, _)| at_ms);
             let calm_ms = (!is_calm.get()).then_some(plan.calm_at_ms);
             let return_ms = self.returns_ms.last().copied();
-            let soonest = [step_ms, client_ms, calm_ms, return_ms, clock.next_ms(), Some(end_ms)];
+            let timer_ms = clock.next_ms().into_iter().chain(self.restart_ms).min();
+            let soonest = [step_ms, client_ms, calm_ms, return_ms, timer_ms, Some(end_ms)];
             next_ms = next_ms.max(soonest.into_iter().flatten().min().unwrap_or(next_ms));
         }
         if clock.advance_to_ms(next_ms) {
@@ -161,7 +203,7 @@ impl World<'_> {
             }
             Do::Network { client, fault } => self.network_fault(*client, *fault),
             Do::Broker(fault) => self.broker_fault(*fault),
-            Do::DiskSyncs { on: _ } => {}
+            Do::DiskSyncs { on } => self.shared.disk.set_syncs(*on),
         }
     }
 
@@ -188,8 +230,7 @@ impl World<'_> {
         match fault {
             BrokerFault::Kill if is_up => {
                 self.shared.event(What::Broker(fault));
-                self.sim.crash(BROKER);
-                self.shared.broker.set(Broker::ProcessDown);
+                self.end_process();
             }
             BrokerFault::PowerCut if is_up => {
                 self.shared.event(What::Broker(fault));
@@ -198,6 +239,7 @@ impl World<'_> {
                 self.sim.crash(BROKER);
                 self.sim.repair(BROKER, CLIENTS);
                 self.shared.broker.set(Broker::PowerDown);
+                self.shared.disk.cut(Cut::Power);
             }
             BrokerFault::Stop if is_up && !self.shared.is_stopping.get() => {
                 self.shared.event(What::Broker(fault));
@@ -212,8 +254,7 @@ impl World<'_> {
     /// Starts the broker unless it runs; one that has not finished stopping is ended first.
     fn bring_up(&mut self) {
         if self.shared.broker.get() == Broker::Up && self.shared.is_stopping.get() {
-            self.sim.crash(BROKER);
-            self.shared.broker.set(Broker::ProcessDown);
+            self.end_process();
         }
         if self.shared.broker.get() != Broker::Up {
             self.shared.event(What::Broker(BrokerFault::Start));
@@ -223,16 +264,33 @@ impl World<'_> {
         }
     }
 
+    /// Cuts the process off at the disk operation that the plan names.
+    fn watch_disk(&mut self) {
+        if !self.shared.disk.is_stopped() {
+            return;
+        }
+        let has_power = setting(&self.shared.plan, "disk.cut_power").unwrap_or(0) == 0;
+        self.broker_fault(if has_power { BrokerFault::Kill } else { BrokerFault::PowerCut });
+        self.restart_ms = Some(self.shared.clock.now_ms() + RESTART_MS);
+    }
+
     /// Notices that the broker's process ended by itself.
     fn watch_process(&mut self) {
         if self.shared.broker.get() != Broker::Up || self.sim.is_host_running(BROKER) {
             return;
         }
         let failed = self.shared.broker_failed.borrow_mut().take();
-        if let Some(error) = failed {
-            self.fail("PR", format!("the broker ended: {error}"));
+        if let Some((guarantee, error)) = failed {
+            self.fail(guarantee, format!("the broker ended: {error}"));
         }
         self.shared.note(format_args!("broker stopped"));
+        self.end_process();
+    }
+
+    /// The process is gone; the kernel closes its sockets and keeps what it wrote.
+    fn end_process(&mut self) {
+        self.sim.crash(BROKER);
+        self.shared.disk.cut(Cut::Kill);
         self.shared.broker.set(Broker::ProcessDown);
     }
 
@@ -241,6 +299,7 @@ impl World<'_> {
         let shared = Rc::clone(&self.shared);
         shared.event(What::Calm);
         shared.is_calm.set(true);
+        shared.disk.set_syncs(true);
         self.bring_up();
         let clients = shared.plan.clients.len();
         for client in 0..clients {

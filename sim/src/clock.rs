@@ -12,6 +12,11 @@ use signalhouse_core::Time;
 
 use crate::core_layer::EPOCH_MS;
 
+/// More looks at one moment are a loop without end.
+const LOOKS: u32 = 1_000_000;
+/// How the panic of a loop without end begins.
+pub(crate) const BUSY: &str = "busy with nothing";
+
 /// The one clock of a run. Clones are the same clock.
 #[derive(Clone, Debug, Default)]
 pub struct SimClock {
@@ -22,6 +27,8 @@ pub struct SimClock {
 struct Inner {
     now_ms: Cell<u64>,
     next_number: Cell<u64>,
+    /// How often it was looked at since it was moved.
+    looks: Cell<u32>,
     /// Who waits, by the moment waited for and in the order of asking.
     waiting: RefCell<BTreeMap<(u64, u64), Waker>>,
 }
@@ -36,12 +43,19 @@ impl SimClock {
     /// Waits for so many milliseconds.
     #[must_use]
     pub fn sleep_ms(&self, ms: u64) -> Sleep {
-        self.until_ms(self.now_ms().saturating_add(ms))
+        self.sleep_until_ms(self.now_ms().saturating_add(ms))
+    }
+
+    /// Waits for a moment, in milliseconds since the start of the run.
+    #[must_use]
+    pub fn sleep_until_ms(&self, at_ms: u64) -> Sleep {
+        Sleep { clock: self.clone(), at_ms, place: None }
     }
 
     /// Moves the clock and wakes whoever waited for that. Says whether anybody did.
-    pub(super) fn advance_to_ms(&self, now_ms: u64) -> bool {
+    pub(crate) fn advance_to_ms(&self, now_ms: u64) -> bool {
         self.inner.now_ms.set(now_ms);
+        self.inner.looks.set(0);
         let mut waiting = self.inner.waiting.borrow_mut();
         let later = waiting.split_off(&(now_ms + 1, 0));
         let due = std::mem::replace(&mut *waiting, later);
@@ -54,24 +68,25 @@ impl SimClock {
     }
 
     /// The earliest moment that somebody waits for.
-    pub(super) fn next_ms(&self) -> Option<u64> {
+    pub(crate) fn next_ms(&self) -> Option<u64> {
         self.inner.waiting.borrow().keys().next().map(|(at_ms, _)| *at_ms)
-    }
-
-    fn until_ms(&self, at_ms: u64) -> Sleep {
-        Sleep { clock: self.clone(), at_ms, place: None }
     }
 }
 
 impl Clock for SimClock {
     type Sleep = Sleep;
 
+    /// # Panics
+    /// When it is looked at so often that whoever does so must be busy with nothing.
     fn now(&self) -> Time {
+        let looks = self.inner.looks.get() + 1;
+        assert!(looks < LOOKS, "{BUSY}: time is looked at without end at {} ms", self.now_ms());
+        self.inner.looks.set(looks);
         Time::from_ms(EPOCH_MS + self.now_ms())
     }
 
     fn sleep_until(&self, at: Time) -> Sleep {
-        self.until_ms(at.since_ms(Time::from_ms(EPOCH_MS)))
+        self.sleep_until_ms(at.since_ms(Time::from_ms(EPOCH_MS)))
     }
 }
 

@@ -1,0 +1,148 @@
+//! One file: what is in it now, and what of that a failure would leave.
+
+use crate::chance::Stream;
+
+/// The unit that a device writes whole or not at all.
+const SECTOR_BYTES: u64 = 512;
+
+/// The contents of a file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct File {
+    /// What reads see.
+    cache: Vec<u8>,
+    /// What is surely on the device.
+    durable: Vec<u8>,
+    /// What was written since, in order.
+    writes: Vec<Write>,
+}
+
+#[derive(Clone, Debug)]
+struct Write {
+    number: u64,
+    offset: usize,
+    bytes: Vec<u8>,
+    /// When the caller is told.
+    done_at_ms: u64,
+}
+
+/// How much of what was not synced a power cut leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leftover {
+    Nothing,
+    Everything,
+    /// Each sector by chance.
+    Some,
+}
+
+impl File {
+    pub(super) fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// What is there, up to so many bytes.
+    pub(super) fn read(&self, offset: usize, length: usize) -> &[u8] {
+        let from = offset.min(self.cache.len());
+        let to = offset.saturating_add(length).min(self.cache.len());
+        &self.cache[from..to]
+    }
+
+    pub(super) fn write(&mut self, number: u64, offset: usize, bytes: &[u8], done_at_ms: u64) {
+        put(&mut self.cache, offset, bytes);
+        self.writes.push(Write { number, offset, bytes: bytes.to_vec(), done_at_ms });
+    }
+
+    /// Writes before that number are on the device.
+    pub(super) fn synced(&mut self, before: u64) {
+        for write in take_before(&mut self.writes, before) {
+            put(&mut self.durable, write.offset, &write.bytes);
+        }
+    }
+
+    /// The device failed to take the writes before that number. They look written, some of their
+    /// sectors are, and no later sync will write the others.
+    pub(super) fn sync_failed(&mut self, before: u64, chance: &mut Stream) {
+        for write in take_before(&mut self.writes, before) {
+            put_some(&mut self.durable, &write, Leftover::Some, chance);
+        }
+    }
+
+    /// The process ended: what it was not told of may have taken place in part.
+    pub(super) fn process_ended(&mut self, now_ms: u64, chance: &mut Stream) {
+        let writes = std::mem::take(&mut self.writes);
+        let (told, rest): (Vec<_>, Vec<_>) =
+            writes.into_iter().partition(|write| write.done_at_ms <= now_ms);
+        if rest.is_empty() {
+            self.writes = told;
+            return;
+        }
+        // Nothing is lost: the kernel writes it out in its own time, at the latest before somebody
+        // else syncs.
+        let mut after = self.durable.clone();
+        for write in &told {
+            put(&mut after, write.offset, &write.bytes);
+        }
+        for write in &rest {
+            put_some(&mut after, write, Leftover::Some, chance);
+        }
+        let whole = Write { number: 0, offset: 0, bytes: after.clone(), done_at_ms: 0 };
+        self.cache = after;
+        self.writes = vec![whole];
+    }
+
+    /// The power went: what is left is on the device.
+    pub(super) fn power_cut(&mut self, leftover: Leftover, chance: &mut Stream) {
+        let mut left = std::mem::take(&mut self.durable);
+        for write in std::mem::take(&mut self.writes) {
+            let end = write.offset + write.bytes.len();
+            // The length can be on the device before the bytes are.
+            if leftover == Leftover::Some && end > left.len() && chance.one_in(2) {
+                left.resize(end, 0);
+            }
+            put_some(&mut left, &write, leftover, chance);
+        }
+        self.cache.clone_from(&left);
+        self.durable = left;
+    }
+
+    /// A bit changes at rest.
+    pub(super) fn rot(&mut self, offset: usize, bit: u8) {
+        for bytes in [&mut self.cache, &mut self.durable] {
+            if let Some(byte) = bytes.get_mut(offset) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+    }
+}
+
+fn take_before(writes: &mut Vec<Write>, before: u64) -> Vec<Write> {
+    let at = writes.partition_point(|write| write.number < before);
+    writes.drain(..at).collect()
+}
+
+fn put(to: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    if to.len() < end {
+        to.resize(end, 0);
+    }
+    to[offset..end].copy_from_slice(bytes);
+}
+
+/// Puts what is left of a write, sector by sector of the file.
+fn put_some(to: &mut Vec<u8>, write: &Write, leftover: Leftover, chance: &mut Stream) {
+    let mut offset = write.offset;
+    let mut rest = &write.bytes[..];
+    while !rest.is_empty() {
+        let in_sector = SECTOR_BYTES - offset as u64 % SECTOR_BYTES;
+        let bytes = rest.len().min(usize::try_from(in_sector).unwrap_or(rest.len()));
+        let is_kept = match leftover {
+            Leftover::Nothing => false,
+            Leftover::Everything => true,
+            Leftover::Some => chance.one_in(2),
+        };
+        if is_kept {
+            put(to, offset, &rest[..bytes]);
+        }
+        offset += bytes;
+        rest = &rest[bytes..];
+    }
+}

@@ -27,6 +27,15 @@ fn write(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
         };
         writeln!(out, "#   {address}  MQTT over TCP  {whom}")?;
     }
+    for address in settings.http.addresses() {
+        let keyless = settings.http.loopback_without_key && settings::is_loopback(address.ip());
+        let whom = if keyless {
+            "programs on this machine, to publish, subscribe and read metrics; who has a key, all it is for"
+        } else {
+            "who has a key, for what it is for"
+        };
+        writeln!(out, "#   {address}  HTTP  {whom}")?;
+    }
     writeln!(out, "#\n# The settings in force; [r] can change while the broker runs (SIGHUP)")?;
     let mut section = "";
     for key in Settings::keys() {

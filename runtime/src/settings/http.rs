@@ -35,11 +35,10 @@ pub(super) fn check(http: &Http, place: impl Fn(&str) -> Place) -> Result<(), Pr
         let fault = format!("\"{response}\" cannot be the beginning of a topic");
         return Err(problem("response_topics", fault, "write levels such as \"responses\""));
     }
-    if !http.token_secret.is_empty() && http.token_secret.len() < SECRET_BYTES {
-        let fault = format!("{} bytes are too short to be safe", http.token_secret.len());
-        let mend = "write at least 32 bytes, such as those of `openssl rand -base64 32`";
-        return Err(problem("token_secret", fault, mend));
-    }
+    read_secret(http).map_err(|fault| {
+        let mend = "write at least 32 bytes into it, such as those of `openssl rand -base64 32`";
+        problem("token_secret_file", fault, mend)
+    })?;
     Ok(())
 }
 
@@ -49,6 +48,20 @@ fn read_keys(http: &Http) -> Result<Keys, String> {
     }
     let read = KeyFile::read(Path::new(&http.keys_file)).and_then(|file| Keys::new(&file));
     read.map_err(|error| format!("{}: {error}", http.keys_file))
+}
+
+/// The secret that signs tokens, if there is one.
+fn read_secret(http: &Http) -> Result<Option<Arc<[u8]>>, String> {
+    let file = &http.token_secret_file;
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let secret = std::fs::read(file).map_err(|error| format!("{file} cannot be read: {error}"))?;
+    let secret = secret.trim_ascii_end();
+    if secret.len() < SECRET_BYTES {
+        return Err(format!("{file}: {} bytes are too short to be safe", secret.len()));
+    }
+    Ok(Some(Arc::from(secret)))
 }
 
 impl Http {
@@ -75,7 +88,6 @@ impl Http {
     /// How the server is to behave.
     #[must_use]
     pub fn options(&self) -> Options {
-        let secret = Some(self.token_secret.as_bytes()).filter(|secret| !secret.is_empty());
         Options {
             connections: self.connections,
             header_timeout_ms: self.header_timeout_ms,
@@ -88,7 +100,8 @@ impl Http {
             cors_origins: self.cors_origins.clone(),
             session_expiry_s: self.session_expiry_s,
             response_topics: self.response_topics.clone(),
-            token_secret: secret.map(Arc::from),
+            // The loader has read it; without it there are no tokens.
+            token_secret: read_secret(self).ok().flatten(),
         }
     }
 }

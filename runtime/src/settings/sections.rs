@@ -163,8 +163,8 @@ section! {
         session_expiry_s: u32 = 24 * 60 * 60, Whole(1, u32::MAX as u64);
         /// The topics below which POST /v1/request awaits replies.
         response_topics: String = "responses".to_owned(), Text(1_024);
-        /// The secret that signs tokens for browsers, at least 32 bytes; empty for no tokens.
-        token_secret: String = String::new(), Text(1_024);
+        /// File of the secret that signs tokens for browsers, at least 32 bytes; empty for no tokens.
+        token_secret_file: String = String::new(), Text(4_096);
     }
 }
 

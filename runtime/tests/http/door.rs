@@ -160,3 +160,56 @@ fn web_pages_of_known_origins_come_in() {
     assert!(!other.headers.contains_key("access-control-allow-origin"));
     assert_eq!(other.status, 401);
 }
+
+#[test]
+fn tokens_are_bound_to_their_topics_and_actions_and_end() {
+    let folder = Folder::new();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "a secret of at least thirty-two bytes\n").expect("a writable file");
+    let secret = secret.to_str().expect("a path that is text");
+    let broker = Broker::with("0.0.0.0", &[("SIGNALHOUSE_HTTP__TOKEN_SECRET_FILE", secret)]);
+    let maker = broker.client(&broker.key("web", &["--scope", "tokens"]));
+    let ask = json!({
+        "user": "ann", "topics": ["chat/#"], "actions": ["subscribe"], "expires_s": 600,
+    });
+    let token = maker.post("/v1/tokens", &ask).with(200)["token"].clone();
+    let token = token.as_str().expect("text");
+    let page = broker.client(token);
+    assert_eq!(page.get("/v1/messages?session=ann&filter=chat/1").status, 200);
+    assert_eq!(page.get("/v1/messages?session=ann&filter=other").status, 403);
+    assert_eq!(page.post("/v1/publish", &json!({"topic": "chat/1"})).status, 403);
+    assert_eq!(page.get("/v1/sessions").status, 403);
+    // An event source of a browser has no header for it.
+    let path = format!("/v1/messages?session=ann&access_token={token}");
+    assert_eq!(broker.keyless().get(&path).status, 200);
+    let path = format!("/v1/publish?topic=chat/1&access_token={token}");
+    assert_eq!(broker.keyless().status("POST", &path), 401);
+    let forged = format!("{}x", &token[..token.len() - 1]);
+    assert_eq!(broker.client(&forged).status("GET", "/v1/messages?session=ann"), 401);
+    let short = json!({"user": "ann", "expires_s": 1});
+    let short = maker.post("/v1/tokens", &short).with(200)["token"].clone();
+    let short = broker.client(short.as_str().expect("text"));
+    let started = std::time::Instant::now();
+    while short.status("GET", "/livez") == 200 {
+        assert!(started.elapsed() < crate::support::DEADLINE);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    for (body, status) in [
+        (json!({"expires_s": 0}), 400),
+        (json!({"expires_s": 100_000}), 400),
+        (json!({"topics": ["a/#/b"]}), 400),
+        (json!({"actions": ["fly"]}), 400),
+        (json!({"user": ""}), 400),
+    ] {
+        assert_eq!(maker.post("/v1/tokens", &body).status, status, "{body}");
+    }
+    let bound = ["--scope", "tokens", "--topic", "chat/#"];
+    let bound = broker.client(&broker.key("chat", &bound));
+    assert_eq!(bound.post("/v1/tokens", &json!({})).status, 403);
+    assert_eq!(bound.post("/v1/tokens", &json!({"topics": ["#"]})).status, 403);
+    assert_eq!(bound.post("/v1/tokens", &json!({"topics": ["chat/1"]})).status, 200);
+    // Without a secret there are none.
+    let none = Broker::start();
+    let key = none.key("web", &["--scope", "tokens"]);
+    assert_eq!(none.client(&key).post("/v1/tokens", &json!({})).status, 404);
+}

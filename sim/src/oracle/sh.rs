@@ -122,8 +122,11 @@ fn unserved(
     let mut has_stable = false;
     for member in &members {
         let session = &model.sessions[*member];
-        // A member that has been away may have taken it with it.
-        let stayed = model.served(session).is_some() && session.connections.len() == 1;
+        let at_most_1 =
+            session.possible(publication).all(|found| found.qos.min(publication.qos) == 1);
+        // A member that has been away may have taken it with it, but at QoS 1 it gave it back.
+        let kept_nothing = at_most_1 || session.connections.len() == 1;
+        let stayed = model.served(session).is_some() && kept_nothing;
         let takes = session.possible(publication).all(|found| found.qos > 0);
         let is_dropped = !drops(model, &session.client_id, &publication.topic).is_empty();
         if session.deliveries.contains_key(&id) || !stayed || !takes || is_dropped {
@@ -161,6 +164,13 @@ mod tests {
         told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7).lose(2);
         told.read(3, "t", "one", 1).end();
         passes(Shared, &told);
+    }
+
+    #[test]
+    fn what_a_member_lost_and_nobody_got_is_missing() {
+        let mut told = three(1);
+        told.publish(1, "t", "one", 1).lose(2).resume(4, "b").end();
+        fails(Shared, &told, "SH");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is added to a plan that is otherwise complete, from a stream of its own.
 
 use super::{Draft, Percent as _};
-use crate::plan::{BrokerFault, Do};
+use crate::plan::{BrokerFault, Do, NetworkFault};
 
 /// The longest that a broker which forgets a silent client may stay unnoticed, beyond one and a
 /// half times the keep alive.
@@ -13,6 +13,7 @@ impl Draft {
         self.read_back();
         self.ask_before_power_cuts();
         self.fall_silent();
+        self.lose_a_member();
         std::mem::swap(&mut self.chance, &mut self.aside);
     }
 
@@ -50,6 +51,48 @@ impl Draft {
                 self.subscribe(at_ms.saturating_sub(before_ms), client);
             }
         }
+    }
+
+    /// One of two members of a share goes with messages on their way to it.
+    fn lose_a_member(&mut self) {
+        if !self.features.shared || !self.features.has_faults() || self.chance.percent(50) {
+            return;
+        }
+        let (member, other, publisher) = (self.any_client(), self.any_client(), self.any_client());
+        let mut at_ms = self.chance.between(300, self.now_ms);
+        for client in [member, other] {
+            self.push(
+                at_ms,
+                Do::Subscribe {
+                    client,
+                    filter: "$share/s/s/only".to_owned(),
+                    qos: 1,
+                    no_local: false,
+                    retain_as_published: false,
+                    retain_handling: 0,
+                    subscription_id: 0,
+                },
+            );
+        }
+        at_ms += self.chance.between(50, 300);
+        self.push(at_ms, Do::Network { client: member, fault: NetworkFault::BlackHoleToClient });
+        for _ in 0..self.chance.between(2, 5) {
+            self.push(
+                at_ms,
+                Do::Publish {
+                    client: publisher,
+                    topic: "s/only".to_owned(),
+                    qos: 1,
+                    retain: false,
+                    fill_bytes: 0,
+                    clears: false,
+                    expiry_s: 0,
+                    user_properties: 0,
+                },
+            );
+        }
+        at_ms += self.chance.between(100, 1_500);
+        self.push(at_ms, Do::Vanish { client: member });
     }
 
     /// A client with a keep alive stops sending PINGREQ, for long enough to be sent away.

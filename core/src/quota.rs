@@ -1,6 +1,6 @@
 //! Quotas: how much one user, one client or one address may do.
 //!
-//! Rules say the bounds, [`Usage`] counts against them. Whoever falls under several is bound by all.
+//! Rules say the bounds, the broker counts against them. Whoever falls under several is bound by all.
 //! A day is one of UTC. Who is over a quota is refused, and nothing is counted for it.
 
 use alloc::collections::BTreeMap;

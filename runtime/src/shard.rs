@@ -1,4 +1,4 @@
-//! One thread's worth of broker: a [`Broker`](signalhouse_core::Broker), the connections it serves,
+//! One thread's worth of broker: a [`Broker`], the connections it serves,
 //! and the tasks around them.
 //!
 //! Connections' tasks read and frame bytes into the shard's inbox. The driver, one task, takes all

@@ -38,8 +38,10 @@ pub(super) struct Compaction<D, P> {
     pub(super) salt: u64,
     /// The snapshot so far.
     pub(super) snapshot: Option<u64>,
-    /// The segments behind it, each with its last position.
+    /// The segments behind it, each with the last position that is to be covered.
     pub(super) segments: Vec<(u64, LogPosition)>,
+    /// The first segment of which something is not covered: the new snapshot's number.
+    pub(super) number: u64,
 }
 
 /// A new snapshot.
@@ -55,12 +57,12 @@ pub(super) struct Compacted {
 impl<D: Disk, P: Spawn> Compaction<D, P> {
     pub(super) async fn run(self) -> io::Result<Compacted> {
         let last = self.segments.last().copied();
-        let (last, through) = last.ok_or(io::ErrorKind::InvalidInput)?;
+        let (_, through) = last.ok_or(io::ErrorKind::InvalidInput)?;
         let replay = Box::new(Replay::new(self.config.clone()));
         let replay = self.read(replay).await?;
         let latest = replay.latest.max(replay.recovery.latest());
         let records = self.spawn.offload(move || replay.recovery.into_snapshot()).await;
-        let number = last + 1;
+        let number = self.number;
         let name = FileName::Unfinished(number);
         let salt = self.salt;
         // What is not in memory comes from where it is now.
@@ -120,6 +122,9 @@ impl<D: Disk, P: Spawn> Compaction<D, P> {
             while expected <= last && bytes < PIECE_BYTES {
                 let offset = reader.offset();
                 let frame = reader.next().await?;
+                if frame.as_ref().is_some_and(|frame| frame.is_before(expected)) {
+                    continue;
+                }
                 let frame = frame.filter(|frame| frame.header.first.0 == expected);
                 let frame = frame.ok_or_else(|| {
                     let what = Damage::Frame {

@@ -26,6 +26,12 @@ impl Frame {
         self.offset + self.header.frame_bytes()
     }
 
+    /// Whether all its records come before a position: a snapshot may cover the beginning of the
+    /// segment with its number.
+    pub(super) fn is_before(&self, position: u64) -> bool {
+        self.header.first.0 < position && self.next_position() <= position
+    }
+
     /// The position after its last record.
     pub(super) fn next_position(&self) -> u64 {
         self.header.first.0 + u64::from(self.header.records)

@@ -267,6 +267,10 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
             let offset = reader.offset();
             let expected = self.layout.through.0 + 1;
             let Some(frame) = reader.next().await? else { return Ok(()) };
+            if index == 0 && frame.is_before(expected) {
+                self.layout.segments[index].end = frame.end();
+                continue;
+            }
             if frame.header.first.0 != expected {
                 reader.go_to(offset);
                 return Ok(());

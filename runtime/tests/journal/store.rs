@@ -225,6 +225,9 @@ fn a_full_disk_is_said_and_survived() {
         }
         let short_at = short_at.expect("it says that room is short");
         assert!(store.told > short_at + 20, "{} {short_at}", store.told);
+        let cut = open(&disk.power_cut(), 15).await.expect("a store");
+        assert!(cut.appended >= store.told);
+        assert_eq!(cut.retained(), expected(cut.appended));
         disk.set_capacity(u64::MAX);
         store.settle().await.expect("there is room again");
         while store.journal.is_short() {

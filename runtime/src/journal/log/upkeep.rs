@@ -174,7 +174,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         progress |= self.poll_compacting(cx)?;
         progress |= self.poll_clearing(cx)?;
         progress |= self.begin_making(active);
-        progress |= self.begin_compacting(written);
+        progress |= self.begin_compacting(written, active);
         Ok(progress)
     }
 
@@ -257,11 +257,11 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         true
     }
 
-    fn begin_compacting(&mut self, written: LogPosition) -> bool {
+    fn begin_compacting(&mut self, written: LogPosition, active: u64) -> bool {
         if self.compacting.is_some() || self.clearing.is_some() || self.retry.is_some() {
             return false;
         }
-        let segments: Vec<(u64, LogPosition)> = self
+        let mut segments: Vec<(u64, LogPosition)> = self
             .stock
             .sealed
             .iter()
@@ -274,8 +274,17 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         let worth_it = (GROWTH * live_bytes).max(GROWTH_SEGMENTS * self.segment_bytes);
         // On a full disk, whatever becomes free counts.
         let worth_it = if self.is_short { live_bytes.max(1) } else { worth_it };
-        if segments.is_empty() || log_bytes < worth_it {
+        let Some((last, sealed_through)) = segments.last().copied() else { return false };
+        if log_bytes < worth_it {
             return false;
+        }
+        let mut number = last + 1;
+        // On a full disk, what ended last makes the most room, and no segment can be spared to
+        // have it sealed.
+        let is_covered = self.stock.snapshot.is_some_and(|(covered, _)| covered == active);
+        if self.is_short && number == active && sealed_through < written && !is_covered {
+            segments.push((active, written));
+            number = active;
         }
         let compaction = Compaction {
             disk: self.disk.clone(),
@@ -284,6 +293,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             salt: self.salts.next(),
             snapshot: self.stock.snapshot.map(|(number, _)| number),
             segments,
+            number,
         };
         self.compacting = Some(Box::pin(compaction.run()));
         true

@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 
 pub use crowd::Clients;
 pub use misbehave::Way;
+pub(crate) use send::user_name;
 
 use crate::chance::{Stream, Streams};
 use crate::history::{ConnectionNumber, What};

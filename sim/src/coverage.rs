@@ -235,6 +235,7 @@ impl Coverage {
             | What::Ended { .. }
             | What::Misbehaved { .. }
             | What::Holding { .. }
+            | What::Denied(_)
             | What::Dropped { .. }
             | What::Calm
             | What::End => return,
@@ -291,6 +292,7 @@ impl Coverage {
             | What::Holding { .. }
             | What::Network { .. }
             | What::Broker(_)
+            | What::Denied(_)
             | What::Calm
             | What::End => return,
         };

@@ -1,7 +1,7 @@
 //! What was observed in a run, in the order of time: the oracle judges nothing else.
 
 use crate::packet::Packet;
-use crate::plan::{BrokerFault, ClientIndex, NetworkFault};
+use crate::plan::{BrokerFault, ClientIndex, Denial, NetworkFault};
 
 /// A connection of a run. Numbers rise and are never used again.
 pub type ConnectionNumber = u64;
@@ -81,6 +81,8 @@ pub enum What {
     },
     /// The broker's process.
     Broker(BrokerFault),
+    /// The rules of who may do what were replaced: all that is denied now.
+    Denied(Vec<Denial>),
     /// The broker said that it dropped a message for a receiver, or refused a client's will.
     Dropped {
         /// The client identifier, or a share's whole filter.

@@ -15,9 +15,11 @@ mod wl;
 
 mod ah;
 mod al;
+mod au;
 mod ci;
 mod du;
 mod fc;
+mod fr;
 mod ka;
 mod lv;
 mod mx;
@@ -148,6 +150,8 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(ci::Content),
         Box::new(du::Durable),
         Box::new(lv::Liveness),
+        Box::new(fr::Fairness::default()),
+        Box::new(au::Permitted),
     ]
 }
 

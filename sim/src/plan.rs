@@ -185,11 +185,28 @@ pub enum Do {
     },
     /// The broker's process.
     Broker(BrokerFault),
+    /// The operator denies something more.
+    Deny(Denial),
+    /// The operator allows everything again.
+    AllowAll,
     /// The broker's disk: nothing becomes durable while it is off.
     DiskSyncs {
         /// Whether syncs complete.
         on: bool,
     },
+}
+
+/// What the operator denies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The client identifier; empty for all clients.
+    pub client_id: String,
+    /// The topics, as a filter. One that begins with a wildcard reaches topics with `$` too.
+    pub filter: String,
+    /// To publish there, wills included.
+    pub publish: bool,
+    /// To subscribe there and to be sent anything.
+    pub read: bool,
 }
 
 /// A will.

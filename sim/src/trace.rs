@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 
 use crate::history::What;
 use crate::packet::{AckKind, Connect, Packet, Property, Publish, Value, Will};
+use crate::plan::Denial;
 
 /// Takes lines; keeps them if told to.
 #[derive(Debug)]
@@ -90,6 +91,13 @@ impl fmt::Display for Shown<'_> {
             What::Holding { client, serving: false } => write!(f, "client {client} holds back"),
             What::Network { client, fault } => write!(f, "network of {client}: {fault:?}"),
             What::Broker(fault) => write!(f, "broker {fault:?}"),
+            What::Denied(denials) => {
+                f.write_str("denied:")?;
+                denials.iter().try_for_each(|denial| {
+                    let Denial { client_id, filter, publish, read } = denial;
+                    write!(f, " {client_id:?} {filter:?} publish={publish} read={read};")
+                })
+            }
             What::Dropped { receiver, topic, cause } => {
                 write!(f, "dropped for {receiver:?} on {topic:?}: {cause}")
             }

@@ -66,7 +66,11 @@ impl Client {
             }
             Do::Pinging { client: _, on } => self.pinging = *on,
             // The network, the broker and its disk are the engine's.
-            Do::Network { .. } | Do::Broker(_) | Do::DiskSyncs { .. } => {}
+            Do::Network { .. }
+            | Do::Broker(_)
+            | Do::Deny(_)
+            | Do::AllowAll
+            | Do::DiskSyncs { .. } => {}
         }
     }
 
@@ -100,7 +104,7 @@ impl Client {
             keep_alive_s: spec.keep_alive_s,
             client_id: assigned_id.unwrap_or(&spec.client_id).clone(),
             will,
-            user_name: None,
+            user_name: Some(user_name(&self.spec.client_id)),
             password: None,
             properties,
         }
@@ -352,6 +356,12 @@ impl Client {
         let serving = self.reading && self.acknowledging;
         turn.event(What::Holding { client: self.index, serving });
     }
+}
+
+/// The user name of the clients with this identifier.
+#[must_use]
+pub(crate) fn user_name(client_id: &str) -> String {
+    format!("user of {client_id}")
 }
 
 fn push_unless_0(properties: &mut Vec<Property>, id: u8, number: u32) {

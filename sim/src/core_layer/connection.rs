@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use signalhouse_core::wire::packet::{ClientPacket, Connect, ServerPacket};
-use signalhouse_core::wire::types::Version;
+use signalhouse_core::wire::types::{Text, Version};
 use signalhouse_core::wire::{DecodeError, Reader, ReaderLimits, Writer, Written};
 use signalhouse_core::{ConnectionId, input::Gone};
 
@@ -16,7 +16,10 @@ pub(super) enum Arrival {
     Packet(ClientPacket),
     Malformed(DecodeError, Option<Version>),
     Room,
-    Admitted,
+    /// The client may come in, as whom it says it is.
+    Admitted {
+        identity: Option<Text>,
+    },
     Closed(Gone),
 }
 

@@ -1,15 +1,19 @@
 //! The broker's process: it drives the real broker in rounds, as the runtime does.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use signalhouse_core::input::{AuthOutcome, Command, Gone};
 use signalhouse_core::message::MessageId;
+use signalhouse_core::permission::Permissions;
 use signalhouse_core::wire::packet::ClientPacket;
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
 use signalhouse_core::wire::{ReaderLimits, Written};
-use signalhouse_core::{Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Seed};
+use signalhouse_core::{
+    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Question, Seed,
+};
 
 use super::connection::{Arrival, Connection, Phase};
 use super::network::{End, Signal};
@@ -187,6 +191,12 @@ impl Process {
         }
     }
 
+    /// The operator replaces the rules.
+    pub(super) fn permit(&mut self, permissions: Arc<Permissions>, around: &mut Around) {
+        self.handle(Input::Command(Command::SetPermissions(permissions)), around);
+        self.call_round(around);
+    }
+
     /// Begins an orderly stop.
     pub(super) fn stop(&mut self, around: &mut Around) {
         self.is_stopping = true;
@@ -334,10 +344,10 @@ impl Process {
                 Input::Malformed { connection: id, error, version }
             }
             Arrival::Room => Input::Writable { connection: id, room_bytes: outgoing.tell_room() },
-            Arrival::Admitted => Input::Authenticated {
+            Arrival::Admitted { identity } => Input::Authenticated {
                 connection: id,
                 outcome: AuthOutcome::Accepted {
-                    identity: None,
+                    identity,
                     data: None,
                     credential: signalhouse_core::credential::Credential::default(),
                 },
@@ -378,9 +388,13 @@ impl Process {
                     }
                 }
                 Action::Persist { at, record } => around.journal.append(at, record),
-                // No setting makes it ask; if it does, everybody may come in.
-                Action::Ask { connection, question: _ } => {
-                    self.inbox.push_back((connection, Arrival::Admitted));
+                // Everybody may come in.
+                Action::Ask { connection, question } => {
+                    let identity = match *question {
+                        Question::Credentials { user_name, .. } => user_name,
+                        Question::Exchange { .. } => None,
+                    };
+                    self.inbox.push_back((connection, Arrival::Admitted { identity }));
                 }
                 Action::Fetch { message } => self.fetches.push_back(message),
                 Action::Answer(_) => {} // nobody here asks

@@ -102,6 +102,7 @@ fn set_switch(config: &mut Config, name: &str, on: bool) -> bool {
         "wildcard_subscription_available" => limits.wildcard_subscription_available = on,
         "subscription_identifiers_available" => limits.subscription_identifiers_available = on,
         "shared_subscription_available" => limits.shared_subscription_available = on,
+        "ask_credentials" => config.ask_credentials = on,
         "queue_qos0_offline" => config.queue_qos0_offline = on,
         _ => return false,
     }

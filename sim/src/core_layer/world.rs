@@ -1,6 +1,7 @@
 //! The loop: takes what happens next and lets it happen to clients, network and broker.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use signalhouse_core::Config;
@@ -8,11 +9,11 @@ use signalhouse_core::input::Gone;
 
 use super::network::{End, Signal};
 use super::process::{Options, Process};
-use super::{Around, Happening, Outcome, Verdicts, setting, settings};
+use super::{Around, Happening, Outcome, Verdicts, access, setting, settings};
 use crate::chance::Streams;
 use crate::client::{ClientInput, ClientOutput, Clients};
 use crate::history::{ConnectionNumber, Violation, What};
-use crate::plan::{BrokerFault, ClientIndex, Do, NetworkFault, Plan};
+use crate::plan::{BrokerFault, ClientIndex, Denial, Do, NetworkFault, Plan};
 
 /// More events than this at one moment are a loop without end.
 const EVENTS_AT_ONCE: u64 = 1_000_000;
@@ -55,6 +56,7 @@ pub(super) struct World<'a> {
     clients: Clients,
     sockets: Vec<Socket>,
     outputs: Vec<ClientOutput>,
+    denials: Vec<Denial>,
     /// The earliest call of a client that stands in the agenda.
     wake_at_ms: u64,
     is_calm: bool,
@@ -80,6 +82,7 @@ impl<'a> World<'a> {
             clients: Clients::new(plan.seed, &plan.clients),
             sockets: Vec::new(),
             outputs: Vec::new(),
+            denials: Vec::new(),
             wake_at_ms: u64::MAX,
             is_calm: false,
             is_over: false,
@@ -189,6 +192,14 @@ impl<'a> World<'a> {
             }
             Do::Network { client, fault } => self.network_fault(*client, *fault),
             Do::Broker(fault) => self.broker_fault(*fault),
+            Do::Deny(denial) => {
+                self.denials.push(denial.clone());
+                self.replace_access();
+            }
+            Do::AllowAll => {
+                self.denials.clear();
+                self.replace_access();
+            }
             Do::DiskSyncs { on } => {
                 if let Some(through) = self.around.journal.set_syncs(*on)
                     && let Some(process) = &mut self.process
@@ -394,6 +405,19 @@ impl<'a> World<'a> {
             if fault == NetworkFault::Reset {
                 self.around.network.end(connection);
             }
+        }
+    }
+}
+
+/// The operator's rules.
+impl World<'_> {
+    /// Puts the rules in force, now and after every start.
+    fn replace_access(&mut self) {
+        let permissions = access::permissions(&self.denials, self.config.ask_credentials);
+        self.config.permissions = Arc::new(permissions);
+        self.around.event(What::Denied(self.denials.clone()));
+        if let Some(process) = &mut self.process {
+            process.permit(Arc::clone(&self.config.permissions), &mut self.around);
         }
     }
 }

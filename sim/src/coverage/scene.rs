@@ -234,6 +234,7 @@ impl Scenes {
             | What::Misbehaved { .. }
             | What::Holding { .. }
             | What::Network { .. }
+            | What::Denied(_)
             | What::Dropped { .. }
             | What::Calm
             | What::End => {}

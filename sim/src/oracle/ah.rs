@@ -82,6 +82,7 @@ fn untrue(model: &Model, packet: &Packet, request: &Request) -> Option<String> {
                     && session
                         .possible(publication)
                         .any(|found| found.is_certain && found.is_stable(publication))
+                    && model.may_always_read(&session.client_id, publication)
             })?;
             let name = &somebody.client_id;
             (publication.sends.len() == 1 && !publication.muddled)

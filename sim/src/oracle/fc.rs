@@ -40,6 +40,7 @@ impl Rule for Credit {
             | What::Holding { .. }
             | What::Network { .. }
             | What::Broker(_)
+            | What::Denied(_)
             | What::Dropped { .. }
             | What::Calm
             | What::End => Ok(()),

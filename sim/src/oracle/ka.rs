@@ -56,6 +56,7 @@ impl Rule for KeepAlive {
             | What::Holding { .. }
             | What::Network { .. }
             | What::Broker(_)
+            | What::Denied(_)
             | What::Dropped { .. }
             | What::Calm => Ok(()),
         }

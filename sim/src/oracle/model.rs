@@ -4,6 +4,7 @@
 //! The model does not predict one run. It keeps, for everything that a client cannot see, the
 //! earliest and the latest moment at which it may have happened.
 
+mod access;
 mod connection;
 mod deliver;
 mod lifetime;
@@ -12,6 +13,7 @@ mod session;
 
 use std::collections::BTreeMap;
 
+pub(crate) use access::Access;
 pub(crate) use connection::{Answered, Connection, Network, Request};
 pub(crate) use lifetime::Presence;
 pub(crate) use publication::{
@@ -129,6 +131,8 @@ pub(crate) struct Model {
     pub(crate) deliveries: Vec<Delivery>,
     pub(crate) drops: Vec<Dropped>,
     pub(crate) outages: Vec<Outage>,
+    /// Who might do what, in the order of time; the first from the start on.
+    access: Vec<Access>,
     pub(crate) durable_before_ms: u64,
     pub(crate) calm: Option<Moment>,
     pub(crate) end: Option<Moment>,
@@ -142,7 +146,7 @@ pub(crate) fn token_of(payload: &[u8]) -> &[u8] {
 
 impl Model {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Model { bounds, ..Model::default() }
+        Model { bounds, access: vec![Access::default()], ..Model::default() }
     }
 
     /// Takes the next event.
@@ -163,6 +167,7 @@ impl Model {
             }
             What::Network { client, fault } => self.network(*client, *fault),
             What::Broker(fault) => self.broker(*fault),
+            What::Denied(denials) => self.denied(denials),
             What::Dropped { receiver, topic, cause } => self.drops.push(Dropped {
                 moment: self.now,
                 receiver: receiver.clone(),

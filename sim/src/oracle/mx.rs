@@ -1,7 +1,8 @@
 //! MX: nothing is delivered after its expiry, and what is left of it is said in whole seconds.
 
-use crate::history::{Event, Violation};
+use crate::history::{Event, Violation, What};
 use crate::oracle::model::{Delivery, Model, Publication, Seen};
+use crate::oracle::owed::may_be_expired;
 use crate::oracle::properties as property;
 use crate::oracle::rule::{Rule, violation};
 
@@ -9,7 +10,12 @@ use crate::oracle::rule::{Rule, violation};
 pub(crate) struct Expiry;
 
 impl Rule for Expiry {
-    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+    fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
+        if let What::Dropped { receiver, topic, cause } = &event.what
+            && cause == "Expired"
+        {
+            return dropped(model, receiver, topic);
+        }
         let Seen::Delivered(delivery) = seen else { return Ok(()) };
         let delivery = &model.deliveries[*delivery];
         let Some(id) = delivery.publication else { return Ok(()) };
@@ -25,6 +31,17 @@ impl Rule for Expiry {
         );
         Err(violation("MX", what, [publication.first().index, delivery.moment.index]))
     }
+}
+
+/// The broker's word that a message is dropped because it expired.
+fn dropped(model: &Model, receiver: &str, topic: &str) -> Result<(), Violation> {
+    let can_be =
+        |found: &Publication| found.topic == topic && may_be_expired(found, model.now.at_ms);
+    if model.publications.iter().any(can_be) {
+        return Ok(());
+    }
+    let what = format!("a message on {topic:?} is dropped for {receiver:?}, and none has expired");
+    Err(violation("MX", what, [model.now.index]))
 }
 
 fn wrong(model: &Model, publication: &Publication, delivery: &Delivery) -> Option<String> {
@@ -92,6 +109,13 @@ mod tests {
     #[test]
     fn the_interval_as_it_came_is_wrong() {
         fails(Expiry, &held_for(3_500, 10), "MX");
+    }
+
+    #[test]
+    fn dropping_as_expired_what_has_not_expired_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").publish(1, "t", "one", 1).dropped("b", "t", "Expired");
+        fails(Expiry, &told, "MX");
     }
 
     #[test]

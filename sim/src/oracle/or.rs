@@ -76,8 +76,8 @@ impl Rule for Order {
     }
 }
 
-/// Whether what arrives may be what the publisher sent again, because the first was dropped or
-/// came before the subscription.
+/// Whether what arrives may be what the publisher sent again, because the first was refused or
+/// dropped or came before the subscription.
 fn may_be_later_copy(model: &Model, publication: &Publication, session: &Session, qos: u8) -> bool {
     let may_be_dropped = qos == 0
         || publication.expiry_s.is_some()
@@ -86,7 +86,9 @@ fn may_be_later_copy(model: &Model, publication: &Publication, session: &Session
     let was_meant = session.possible(publication).any(|found| {
         found.is_certain && found.granted.is_some_and(|granted| granted.index < first)
     });
-    publication.instances > 1 && (may_be_dropped || !was_meant)
+    // Permission, or the space for retained messages, may have been wanting.
+    let may_be_refused = publication.retain || !model.may_always_publish(publication);
+    publication.sends.len() > 1 && (may_be_dropped || may_be_refused || !was_meant)
 }
 
 fn publisher(model: &Model, publication: &Publication) -> Publisher {

@@ -154,7 +154,8 @@ fn judge(
     let is_due = is_served
         && accepted.at_ms <= model.settled_by_ms()
         && !publication.muddled
-        && !may_be_expired(publication, model.now.at_ms);
+        // What expires is dropped, and the broker says so, unless it was restarted meanwhile.
+        && !(publication.expiry_s.is_some() && model.has_outage(accepted.index, usize::MAX));
     match session.stable_qos(publication) {
         Some(qos @ 1..) if is_due => Some(Verdict::Must(qos)),
         Some(_) | None => Some(Verdict::May),

@@ -32,6 +32,7 @@ impl Rule for Protocol {
             | What::Holding { .. }
             | What::Network { .. }
             | What::Broker(_)
+            | What::Denied(_)
             | What::Dropped { .. }
             | What::Calm
             | What::End => return Ok(()),

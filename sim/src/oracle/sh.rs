@@ -100,7 +100,12 @@ fn only_group(model: &Model, publication: &Publication) -> Option<(String, BTree
 fn may_be_given_again(model: &Model, copy: &Delivery) -> bool {
     let Some(connection) = model.connections.get(&copy.connection) else { return true };
     let since_ms = copy.moment.at_ms.saturating_sub(model.bounds.latency_ms);
+    // A newer connection of the same client may have ended it.
+    let is_rivalled = model.others(connection).any(|other| {
+        other.connect.as_ref().is_some_and(|(at, _)| at.index > connection.evidence.index)
+    });
     let is_over = connection.ended.is_some()
+        || is_rivalled
         || connection.broker_gone.is_some()
         || !model.is_prompt(connection, since_ms);
     copy.qos == 1 && is_over

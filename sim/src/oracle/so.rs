@@ -30,6 +30,7 @@ impl Rule for OneConnection {
             | What::Holding { .. }
             | What::Network { .. }
             | What::Broker(_)
+            | What::Denied(_)
             | What::Dropped { .. }
             | What::Calm => Ok(()),
             What::End => nobody_left(model),

@@ -2,6 +2,7 @@
 //! are switched on or off first, then strengths are drawn, then steps. Many defects show only
 //! where something else is absent.
 
+mod access;
 mod aside;
 mod faults;
 mod settings;
@@ -304,6 +305,7 @@ impl Draft {
             }
         }
         self.plan.dead.sort_unstable();
+        self.change_access();
         self.plan.steps.sort_by_key(|step| step.at_ms);
         let last_ms = self.plan.steps.last().map_or(0, |step| step.at_ms);
         self.plan.calm_at_ms = last_ms.max(self.now_ms) + self.chance.between(1, 300);
@@ -352,6 +354,8 @@ pub fn bound_ms(plan: &Plan) -> u64 {
             | Do::Pinging { .. }
             | Do::Network { .. }
             | Do::Broker(_)
+            | Do::Deny(_)
+            | Do::AllowAll
             | Do::DiskSyncs { .. } => {}
         }
     }

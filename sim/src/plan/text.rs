@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::{BrokerFault, ClientSpec, Do, NetworkFault, Plan, Step, WillSpec};
+use super::{BrokerFault, ClientSpec, Denial, Do, NetworkFault, Plan, Step, WillSpec};
 
 mod line;
 
@@ -154,7 +154,7 @@ impl Do {
             | Do::Acknowledging { client, .. }
             | Do::Pinging { client, .. }
             | Do::Network { client, .. } => Some(*client),
-            Do::Broker(_) | Do::DiskSyncs { .. } => None,
+            Do::Broker(_) | Do::Deny(_) | Do::AllowAll | Do::DiskSyncs { .. } => None,
         }
     }
 }
@@ -175,7 +175,7 @@ impl Do {
             | Do::Acknowledging { client, .. }
             | Do::Pinging { client, .. }
             | Do::Network { client, .. } => Some(client),
-            Do::Broker(_) | Do::DiskSyncs { .. } => None,
+            Do::Broker(_) | Do::Deny(_) | Do::AllowAll | Do::DiskSyncs { .. } => None,
         }
     }
 }
@@ -303,6 +303,14 @@ fn write_what(what: &Do, line: &mut Writer) {
             line.word(&"network").word(client).word(&network_name(*fault));
         }
         Do::Broker(fault) => drop(line.word(&"broker").word(&broker_name(*fault))),
+        Do::Deny(Denial { client_id, filter, publish, read }) => {
+            line.word(&"deny");
+            line.text(client_id);
+            line.text(filter);
+            line.flag("publish", *publish);
+            line.flag("read", *read);
+        }
+        Do::AllowAll => drop(line.word(&"allow_all")),
         Do::DiskSyncs { on } => drop(line.word(&"disk_syncs").word(&switch(*on))),
     }
 }
@@ -357,6 +365,8 @@ fn read_step(line: &mut Line) -> Result<Do, String> {
     let verb = line.text("what happens")?;
     match verb.as_str() {
         "broker" => return Ok(Do::Broker(read_broker(line)?)),
+        "deny" => return Ok(Do::Deny(read_denial(line)?)),
+        "allow_all" => return Ok(Do::AllowAll),
         "disk_syncs" => return Ok(Do::DiskSyncs { on: read_switch(line)? }),
         _ => {}
     }
@@ -398,6 +408,15 @@ fn read_step(line: &mut Line) -> Result<Do, String> {
         "pinging" => Do::Pinging { client, on: read_switch(line)? },
         "network" => Do::Network { client, fault: read_network(line)? },
         other => return Err(format!("`{other}` is nothing that can happen")),
+    })
+}
+
+fn read_denial(line: &mut Line) -> Result<Denial, String> {
+    Ok(Denial {
+        client_id: line.text("a client identifier")?,
+        filter: line.text("a filter")?,
+        publish: line.is_set("publish"),
+        read: line.is_set("read"),
     })
 }
 

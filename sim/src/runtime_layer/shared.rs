@@ -66,7 +66,8 @@ impl Shared {
         let disk = SimDisk::new(plan.seed, disk_faults(plan), clock.clone());
         Ok(Shared {
             plan: plan.clone(),
-            config: settings::config(plan)?,
+            // Who comes in is for the runtime's own settings.
+            config: Config { ask_credentials: false, ..settings::config(plan)? },
             clock,
             weather,
             links: Rc::default(),
@@ -132,6 +133,7 @@ impl Shared {
             | What::Holding { .. }
             | What::Network { .. }
             | What::Broker(_)
+            | What::Denied(_)
             | What::Dropped { .. }
             | What::Calm
             | What::End => {}

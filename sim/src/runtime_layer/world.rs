@@ -204,6 +204,8 @@ impl World<'_> {
             Do::Network { client, fault } => self.network_fault(*client, *fault),
             Do::Broker(fault) => self.broker_fault(*fault),
             Do::DiskSyncs { on } => self.shared.disk.set_syncs(*on),
+            // The rules are the settings' there, and nothing changes them.
+            Do::Deny(_) | Do::AllowAll => {}
         }
     }
 

@@ -62,6 +62,8 @@ pub(super) fn steps(what: &Do) -> Vec<Do> {
         | Do::Pinging { .. }
         | Do::Network { .. }
         | Do::Broker(_)
+        | Do::Deny(_)
+        | Do::AllowAll
         | Do::DiskSyncs { .. } => Vec::new(),
     }
 }

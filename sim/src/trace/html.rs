@@ -181,7 +181,7 @@ impl Page<'_> {
                 let is_up = *fault == BrokerFault::Start;
                 row.states.push((0, if is_up { "on" } else { "down" }));
             }
-            What::Dropped { .. } => (row.kind, row.lane) = ("note", Some(0)),
+            What::Denied(_) | What::Dropped { .. } => (row.kind, row.lane) = ("note", Some(0)),
             What::Calm => (row.kind, row.text) = ("fault", "the faults end; who lives comes back"),
             What::End => {
                 (row.kind, row.text) = ("fault", "the end: all that is owed must have happened");

@@ -1,0 +1,186 @@
+//! FR: a client that reads and acknowledges is served within a fixed bound, whatever others do.
+//!
+//! What a client has not been sent because it owes acknowledgements, or because something else was
+//! on its way to it, is its own backlog and no business of this rule.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Event, Violation, What};
+use crate::oracle::model::{
+    Answered, Connection, Delivery, Model, Publication, Request, Seen, Session, SessionId, Stage,
+};
+use crate::oracle::rule::{Rule, violation};
+
+/// Judges FR.
+#[derive(Default)]
+pub(crate) struct Fairness {
+    /// When each session was last sent anything.
+    served_ms: BTreeMap<SessionId, u64>,
+}
+
+impl Rule for Fairness {
+    fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
+        let What::Received { connection, .. } = &event.what else { return Ok(()) };
+        let Some(connection) = model.connections.get(connection) else { return Ok(()) };
+        match seen {
+            Seen::Answered(answered) => self.answer(model, connection, answered),
+            Seen::Delivered(delivery) => {
+                let delivery = &model.deliveries[*delivery];
+                let idle_since_ms = self.served_ms.insert(delivery.session, model.now.at_ms);
+                late(model, connection, delivery, idle_since_ms.unwrap_or(0))
+            }
+            Seen::Nothing | Seen::Admitted(_) | Seen::Unasked | Seen::Released(_) => Ok(()),
+        }
+    }
+}
+
+impl Fairness {
+    /// An answer to a request, or to CONNECT.
+    fn answer(
+        &self,
+        model: &Model,
+        connection: &Connection,
+        answered: &Answered,
+    ) -> Result<(), Violation> {
+        let since_ms = answered.moment.at_ms;
+        let took_ms = model.now.at_ms - since_ms;
+        let last_ms = connection.session.and_then(|session| self.served_ms.get(&session));
+        let has_backlog = last_ms.is_some_and(|last_ms| *last_ms >= since_ms);
+        if took_ms <= bound_ms(model) || has_backlog || !is_owed(model, connection, since_ms) {
+            return Ok(());
+        }
+        let what = format!(
+            "{} of {:?} was answered after {took_ms} ms, {} ms are allowed",
+            named(&answered.request),
+            connection.client_id,
+            bound_ms(model),
+        );
+        Err(violation("FR", what, [answered.moment.index, model.now.index]))
+    }
+}
+
+/// There and back.
+fn bound_ms(model: &Model) -> u64 {
+    2 * model.bounds.latency_ms
+}
+
+/// Whether nothing but the broker can have kept the client waiting since then.
+fn is_owed(model: &Model, connection: &Connection, since_ms: u64) -> bool {
+    let has_outage = model.outages.iter().any(|outage| {
+        outage.started.is_none_or(|started| started.at_ms + bound_ms(model) >= since_ms)
+    });
+    let is_hostile = connection.misbehaved.is_some()
+        || model.session_of(connection.number).is_some_and(|session| session.hostile.is_some());
+    !has_outage && !is_hostile && model.is_prompt(connection, since_ms)
+}
+
+/// A message that waited although its receiver had nothing else to do.
+fn late(
+    model: &Model,
+    connection: &Connection,
+    delivery: &Delivery,
+    idle_since_ms: u64,
+) -> Result<(), Violation> {
+    let Some(id) = delivery.publication.filter(|_| delivery.is_fresh) else { return Ok(()) };
+    let publication = &model.publications[id];
+    let session = &model.sessions[delivery.session];
+    let Some(accepted) = publication.accepted else { return Ok(()) };
+    let since_ms = accepted.at_ms;
+    let waited_ms = model.now.at_ms - since_ms;
+    let let_in_ms = connection.connack.as_ref().map_or(u64::MAX, |connack| connack.moment.at_ms);
+    let was_idle =
+        idle_since_ms < since_ms && let_in_ms < since_ms && owes_nothing(session, delivery);
+    let is_direct = !publication.is_will() && !may_be_elsewhere(session, publication);
+    if waited_ms <= bound_ms(model)
+        || !was_idle
+        || !is_direct
+        || !is_owed(model, connection, since_ms)
+    {
+        return Ok(());
+    }
+    let what = format!(
+        "{} on {:?} reached {:?} {waited_ms} ms after it was accepted, {} ms are allowed",
+        publication.name(),
+        publication.topic,
+        session.client_id,
+        bound_ms(model),
+    );
+    Err(violation("FR", what, [accepted.index, delivery.moment.index]))
+}
+
+/// Whether every exchange but that of `delivery` is over.
+fn owes_nothing(session: &Session, delivery: &Delivery) -> bool {
+    session.exchanges.values().all(|holder| match holder.stage {
+        Stage::Read | Stage::Recorded(_) | Stage::Released(_) => holder.moment == delivery.moment,
+        Stage::Refused(_) | Stage::Done(_) => true,
+    })
+}
+
+/// Whether the message may have waited at a share or among the retained ones, or was sent again.
+fn may_be_elsewhere(session: &Session, publication: &Publication) -> bool {
+    publication.sends.len() > 1
+        || session.possible(publication).any(|found| found.share.is_some())
+        || session.replays(publication).next().is_some()
+}
+
+fn named(request: &Request) -> &'static str {
+    match request {
+        Request::Connect => "CONNECT",
+        Request::Ping => "PINGREQ",
+        Request::Publish(..) | Request::Recorded(_) => "PUBLISH",
+        Request::Release(_) => "PUBREL",
+        Request::Subscribe(_) => "SUBSCRIBE",
+        Request::Unsubscribe(_) => "UNSUBSCRIBE",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fairness;
+    use crate::oracle::told::{Told, fails, passes};
+    use crate::packet::Packet;
+    use crate::plan::NetworkFault;
+
+    fn two() -> Told {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).wait(1000);
+        told
+    }
+
+    #[test]
+    fn who_is_served_at_once_is_served_fairly() {
+        let mut told = two();
+        told.ping(1).publish(1, "t", "one", 1).read(2, "t", "one", 1).end();
+        passes(Fairness::default(), &told);
+    }
+
+    #[test]
+    fn who_does_not_acknowledge_waits_for_itself() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).publish(1, "t", "two", 1).read_only(2, "t", "one", 1, 7);
+        told.wait(1000).read(2, "t", "two", 1);
+        passes(Fairness::default(), &told);
+    }
+
+    #[test]
+    fn a_network_that_holds_back_is_not_the_brokers() {
+        let mut told = two();
+        told.network(1, NetworkFault::Hold).sent(1, Packet::PingReq).wait(1000);
+        told.network(1, NetworkFault::Release).got(1, Packet::PingResp).end();
+        passes(Fairness::default(), &told);
+    }
+
+    #[test]
+    fn a_late_answer_is_wrong() {
+        let mut told = two();
+        told.sent(1, Packet::PingReq).wait(300).got(1, Packet::PingResp);
+        fails(Fairness::default(), &told, "FR");
+    }
+
+    #[test]
+    fn a_late_message_is_wrong() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).wait(300).read(2, "t", "one", 1);
+        fails(Fairness::default(), &told, "FR");
+    }
+}

@@ -396,7 +396,8 @@ impl Broker {
             self.take_apart(key, budget, out);
         } else if session.connection.is_none() {
             self.drop_qos0(key, out);
-        } else if !session.queue.is_empty() {
+        } else if !session.queue.is_empty() || !session.groups.is_empty() {
+            // What waits at its groups may be its to take.
             *budget = budget.saturating_sub(1);
             self.pump(key, out);
             self.continue_replay(key, budget, out);

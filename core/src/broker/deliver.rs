@@ -36,7 +36,7 @@ impl Broker {
     pub(super) fn pump(&mut self, key: SessionKey, out: &mut Outbox) {
         let Some(mut pump) = self.pump_for(key, out) else { return };
         pump.send_queued();
-        let has_more = pump.drops_left == 0;
+        let mut has_more = pump.drops_left == 0;
         let is_idle = pump.link.has_window() && pump.session.queue.lane_len(Lane::Main) == 0;
         let takes_shared = is_idle && !pump.session.groups.is_empty();
         if takes_shared
@@ -44,6 +44,8 @@ impl Broker {
             && let Some(mut pump) = self.pump_for(key, out)
         {
             pump.send_queued();
+            // What was dropped left its place in the window to what still waits at the group.
+            has_more |= pump.drops_left < SLICE;
         }
         if has_more || self.replay_may_go_on(key) {
             self.add_work(key);

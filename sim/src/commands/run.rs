@@ -98,6 +98,7 @@ pub(super) fn batch(arguments: &RunArguments, layer: Layer) -> Result<Summary, S
         shows_progress: std::io::stderr().is_terminal(),
         keep_going: arguments.keep_going,
         canary: arguments.canary.clone(),
+        is_interrupted: false,
         rev: revision(),
     };
     let mut error = None;
@@ -114,6 +115,10 @@ pub(super) fn batch(arguments: &RunArguments, layer: Layer) -> Result<Summary, S
     batch.clear_progress();
     print!("{}", batch.summary);
     println!("{:.1} s", batch.start.elapsed().as_secs_f64());
+    // A batch cut short shows nothing unless it found something.
+    if batch.is_interrupted && batch.summary.failures() == 0 {
+        error = Some("interrupted before the end".to_owned());
+    }
     error.map_or(Ok(batch.summary), Err)
 }
 
@@ -125,6 +130,7 @@ struct Batch {
     shows_progress: bool,
     keep_going: bool,
     canary: Option<String>,
+    is_interrupted: bool,
     /// The revision under test.
     rev: String,
 }
@@ -162,6 +168,7 @@ impl Batch {
                 Message::Interrupted => {
                     self.clear_progress();
                     println!("interrupted; what was found so far:");
+                    self.is_interrupted = true;
                     return Ok(false);
                 }
             }

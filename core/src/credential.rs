@@ -30,16 +30,23 @@ impl Claims {
     /// No claim.
     pub const NONE: Claims = Claims(None);
 
-    /// Takes the claims over. Of two with the same name the first counts.
+    /// Takes the claims over. One with several values is there several times.
     #[must_use]
     pub fn new(claims: Vec<(Text, Text)>) -> Self {
         if claims.is_empty() { Claims::NONE } else { Claims(Some(claims.into())) }
     }
 
-    /// The value of the claim `name`.
+    /// The value of the claim `name`, if it has one and no more.
     #[must_use]
     pub fn value(&self, name: &Text) -> Option<&Text> {
-        self.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+        let mut values = self.iter().filter(|(known, _)| known == name).map(|(_, value)| value);
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    /// Whether `value` is among the values of the claim `name`.
+    #[must_use]
+    pub fn has(&self, name: &Text, value: &Text) -> bool {
+        self.iter().any(|(known, claimed)| known == name && claimed == value)
     }
 
     /// All claims, in the order in which they were given.

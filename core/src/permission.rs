@@ -120,7 +120,7 @@ pub enum Who {
     /// The client with this client identifier. Clients choose it themselves, so rely on it only
     /// where authentication vouches for it.
     Client(Text),
-    /// The clients of whom this is claimed: the claim's name and its value.
+    /// The clients of whom this is claimed: the claim's name, and its value or one of them.
     Claim(Text, Text),
 }
 
@@ -132,7 +132,7 @@ impl Who {
             Who::Named => subject.user_name.is_some(),
             Who::User(name) => subject.user_name == Some(name),
             Who::Client(id) => subject.client_id == id,
-            Who::Claim(name, value) => subject.claims.value(name) == Some(value),
+            Who::Claim(name, value) => subject.claims.has(name, value),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod acl;
 mod bench;
 mod check;
 mod connection;
@@ -7,6 +8,7 @@ mod exit;
 mod format;
 mod health;
 mod key;
+mod passwd;
 mod properties;
 mod publish;
 mod store;
@@ -58,6 +60,10 @@ enum Command {
     Key(key::KeyArgs),
     /// Ask a running broker whether it serves.
     Health(health::HealthArgs),
+    /// Add, change and remove the users of a password file.
+    Passwd(passwd::PasswdArgs),
+    /// Explain the rules about topics.
+    Acl(acl::AclArgs),
     /// Publish messages to any broker.
     Pub(Box<publish::PublishArgs>),
     /// Subscribe at any broker, and print what comes.
@@ -130,6 +136,8 @@ pub fn main() -> Exit {
         Some(Command::Store(args)) => store::run(args),
         Some(Command::Key(args)) => key::run(args),
         Some(Command::Health(args)) => health::run(&args),
+        Some(Command::Passwd(args)) => passwd::run(&args),
+        Some(Command::Acl(args)) => acl::run(&args),
         Some(Command::Pub(args)) => publish::run(&args, &property_groups(&matches)),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Sub(args)) => subscribe::run(&args, &property_groups(&matches)),
@@ -157,6 +165,7 @@ fn run_broker(args: ServeArgs) -> Exit {
     logging.finish();
     match served {
         Ok(()) => Exit::Orderly,
+        Err(error @ ServeError::Files(_)) => exit::complain(Exit::Settings, &error),
         Err(error @ (ServeError::Folder(_) | ServeError::Store(_))) => {
             exit::complain(Exit::Store, &error)
         }

@@ -5,6 +5,7 @@
 //! [`mod@serve`] makes a process of it. [`http`] is the other door: publish, subscribe and manage by
 //! plain HTTP.
 
+pub mod access;
 pub mod bench;
 pub mod cli;
 pub mod client;
@@ -17,3 +18,4 @@ pub mod seams;
 pub mod serve;
 pub mod settings;
 pub mod shard;
+pub mod transport;

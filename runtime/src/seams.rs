@@ -8,7 +8,7 @@ mod journal;
 mod net;
 mod spawn;
 
-pub use authenticate::{Anonymous, Authenticate};
+pub use authenticate::{Anonymous, Authenticate, Caller};
 pub use clock::{Clock, TokioClock};
 pub use disk::{Disk, DiskFile, Listed};
 pub use folder_disk::{FolderDisk, FolderFile, OpenFolderError};

@@ -1,10 +1,12 @@
 //! The broker as a process: settings, listeners, signals, and an orderly end.
 
+mod guard;
 mod recovery;
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use signalhouse_core::input::Command;
@@ -13,23 +15,28 @@ use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use self::guard::{Guard, Occasion, Read};
 use self::recovery::{Recovered, recover};
+use crate::access::Access;
+use crate::access::files::{self, FileError};
 use crate::http;
 use crate::journal::StoreError;
 use crate::logging::Logging;
 use crate::seams::{
-    Anonymous, Authenticate, Clock, Journal, LocalSpawn, MemoryJournal, OpenFolderError, TcpNet,
-    TokioClock,
+    Authenticate, Clock, Journal, LocalSpawn, MemoryJournal, OpenFolderError, TcpNet, TokioClock,
 };
 use crate::settings::{self, Overrides, Settings, Sources};
 use crate::shard::{Handle, RunError, Shard, Surroundings};
+use crate::transport::Kind;
 
 /// Why the broker could not serve, or not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// An address could not be listened on.
-    #[error("cannot listen on {address} (network.listen): {}", listen_fault(.source))]
+    #[error("cannot listen on {address} ({}): {}", .kind.key(), listen_fault(.source))]
     Listen {
+        /// What is spoken there.
+        kind: Kind,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -43,6 +50,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// A file of users, rules or certificates is wrong.
+    #[error(transparent)]
+    Files(#[from] FileError),
     /// The process could not be set up.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -103,36 +113,46 @@ struct Serving<'a> {
 
 impl Serving<'_> {
     async fn run(self) -> Result<(), ServeError> {
-        let options = self.settings.options(recovery::seed());
-        let authenticate = Anonymous;
+        let loaded = files::load(&self.settings)?;
+        let mut options = self.settings.options(recovery::seed());
+        // Before anything that recovery finds due is published or delivered.
+        options.config.permissions = loaded.known.permissions();
+        let guard = |clock| Guard::new(&self.settings, clock, loaded.clone());
         if let Some(level) = self.settings.store.level() {
+            let asks = guard(TokioClock::from_wall_clock()).access();
             let Recovered { clock, broker, through, journal } =
-                recover(&self.settings, &options, &authenticate, level).await?;
+                recover(&self.settings, &options, &asks, level).await?;
+            let guard = guard(clock);
+            let authenticate = guard.access();
             let surroundings =
                 Surroundings { net: TcpNet, clock, journal, spawn: LocalSpawn, authenticate };
             let shard = Shard::recovered(surroundings, &options, broker, through);
-            self.run_shard(clock, shard).await
+            self.run_shard(clock, guard, shard).await
         } else {
             let clock = TokioClock::from_wall_clock();
             let journal = MemoryJournal::new();
+            let guard = guard(clock);
+            let authenticate = guard.access();
             let surroundings =
                 Surroundings { net: TcpNet, clock, journal, spawn: LocalSpawn, authenticate };
-            self.run_shard(clock, Shard::new(surroundings, options)).await
+            self.run_shard(clock, guard, Shard::new(surroundings, options)).await
         }
     }
 
     async fn run_shard<J: Journal>(
         mut self,
         clock: TokioClock,
-        shard: Shard<TcpNet, TokioClock, J, LocalSpawn, Anonymous>,
+        mut guard: Guard,
+        shard: Shard<TcpNet, TokioClock, J, LocalSpawn, Rc<Access<TokioClock>>>,
     ) -> Result<(), ServeError> {
         let mut signals = Signals::new()?;
         let mut bound = Vec::new();
-        for address in self.settings.addresses() {
+        for (kind, address) in self.settings.doors() {
+            let door = guard.door(kind, &self.settings);
             let at = shard
-                .listen(address, self.settings.network.accept_backlog)
-                .map_err(|source| ServeError::Listen { address, source })?;
-            bound.push(at);
+                .listen_through(door, address, self.settings.network.accept_backlog)
+                .map_err(|source| ServeError::Listen { kind, address, source })?;
+            bound.push((kind, at));
         }
         self.announce(&bound);
         let http = self.serve_http(&shard, clock)?;
@@ -148,7 +168,11 @@ impl Serving<'_> {
                         http.stop();
                         break;
                     }
-                    Order::Reload => self.reload(&handle, &http),
+                    Order::Reload => guard.order(&self.sources, &self.overrides),
+                },
+                read = guard.read(&self.settings) => match read {
+                    Ok(read) => self.reload(read, &mut guard, &handle, &http),
+                    Err(fault) => error!("the settings stay as they are: {fault}"),
                 },
                 ended = shard.as_mut() => return Ok(ended?),
             }
@@ -214,8 +238,8 @@ impl Serving<'_> {
         }
     }
 
-    fn announce(&self, bound: &[SocketAddr]) {
-        let listen: Vec<String> = bound.iter().map(ToString::to_string).collect();
+    fn announce(&self, bound: &[(Kind, SocketAddr)]) {
+        let listen: Vec<String> = bound.iter().map(|(_, address)| address.to_string()).collect();
         info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = listen.join(","),
@@ -232,7 +256,12 @@ impl Serving<'_> {
             info!("only this machine can connect; set network.listen to open the broker to others");
         } else {
             let open: Vec<String> = open.iter().map(ToString::to_string).collect();
-            warn!(listen = open.join(","), "open to the network, and to every client");
+            let listen = open.join(",");
+            if self.settings.authenticates() && !self.settings.security.allow_anonymous {
+                info!(listen, "open to the network, for clients that say who they are");
+            } else {
+                warn!(listen, "open to the network, and to every client");
+            }
         }
     }
 
@@ -246,15 +275,19 @@ impl Serving<'_> {
         handle.stop(ReasonCode::ServerShuttingDown);
     }
 
-    /// Takes over what can be, if the new settings are right; otherwise nothing.
-    fn reload<S>(&mut self, handle: &Handle<S>, http: &http::Server<TokioClock, LocalSpawn>) {
-        let new = match settings::load(&self.sources, &self.overrides) {
-            Ok(new) => new,
-            Err(problem) => {
-                error!("the settings stay as they are: {problem}");
-                return;
-            }
-        };
+    /// Takes over what was read and found right.
+    fn reload<S>(
+        &mut self,
+        read: Read,
+        guard: &mut Guard,
+        handle: &Handle<S>,
+        http: &http::Server<TokioClock, LocalSpawn>,
+    ) {
+        let occasion = read.occasion;
+        let new = guard.take_over(read, handle);
+        if occasion == Occasion::Change {
+            return;
+        }
         let names = |reloads: bool, differences: &[&settings::Key]| {
             let keys = differences.iter().filter(|key| key.reloads == reloads);
             let names: Vec<String> =
@@ -274,6 +307,10 @@ impl Serving<'_> {
             Ok(keys) => http.set_keys(keys),
             Err(fault) => error!("the API keys stay as they are: {fault}"),
         }
+        self.settings.tls = new.tls.clone();
+        self.settings.websocket = new.websocket.clone();
+        self.settings.security = new.security.clone();
+        self.settings.jwt = new.jwt.clone();
         self.logging.set_level(&self.settings.log.level);
         handle.set_timeouts(self.settings.timeouts());
         // Whoever reads the settings again is there to have looked at the clock.

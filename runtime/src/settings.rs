@@ -3,6 +3,7 @@
 //! The environment goes over the file, the command line over both. What is wrong is said in one
 //! line that names the place, the key and the mend.
 
+mod access;
 mod http;
 mod load;
 mod problem;
@@ -17,11 +18,13 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use signalhouse_core::{Config, Seed};
 
+pub use self::access::{Jwt, Security, Tls, Websocket};
 pub use self::load::{Overrides, Sources, load};
 pub use self::problem::Problem;
 pub use self::section::{Key, Kind};
-pub use self::sections::{Broker, Http, Limits, Log, Network, Quotas, Security, Stop, Store};
+pub use self::sections::{Broker, Http, Limits, Log, Network, Quotas, Stop, Store};
 use crate::shard::{Options, Timeouts};
+use crate::transport::Kind as DoorKind;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,8 +32,14 @@ use crate::shard::{Options, Timeouts};
 pub struct Settings {
     /// Where the broker is to be found, and how it treats its connections.
     pub network: Network,
-    /// Who may come in.
+    /// What clients are shown, and must show, over TLS.
+    pub tls: Tls,
+    /// MQTT over WebSocket.
+    pub websocket: Websocket,
+    /// Who may come in, and do what.
     pub security: Security,
+    /// Tokens.
+    pub jwt: Jwt,
     /// What the broker does where the standard leaves a choice.
     pub broker: Broker,
     /// The bounds of everything.
@@ -52,7 +61,10 @@ impl Settings {
     pub fn keys() -> impl Iterator<Item = &'static Key> {
         [
             Network::KEYS,
+            Tls::KEYS,
+            Websocket::KEYS,
             Security::KEYS,
+            Jwt::KEYS,
             Broker::KEYS,
             Limits::KEYS,
             Store::KEYS,
@@ -65,16 +77,33 @@ impl Settings {
         .flatten()
     }
 
-    /// Where to listen. The loader has checked the addresses.
+    /// Where to listen, and how. The loader has checked the addresses.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.network.listen.iter().filter_map(|address| address.parse().ok()).collect()
+    pub fn doors(&self) -> Vec<(DoorKind, SocketAddr)> {
+        let network = &self.network;
+        [
+            (DoorKind::Tcp, &network.listen),
+            (DoorKind::Tls, &network.listen_tls),
+            (DoorKind::WebSocket, &network.listen_websocket),
+            (DoorKind::WebSocketTls, &network.listen_websocket_tls),
+        ]
+        .into_iter()
+        .flat_map(|(kind, list)| list.iter().map(move |address| (kind, address)))
+        .filter_map(|(kind, address)| Some((kind, address.parse().ok()?)))
+        .collect()
     }
 
     /// The listeners that others than this machine can reach.
     #[must_use]
     pub fn open_addresses(&self) -> Vec<SocketAddr> {
-        self.addresses().into_iter().filter(|address| !is_loopback(address.ip())).collect()
+        let doors = self.doors().into_iter().map(|(_, address)| address);
+        doors.filter(|address| !is_loopback(address.ip())).collect()
+    }
+
+    /// Whether clients have to say who they are.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        self.security.authenticates(&self.jwt, &self.tls)
     }
 
     /// The core's configuration.

@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use signalhouse_core::input::Command;
+use signalhouse_core::input::{AuthOutcome, Command};
 use signalhouse_core::wire::ReaderLimits;
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::{Answer, Broker, Config, ConnectionId, LogPosition, Notice, Seed, Time};
@@ -36,10 +36,11 @@ use self::connection::Connection;
 use self::driver::Driver;
 use self::events::Events;
 pub use self::gateway::{Gateway, LocalClient, View};
-use self::inbox::Inbox;
+use self::inbox::{Arrival, Inbox};
 use self::signal::Signal;
 use self::table::Table;
 use crate::seams::{Authenticate, Clock, Journal, Listener, Net, Spawn};
+use crate::transport::Door;
 
 /// What a shard stands on.
 #[derive(Debug)]
@@ -179,10 +180,24 @@ where
     /// # Errors
     /// As the network says, for example when the port is in use.
     pub fn listen(&self, at: SocketAddr, backlog: u32) -> io::Result<SocketAddr> {
+        self.listen_through(Door::plain(), at, backlog)
+    }
+
+    /// The same, letting connections in through `door`.
+    ///
+    /// # Errors
+    /// As the network says, for example when the port is in use.
+    pub fn listen_through(
+        &self,
+        door: Door,
+        at: SocketAddr,
+        backlog: u32,
+    ) -> io::Result<SocketAddr> {
         let listener = self.net.listen(at, backlog)?;
         let address = listener.local_addr()?;
         let shared = Rc::clone(&self.shared);
-        self.spawn.spawn(accept::run(shared, listener, self.clock.clone(), self.spawn.clone()));
+        let (clock, spawn) = (self.clock.clone(), self.spawn.clone());
+        self.spawn.spawn(accept::run(shared, listener, door, clock, spawn));
         Ok(address)
     }
 
@@ -237,6 +252,12 @@ impl<S> Handle<S> {
     /// Gives the broker an order.
     pub fn command(&self, command: Command) {
         self.shared.inbox.command(command);
+    }
+
+    /// Sends a client away because what it was let in by no longer holds. Says nothing to a
+    /// connection that has ended meanwhile.
+    pub fn refuse(&self, connection: ConnectionId, reason: ReasonCode) {
+        self.shared.inbox.push(connection, Arrival::Answer(AuthOutcome::Refused { reason }));
     }
 
     /// Stops accepting, tells every client, and lets [`Shard::run`] end when the last is gone.

@@ -3,29 +3,58 @@
 use std::io::{self, Write};
 
 use super::exit::{Exit, complain};
+use crate::access::files::{self, Loaded};
 use crate::settings::{self, Overrides, Settings, Sources};
+use crate::transport::Kind;
 
 pub(super) fn run(sources: &Sources, overrides: &Overrides) -> Exit {
     let settings = match settings::load(sources, overrides) {
         Ok(settings) => settings,
         Err(problem) => return complain(Exit::Settings, &problem),
     };
-    match write(&settings, &mut io::stdout().lock()) {
+    let loaded = match files::load(&settings) {
+        Ok(loaded) => loaded,
+        Err(fault) => return complain(Exit::Settings, &fault),
+    };
+    match write(&settings, &loaded, &mut io::stdout().lock()) {
         Ok(()) => Exit::Orderly,
         Err(error) => complain(Exit::Failed, &error),
     }
 }
 
-fn write(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
+/// What a client has to show at a listener.
+fn who_comes_in(settings: &Settings, kind: Kind) -> String {
+    let mut ways = Vec::new();
+    if kind.is_secure() {
+        match settings.tls.client_certificates.as_str() {
+            "required" => return "with a certificate".to_owned(),
+            "optional" => ways.push("with a certificate"),
+            _ => {}
+        }
+    }
+    if !settings.security.password_file.is_empty() {
+        ways.push("with a password");
+    }
+    if settings.jwt.is_used() {
+        ways.push("with a token");
+    }
+    if settings.security.allow_anonymous || !settings.authenticates() {
+        ways.push("without a password");
+    }
+    if ways.is_empty() {
+        "but nobody has a way to say who it is".to_owned()
+    } else {
+        ways.join(" or ")
+    }
+}
+
+fn write(settings: &Settings, loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     let open = settings.open_addresses();
     writeln!(out, "# What is open to whom")?;
-    for address in settings.addresses() {
-        let whom = if open.contains(&address) {
-            "everybody who can reach it, without a password"
-        } else {
-            "everybody on this machine, without a password"
-        };
-        writeln!(out, "#   {address}  MQTT over TCP  {whom}")?;
+    for (kind, address) in settings.doors() {
+        let place = if open.contains(&address) { "who can reach it" } else { "on this machine" };
+        let whom = who_comes_in(settings, kind);
+        writeln!(out, "#   {address}  {}  everybody {place}, {whom}", kind.name())?;
     }
     for address in settings.http.addresses() {
         let keyless = settings.http.loopback_without_key && settings::is_loopback(address.ip());
@@ -36,6 +65,13 @@ fn write(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
         };
         writeln!(out, "#   {address}  HTTP  {whom}")?;
     }
+    let what = if settings.security.acl_file.is_empty() {
+        "everything: there is no security.acl_file"
+    } else {
+        "what the rules of security.acl_file allow"
+    };
+    writeln!(out, "#   Clients may publish and subscribe to {what}")?;
+    writeln!(out, "#   {}", loaded.known.summary())?;
     writeln!(out, "#\n# The settings in force; [r] can change while the broker runs (SIGHUP)")?;
     let mut section = "";
     for key in Settings::keys() {

@@ -1,12 +1,24 @@
 //! Who answers the broker's questions about who a client is.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::wire::types::Text;
 use signalhouse_core::{ConnectionId, Question};
+
+/// What a connection itself shows of who is at its other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// The name in the certificate that its client showed and proved to own.
+    pub certificate: Option<Text>,
+}
 
 /// Answers who a client is: password files, tokens, enhanced methods.
 ///
@@ -21,10 +33,10 @@ pub trait Authenticate: 'static {
     fn methods(&self) -> Vec<Text>;
 
     /// The answer to `question`. An enhanced method keeps what it must remember between the steps
-    /// of an exchange under `connection`.
+    /// of an exchange under the caller's connection.
     fn answer(
         self: Rc<Self>,
-        connection: ConnectionId,
+        caller: Caller,
         question: Question,
     ) -> impl Future<Output = AuthOutcome> + 'static;
 
@@ -45,7 +57,7 @@ impl Authenticate for Anonymous {
         Vec::new()
     }
 
-    async fn answer(self: Rc<Self>, _: ConnectionId, _: Question) -> AuthOutcome {
+    async fn answer(self: Rc<Self>, _: Caller, _: Question) -> AuthOutcome {
         AuthOutcome::Accepted { identity: None, data: None, credential: Credential::default() }
     }
 

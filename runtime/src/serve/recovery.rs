@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::ServeError;
 use crate::journal::{self, Found, Level, LogJournal, OpenOptions};
-use crate::seams::{Anonymous, Clock, FolderDisk, LocalSpawn, TokioClock};
+use crate::seams::{Authenticate, Clock, FolderDisk, LocalSpawn, TokioClock};
 use crate::settings::Settings;
 use crate::shard::Options;
 
@@ -29,7 +29,7 @@ pub(super) fn seed() -> Seed {
 pub(super) async fn recover(
     settings: &Settings,
     options: &Options,
-    authenticate: &Anonymous,
+    authenticate: &impl Authenticate,
     level: Level,
 ) -> Result<Recovered, ServeError> {
     let began = TokioClock::from_wall_clock();

@@ -8,9 +8,9 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::Settings;
 use super::problem::{Place, Problem, nearest};
 use super::section::{Key, Kind};
+use super::{Settings, is_loopback};
 
 const PREFIX: &str = "SIGNALHOUSE_";
 
@@ -208,10 +208,13 @@ fn problem(place: Place, key: &Key, fault: String) -> Problem {
             format!("write one of {}", words.join(", "))
         }
         Kind::Text(most) => format!("write a text of at most {most} bytes, such as {name} = \"a\""),
-        Kind::Addresses | Kind::OptionalAddresses => {
-            format!("write a list of \"ADDRESS:PORT\", such as {name} = {default}")
+        Kind::OptionalAddresses => {
+            let example = if default == "[]" { "[\"127.0.0.1:8883\"]" } else { &default };
+            format!("write a list of \"ADDRESS:PORT\", such as {name} = {example}")
         }
-        Kind::Origins => format!("write a list, such as {name} = [\"https://example.org\"]"),
+        Kind::Origins => {
+            format!("write a list of origins, such as {name} = [\"https://example.com\"]")
+        }
     };
     Problem::new(place, Some(full_name(key)), fault, mend)
 }
@@ -269,19 +272,13 @@ fn check(key: &Key, value: &Value) -> Result<(), String> {
                 Ok(())
             }
         }
-        (Kind::Addresses, Value::Array(addresses)) if addresses.is_empty() => {
-            Err("nothing to listen on".to_owned())
-        }
-        (Kind::Addresses | Kind::OptionalAddresses, Value::Array(addresses)) => {
-            check_addresses(addresses)
-        }
+        (Kind::OptionalAddresses, Value::Array(addresses)) => check_addresses(addresses),
         (Kind::Origins, Value::Array(origins)) => check_origins(origins),
         (
             Kind::Whole(..)
             | Kind::Truth
             | Kind::Word(_)
             | Kind::Text(_)
-            | Kind::Addresses
             | Kind::OptionalAddresses
             | Kind::Origins,
             other,
@@ -315,25 +312,55 @@ fn check_origins(origins: &[Value]) -> Result<(), String> {
             return Err(format!("{} is not an origin", a(origin.type_str())));
         };
         let host = text.split_once("://").map(|(_, host)| host);
-        let is_origin =
-            host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '?']));
-        if !(text == "*" || is_origin && text.is_ascii()) {
+        if text != "*" && host.is_none_or(|host| host.is_empty() || host.contains('/')) {
             return Err(format!("\"{text}\" is not an origin"));
         }
     }
     Ok(())
 }
 
-fn check_listeners(settings: &Settings, place: impl FnOnce(&str) -> Place) -> Result<(), Problem> {
-    let open = settings.open_addresses();
-    let Some(first) = open.first().filter(|_| !settings.security.allow_anonymous) else {
-        return Ok(());
+fn check_listeners(settings: &Settings, place: impl Fn(&str) -> Place) -> Result<(), Problem> {
+    let doors = settings.doors();
+    let problem = |key: &str, fault: String, mend: &str| {
+        Err(Problem::new(place(key), Some(key.to_owned()), fault, mend))
     };
-    let fault = format!("{first} is open to the network, and no client has to say who it is");
-    let mend = "listen on 127.0.0.1, or set security.allow_anonymous = true \
+    if doors.is_empty() {
+        let mend = "write a list of \"ADDRESS:PORT\", such as listen = [\"127.0.0.1:1883\"]";
+        return problem("network.listen", "nothing to listen on".to_owned(), mend);
+    }
+    let twice = doors.iter().enumerate().find(|(place, (_, address))| {
+        let before = &doors[..*place];
+        address.port() != 0 && before.iter().any(|(_, other)| other == address)
+    });
+    if let Some((_, (kind, address))) = twice {
+        let fault = format!("{address} is another listener's already");
+        return problem(kind.key(), fault, "give each listener a port of its own");
+    }
+    if let Some((kind, _)) = doors.iter().find(|(kind, _)| kind.is_secure())
+        && settings.tls.certificate_file.is_empty()
+    {
+        let fault = "there is no certificate".to_owned();
+        let mend = "set tls.certificate_file and tls.key_file";
+        return problem(kind.key(), fault, mend);
+    }
+    if settings.tls.client_certificates != "none" && settings.tls.client_ca_file.is_empty() {
+        let fault = "nobody vouches for the certificates of clients".to_owned();
+        return problem("tls.client_certificates", fault, "set tls.client_ca_file");
+    }
+    if settings.jwt.is_used() && settings.jwt.user_name_claim.is_empty() {
+        let mend = "name a claim, such as \"sub\"";
+        return problem("jwt.user_name_claim", "tokens would say nobody's name".to_owned(), mend);
+    }
+    let open = doors.iter().find(|(_, address)| !is_loopback(address.ip()));
+    let Some((kind, address)) = open else { return Ok(()) };
+    if settings.security.allow_anonymous || settings.authenticates() {
+        return Ok(());
+    }
+    let fault = format!("{address} is open to the network, and no client has to say who it is");
+    let mend = "listen on 127.0.0.1, or set security.password_file, keys in [jwt] or \
+                tls.client_certificates, or security.allow_anonymous = true \
                 (SIGNALHOUSE_SECURITY__ALLOW_ANONYMOUS=true) if everybody may come in";
-    let key = "network.listen".to_owned();
-    Err(Problem::new(place(&key), Some(key), fault, mend))
+    problem(kind.key(), fault, mend)
 }
 
 /// The value of a variable: as it stands where text is wanted, a list's parts between commas.
@@ -346,7 +373,7 @@ fn from_variable(key: &Key, text: &str) -> Result<Value, String> {
             text.trim().parse().map_err(|_| format!("\"{text}\" is neither true nor false"))?,
         ),
         Kind::Word(_) | Kind::Text(_) => Value::String(text.to_owned()),
-        Kind::Addresses | Kind::OptionalAddresses | Kind::Origins => Value::Array(
+        Kind::OptionalAddresses | Kind::Origins => Value::Array(
             text.split(',')
                 .map(|part| Value::String(part.trim().to_owned()))
                 .filter(|part| part.as_str() != Some(""))

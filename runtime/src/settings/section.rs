@@ -11,9 +11,7 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// Any text of at most so many bytes; empty for none.
     Text(usize),
-    /// A list of `ADDRESS:PORT`.
-    Addresses,
-    /// The same; it may be empty.
+    /// A list of `ADDRESS:PORT`; it may be empty.
     OptionalAddresses,
     /// A list of `SCHEME://HOST[:PORT]`, or `*`.
     Origins,

@@ -14,7 +14,19 @@ section! {
     /// Where the broker is to be found, and how it treats its connections.
     network Network {
         /// Where to listen for MQTT over TCP.
-        listen: Vec<String> = vec!["127.0.0.1:1883".to_owned()], Addresses;
+        listen: Vec<String> = vec!["127.0.0.1:1883".to_owned()], OptionalAddresses;
+        /// Where to listen for MQTT over TLS, such as "0.0.0.0:8883".
+        listen_tls: Vec<String> = Vec::new(), OptionalAddresses;
+        /// Where to listen for MQTT over WebSocket, such as "127.0.0.1:8083". The paths are / and /mqtt.
+        listen_websocket: Vec<String> = Vec::new(), OptionalAddresses;
+        /// Where to listen for MQTT over WebSocket over TLS, such as "0.0.0.0:8084".
+        listen_websocket_tls: Vec<String> = Vec::new(), OptionalAddresses;
+        /// Milliseconds a client may take for the handshakes of TLS and WebSocket.
+        handshake_timeout_ms: u64 = 10_000, Whole(10, HOUR_MS);
+        /// Connections of one address that are not yet accepted as clients. Over it: closed without a word.
+        strangers_per_address: u32 = 1_024, Whole(1, 10_000_000);
+        /// The same of all addresses together.
+        strangers: u32 = 16_384, Whole(1, 10_000_000);
         /// Connections that may wait to be accepted.
         accept_backlog: u32 = 1_024, Whole(1, 65_535);
         /// Largest CONNECT, in bytes: what a stranger may make the broker hold.
@@ -25,14 +37,6 @@ section! {
         close_timeout_ms: u64 = 5_000, Whole(10, HOUR_MS), reloads;
         /// Milliseconds a client may read nothing while something waits for it; 0 for ever.
         write_stall_timeout_ms: u64 = 300_000, Whole(0, 24 * HOUR_MS), reloads;
-    }
-}
-
-section! {
-    /// Who may come in.
-    security Security {
-        /// Whether a listener that is open to the network may serve clients nobody knows.
-        allow_anonymous: bool = false, Truth;
     }
 }
 

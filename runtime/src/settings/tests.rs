@@ -87,8 +87,29 @@ const WRONG_FILES: &[(&str, &str)] = &[
     (
         "[network]\nlisten = [\"[::]:1883\"]",
         "FILE:2:10: network.listen: [::]:1883 is open to the network, and no client has to \
-             say who it is; listen on 127.0.0.1, or set security.allow_anonymous = true \
+             say who it is; listen on 127.0.0.1, or set security.password_file, keys in [jwt] or \
+             tls.client_certificates, or security.allow_anonymous = true \
              (SIGNALHOUSE_SECURITY__ALLOW_ANONYMOUS=true) if everybody may come in",
+    ),
+    (
+        "[network]\nlisten_tls = [\"127.0.0.1:8883\"]",
+        "FILE:2:14: network.listen_tls: there is no certificate; set tls.certificate_file and \
+             tls.key_file",
+    ),
+    (
+        "[network]\nlisten_websocket = [\"127.0.0.1:1883\"]",
+        "FILE:2:20: network.listen_websocket: 127.0.0.1:1883 is another listener's already; give \
+             each listener a port of its own",
+    ),
+    (
+        "[tls]\nclient_certificates = \"required\"",
+        "FILE:2:23: tls.client_certificates: nobody vouches for the certificates of clients; set \
+             tls.client_ca_file",
+    ),
+    (
+        "[websocket]\norigins = [\"example.com\"]",
+        "FILE:2:11: websocket.origins: \"example.com\" is not an origin; write a list of \
+             origins, such as origins = [\"https://example.com\"]",
     ),
     (
         "log = 5",

@@ -10,6 +10,8 @@ use signalhouse_core::wire::types::Text;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::outgoing::Outgoing;
+use crate::seams::Caller;
+use crate::transport::{Stranger, Transport};
 
 /// How far a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +29,11 @@ pub(crate) enum Phase {
 pub(crate) struct Connection<S> {
     pub(crate) id: ConnectionId,
     pub(crate) peer: Text,
-    pub(crate) stream: RefCell<S>,
+    /// What the connection shows of its client.
+    pub(crate) caller: Caller,
+    /// Counts until it is a client's.
+    pub(crate) stranger: RefCell<Option<Stranger>>,
+    pub(crate) stream: RefCell<Transport<S>>,
     pub(crate) outgoing: RefCell<Outgoing>,
     pub(crate) phase: Cell<Phase>,
     /// The connection's task, as it was last polled.
@@ -49,10 +55,18 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    pub(crate) fn new(id: ConnectionId, peer: Text, stream: S, outgoing: Outgoing) -> Self {
+    pub(crate) fn new(
+        caller: Caller,
+        peer: Text,
+        stranger: Option<Stranger>,
+        stream: Transport<S>,
+        outgoing: Outgoing,
+    ) -> Self {
         Connection {
-            id,
+            id: caller.connection,
             peer,
+            caller,
+            stranger: RefCell::new(stranger),
             stream: RefCell::new(stream),
             outgoing: RefCell::new(outgoing),
             phase: Cell::new(Phase::Open),
@@ -73,6 +87,12 @@ impl<S> Connection<S> {
         if !task.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *task = Some(cx.waker().clone());
         }
+    }
+
+    /// Its client was accepted.
+    pub(crate) fn welcome(&self) {
+        self.stranger.take();
+        self.stream.borrow_mut().welcome();
     }
 
     pub(crate) fn wake(&self) {

@@ -387,6 +387,11 @@ where
                         self.send_local(id, packet);
                         continue;
                     };
+                    if let ServerPacket::ConnAck(ack) = &packet
+                        && !ack.reason.is_error()
+                    {
+                        connection.welcome();
+                    }
                     let written = connection.outgoing.borrow_mut().write(&packet);
                     if written == Written::DroppedTooLarge {
                         events::too_large(id, &connection.peer);
@@ -465,7 +470,9 @@ where
             }
             (None, Question::Credentials { .. } | Question::Exchange { .. }) => {}
         }
-        let answer = Rc::clone(&self.authenticate).answer(id, question);
+        let known = self.shared.table.borrow().get(id).map(|connection| connection.caller.clone());
+        let Some(caller) = known else { return };
+        let answer = Rc::clone(&self.authenticate).answer(caller, question);
         let shared = Rc::clone(&self.shared);
         self.spawn.spawn(async move {
             let outcome = answer.await;

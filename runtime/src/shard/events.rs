@@ -4,7 +4,9 @@
 //! (dropped messages, ignored packets) is counted, and said once a second with the count.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 
 use signalhouse_core::notice::{DropCause, SessionEnd};
 use signalhouse_core::wire::reason::ReasonCode;
@@ -217,6 +219,16 @@ fn write_tally(kind: Kind, who: &Text, tally: &Tally) {
             warn!(count, peer = %example, cause = "too many connections", "connections closed unserved");
         }
     }
+}
+
+/// A connection ended before it came to MQTT.
+pub(crate) fn not_admitted(peer: SocketAddr, cause: &dyn fmt::Display) {
+    info!(%peer, %cause, "connection closed before MQTT");
+}
+
+/// A peer's bytes break the rules of what carries MQTT. The broker's own line follows.
+pub(crate) fn broken(connection: ConnectionId, peer: &Text, cause: &io::Error) {
+    info!(%connection, %peer, %cause, "the connection is dropped");
 }
 
 /// A peer took nothing for too long. The broker's own line follows.

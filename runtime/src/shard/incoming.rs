@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::Shared;
 use super::connection::{Connection, Phase};
+use super::events;
 use super::inbox::Arrival;
 
 /// What one connection may bring into one round of the driver.
@@ -91,7 +92,12 @@ impl Incoming {
                     shared.inbox.count_read(bytes);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Poll::Ready(Gone::Failed),
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        events::broken(connection.id, &connection.peer, &error);
+                    }
+                    return Poll::Ready(Gone::Failed);
+                }
             }
         }
     }

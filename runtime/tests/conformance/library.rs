@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use signalhouse::seams::{Authenticate, LocalSpawn, MemoryJournal, TcpNet, TokioClock};
+use signalhouse::seams::{Authenticate, Caller, LocalSpawn, MemoryJournal, TcpNet, TokioClock};
 use signalhouse::shard::{Options, Shard, Surroundings, Timeouts};
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
@@ -66,7 +66,7 @@ impl Authenticate for Doorkeeper {
         vec![Text::try_from(METHOD).expect("a short text")]
     }
 
-    async fn answer(self: Rc<Self>, _: ConnectionId, question: Question) -> AuthOutcome {
+    async fn answer(self: Rc<Self>, _: Caller, question: Question) -> AuthOutcome {
         let refused = AuthOutcome::Refused { reason: ReasonCode::NotAuthorized };
         match question {
             Question::Credentials { user_name, .. } => {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 use signalhouse::client::{Client, ClientError};
-use signalhouse::seams::{Authenticate, Clock, MemoryJournal, TokioClock};
+use signalhouse::seams::{Authenticate, Caller, Clock, MemoryJournal, TokioClock};
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::wire::encode_client;
@@ -245,7 +245,7 @@ impl Authenticate for Thoughtful {
         Vec::new()
     }
 
-    async fn answer(self: Rc<Self>, _: ConnectionId, question: Question) -> AuthOutcome {
+    async fn answer(self: Rc<Self>, _: Caller, question: Question) -> AuthOutcome {
         self.0.sleep_until(self.0.now().plus_ms(200)).await;
         match question {
             Question::Credentials { user_name, password: Some(password), .. }

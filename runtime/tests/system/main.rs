@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bench;
+mod files;
 mod peer;
 mod process;
 mod rumqttc_v4;

@@ -204,6 +204,7 @@ impl Raw {
                 Ok(0) => return None,
                 Ok(bytes) => self.input.extend_from_slice(&chunk[..bytes]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("the broker is silent: {error}"),
             }
         }

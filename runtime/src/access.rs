@@ -1,0 +1,335 @@
+//! Who comes in, and what they may do: password files, tokens, certificates, rules about topics.
+//!
+//! [`Access`] answers the shard's questions; [`files`] reads what it goes by, as a whole or not at
+//! all. Formats have a file each. The broker itself applies the rules; transport is elsewhere.
+
+mod backoff;
+pub mod files;
+mod guests;
+pub(crate) mod hash;
+mod hashing;
+pub(crate) mod passwords;
+pub(crate) mod rules;
+pub(crate) mod scram;
+pub(crate) mod token;
+
+#[cfg(test)]
+mod robustness;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use signalhouse_core::credential::Credential;
+use signalhouse_core::input::AuthOutcome;
+use signalhouse_core::permission::Permissions;
+use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::wire::types::Text;
+use signalhouse_core::{ConnectionId, ExchangeStep, Question};
+use tracing::info;
+
+use self::backoff::Backoff;
+use self::guests::Guests;
+use self::hashing::{Busy, Hashing};
+use self::passwords::Passwords;
+use self::rules::RuleFile;
+use self::scram::Exchange;
+use self::token::{Bearer, Tokens};
+use crate::seams::{Authenticate, Caller, Clock};
+
+/// What clients are judged by, as it was read from files.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    passwords: Option<Arc<Passwords>>,
+    tokens: Arc<Tokens>,
+    rules: Option<Arc<RuleFile>>,
+    asks: bool,
+    allow_anonymous: bool,
+}
+
+impl Known {
+    /// The rules about topics. Without a file of them everything is allowed.
+    #[must_use]
+    pub fn permissions(&self) -> Arc<Permissions> {
+        self.rules.as_ref().map(|rules| Arc::clone(&rules.permissions)).unwrap_or_default()
+    }
+
+    /// How many users, keys' worth of tokens, and rules there are, for people.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let users = self.passwords.as_ref().map_or(0, |passwords| passwords.len());
+        let rules = self.rules.as_ref().map_or(0, |rules| rules.lines.len());
+        format!("{users} users, {rules} rules")
+    }
+}
+
+/// How much may be asked at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Passwords checked at once.
+    pub password_threads: u16,
+    /// Logins that may wait for that.
+    pub waiting_logins: u32,
+}
+
+/// Answers who a client is.
+#[derive(Debug)]
+pub struct Access<C> {
+    clock: C,
+    known: RefCell<Arc<Known>>,
+    /// As at the start: the broker was told then.
+    asks: bool,
+    methods: Vec<Text>,
+    hashing: Hashing,
+    backoff: RefCell<Backoff>,
+    exchanges: RefCell<BTreeMap<ConnectionId, Exchange>>,
+    guests: RefCell<Guests>,
+}
+
+/// Why somebody is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    reason: ReasonCode,
+    cause: String,
+}
+
+impl Refusal {
+    fn new(reason: ReasonCode, cause: impl fmt::Display) -> Self {
+        Refusal { reason, cause: cause.to_string() }
+    }
+
+    /// One answer for a wrong name and a wrong password, so that names cannot be found out.
+    fn wrong_password() -> Self {
+        Refusal::new(ReasonCode::BadUserNameOrPassword, "no such user, or not this password")
+    }
+}
+
+impl<C: Clock> Access<C> {
+    /// Judges by `known`. Clones share everything.
+    #[must_use]
+    pub fn new(clock: C, known: Known, bounds: Bounds) -> Self {
+        let mut methods = Vec::new();
+        if !known.tokens.is_empty() {
+            methods.push(token::METHOD);
+        }
+        if known.passwords.is_some() {
+            methods.push(scram::METHOD);
+        }
+        Access {
+            clock,
+            asks: known.asks,
+            methods: methods.into_iter().filter_map(|name| Text::try_from(name).ok()).collect(),
+            known: RefCell::new(Arc::new(known)),
+            hashing: Hashing::new(bounds),
+            backoff: RefCell::default(),
+            exchanges: RefCell::default(),
+            guests: RefCell::default(),
+        }
+    }
+
+    /// Judges by `known` from now on. Gives the connections whose users are gone, or have another
+    /// password than the one they came in with.
+    pub fn replace(&self, known: Known) -> Vec<ConnectionId> {
+        let gone = self.guests.borrow().no_longer_hold(known.passwords.as_deref());
+        *self.known.borrow_mut() = Arc::new(known);
+        gone
+    }
+
+    async fn credentials(
+        &self,
+        caller: &Caller,
+        user_name: Option<&Text>,
+        password: Option<&Bytes>,
+    ) -> Result<Bearer, Refusal> {
+        let known = Arc::clone(&self.known.borrow());
+        if let Some(name) = &caller.certificate {
+            return Ok(Bearer { identity: name.clone(), credential: Credential::default() });
+        }
+        if let Some(password) = password
+            && !known.tokens.is_empty()
+            && token::looks_like_token(password)
+        {
+            return self.bearer(caller, &known, password);
+        }
+        match (user_name, password, &known.passwords) {
+            (Some(user_name), Some(password), Some(passwords)) => {
+                self.password(caller, passwords, user_name, password).await?;
+                let identity = user_name.compact();
+                Ok(Bearer { identity, credential: Credential::default() })
+            }
+            (Some(_), _, _) | (None, Some(_), _) => Err(Refusal::wrong_password()),
+            (None, None, _) => {
+                Err(Refusal::new(ReasonCode::NotAuthorized, "the client does not say who it is"))
+            }
+        }
+    }
+
+    /// Checks a password, off this thread.
+    async fn password(
+        &self,
+        caller: &Caller,
+        passwords: &Passwords,
+        user_name: &Text,
+        password: &Bytes,
+    ) -> Result<(), Refusal> {
+        let (address, name) = (caller.address, user_name.as_bytes());
+        self.check_backoff(caller, name)?;
+        let hash = passwords.user(user_name.as_str()).and_then(|user| user.hash.clone());
+        let right = self.hashing.verify(address, hash.clone(), password.clone()).await;
+        let right = right.map_err(|Busy| {
+            Refusal::new(ReasonCode::ServerBusy, "too many logins wait for their passwords")
+        })?;
+        // Others may have failed meanwhile; whoever guesses in parallel gains nothing.
+        self.check_backoff(caller, name)?;
+        match hash.filter(|_| right) {
+            Some(hash) => {
+                self.backoff.borrow_mut().succeeded(address, name);
+                self.guests.borrow_mut().enter(caller.connection, user_name.as_str(), hash);
+                Ok(())
+            }
+            None => {
+                self.backoff.borrow_mut().failed(self.clock.now(), address, name);
+                Err(Refusal::wrong_password())
+            }
+        }
+    }
+
+    fn check_backoff(&self, caller: &Caller, name: &[u8]) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let waits = self.backoff.borrow().waits_until(now, caller.address, name);
+        waits.map_or(Ok(()), |until| {
+            let cause = format!("after failed logins, not before {} ms", until.since_ms(now));
+            Err(Refusal::new(ReasonCode::ConnectionRateExceeded, cause))
+        })
+    }
+
+    fn bearer(&self, caller: &Caller, known: &Known, token: &[u8]) -> Result<Bearer, Refusal> {
+        /// Failures count against the address alone: a wrong token names nobody.
+        const NOBODY: &[u8] = b"";
+        self.check_backoff(caller, NOBODY)?;
+        known.tokens.check(self.clock.now(), token).map_err(|error| {
+            self.backoff.borrow_mut().failed(self.clock.now(), caller.address, NOBODY);
+            Refusal::new(ReasonCode::NotAuthorized, error)
+        })
+    }
+
+    fn exchange(
+        &self,
+        caller: &Caller,
+        method: &Text,
+        data: Option<&Bytes>,
+        step: ExchangeStep,
+    ) -> Result<AuthOutcome, Refusal> {
+        let known = Arc::clone(&self.known.borrow());
+        let data = data.map_or(&b""[..], |data| data);
+        if method.as_str() == token::METHOD {
+            let Bearer { identity, credential } = self.bearer(caller, &known, data)?;
+            return Ok(AuthOutcome::Accepted { identity: Some(identity), data: None, credential });
+        }
+        match step {
+            ExchangeStep::Connect | ExchangeStep::ReAuthenticate => {
+                let verifier_of = |name: &str| {
+                    let user = known.passwords.as_ref()?.user(name)?;
+                    user.hash.as_ref().and(user.verifier.clone())
+                };
+                let begun = Exchange::begin(data, verifier_of);
+                let (exchange, answer) = begun.ok_or_else(Refusal::wrong_password)?;
+                self.check_backoff(caller, exchange.user_name.as_bytes())?;
+                self.exchanges.borrow_mut().insert(caller.connection, exchange);
+                Ok(AuthOutcome::Continue { data: Some(Bytes::from(answer)) })
+            }
+            ExchangeStep::Continue => {
+                let exchange = self.exchanges.borrow_mut().remove(&caller.connection);
+                let exchange = exchange.ok_or_else(Refusal::wrong_password)?;
+                let name = exchange.user_name.as_str();
+                let Some(proof) = exchange.finish(data) else {
+                    let mut backoff = self.backoff.borrow_mut();
+                    backoff.failed(self.clock.now(), caller.address, name.as_bytes());
+                    return Err(Refusal::wrong_password());
+                };
+                self.backoff.borrow_mut().succeeded(caller.address, name.as_bytes());
+                let user = known.passwords.as_ref().and_then(|passwords| passwords.user(name));
+                if let Some(hash) = user.and_then(|user| user.hash.clone()) {
+                    self.guests.borrow_mut().enter(caller.connection, name, hash);
+                }
+                let identity = Text::try_from(name).map_err(|_| Refusal::wrong_password())?;
+                Ok(AuthOutcome::Accepted {
+                    identity: Some(identity),
+                    data: Some(Bytes::from(proof)),
+                    credential: Credential::default(),
+                })
+            }
+        }
+    }
+
+    async fn judge(&self, caller: &Caller, question: &Question) -> Result<AuthOutcome, Refusal> {
+        match question {
+            Question::Credentials { user_name, password, .. } => {
+                let shows_nothing =
+                    user_name.is_none() && password.is_none() && caller.certificate.is_none();
+                if shows_nothing && self.known.borrow().allow_anonymous {
+                    let credential = Credential::default();
+                    return Ok(AuthOutcome::Accepted { identity: None, data: None, credential });
+                }
+                let bearer =
+                    self.credentials(caller, user_name.as_ref(), password.as_ref()).await?;
+                let Bearer { identity, credential } = bearer;
+                Ok(AuthOutcome::Accepted { identity: Some(identity), data: None, credential })
+            }
+            Question::Exchange { method, data, step, .. } => {
+                self.exchange(caller, method, data.as_ref(), *step)
+            }
+        }
+    }
+}
+
+impl<C: Clock> Authenticate for Access<C> {
+    fn asks_credentials(&self) -> bool {
+        self.asks
+    }
+
+    fn methods(&self) -> Vec<Text> {
+        self.methods.clone()
+    }
+
+    async fn answer(self: Rc<Self>, caller: Caller, question: Question) -> AuthOutcome {
+        self.judge(&caller, &question).await.unwrap_or_else(|refusal| {
+            let Refusal { reason, cause } = refusal;
+            let (connection, address) = (caller.connection, caller.address);
+            let user = match &question {
+                Question::Credentials { user_name, .. } => user_name.as_ref(),
+                Question::Exchange { method, .. } => Some(method),
+            };
+            let user = user.map(tracing::field::display);
+            info!(%connection, %address, user, %cause, "login refused");
+            AuthOutcome::Refused { reason }
+        })
+    }
+
+    fn forget(&self, connection: ConnectionId) {
+        self.exchanges.borrow_mut().remove(&connection);
+        self.guests.borrow_mut().leave(connection);
+    }
+}
+
+/// One authority for every listener, and for whoever reads the files again.
+impl<C: Clock> Authenticate for Rc<Access<C>> {
+    fn asks_credentials(&self) -> bool {
+        (**self).asks_credentials()
+    }
+
+    fn methods(&self) -> Vec<Text> {
+        (**self).methods()
+    }
+
+    async fn answer(self: Rc<Self>, caller: Caller, question: Question) -> AuthOutcome {
+        Rc::clone(&*self).answer(caller, question).await
+    }
+
+    fn forget(&self, connection: ConnectionId) {
+        (**self).forget(connection);
+    }
+}

@@ -1,0 +1,149 @@
+//! What a listener lets its connections through before they are connections of the shard.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use signalhouse_core::wire::types::Text;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+
+use super::strangers::Strangers;
+use super::tls::{self, Secured};
+use super::websocket::{HandshakeError, MessageLimits, Origins, RequestFault, WebSocket};
+use super::{Kind, Transport};
+
+/// What may be replaced while listeners run: keys, and which web pages may connect.
+#[derive(Clone, Debug, Default)]
+pub struct Locks {
+    /// For listeners with TLS.
+    pub secured: Option<Secured>,
+    /// For listeners with WebSocket.
+    pub origins: Origins,
+}
+
+/// What a listener's connections come through.
+#[derive(Clone, Debug)]
+pub struct Door {
+    kind: Kind,
+    locks: Rc<RefCell<Locks>>,
+    strangers: Rc<Strangers>,
+    limits: MessageLimits,
+    handshake_timeout_ms: u64,
+}
+
+/// Why a connection did not come through.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// It was refused.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// It went away, or the network failed.
+    #[error(transparent)]
+    Network(#[from] io::Error),
+}
+
+/// Why a connection was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// TLS came to nothing.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The client's certificate does not say who it is.
+    #[error("the client's certificate has no name (tls.user_name)")]
+    Nameless,
+    /// WebSocket came to nothing.
+    #[error("WebSocket: {0}")]
+    WebSocket(RequestFault),
+}
+
+impl Door {
+    /// A door for `kind`. Its `locks` may be replaced at any time; what came through stays.
+    #[must_use]
+    pub fn new(
+        kind: Kind,
+        locks: Rc<RefCell<Locks>>,
+        strangers: Rc<Strangers>,
+        limits: MessageLimits,
+        handshake_timeout_ms: u64,
+    ) -> Self {
+        Door { kind, locks, strangers, limits, handshake_timeout_ms }
+    }
+
+    /// A door that is open to all, without handshakes.
+    #[must_use]
+    pub fn plain() -> Self {
+        let limits = MessageLimits { strangers_bytes: 0, clients_bytes: 0 };
+        let strangers = Strangers::new(u32::MAX, u32::MAX);
+        Door::new(Kind::Tcp, Rc::default(), strangers, limits, 0)
+    }
+
+    /// Whether nothing has to be said before MQTT.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.kind == Kind::Tcp
+    }
+
+    pub(crate) fn strangers(&self) -> &Rc<Strangers> {
+        &self.strangers
+    }
+
+    pub(crate) fn handshake_timeout_ms(&self) -> u64 {
+        self.handshake_timeout_ms
+    }
+
+    /// Does the handshakes. Gives what the connection is then, and the name that the client's
+    /// certificate says, if it showed one.
+    ///
+    /// # Errors
+    /// [`DoorError`] if they came to nothing.
+    pub(crate) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> Result<(Transport<S>, Option<Text>), DoorError> {
+        let locks = self.locks.borrow().clone();
+        let secured = locks.secured.filter(|_| self.kind.is_secure());
+        let Some(secured) = secured else {
+            if self.kind.is_secure() {
+                return Err(DoorError::Refused(Refusal::Tls("there is no certificate".to_owned())));
+            }
+            if !self.kind.is_websocket() {
+                return Ok((Transport::Plain(stream), None));
+            }
+            let stream = WebSocket::accept(stream, &locks.origins, self.limits).await?;
+            return Ok((Transport::WebSocket(Box::new(stream)), None));
+        };
+        let stream = TlsAcceptor::from(secured.config).accept(stream).await.map_err(tls_error)?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let name = match shown {
+            Some(certificate) => match tls::name_of(certificate, secured.names) {
+                Some(name) => Some(name),
+                None => return Err(DoorError::Refused(Refusal::Nameless)),
+            },
+            None => None,
+        };
+        if self.kind.is_websocket() {
+            let stream = WebSocket::accept(stream, &locks.origins, self.limits).await?;
+            Ok((Transport::WebSocketTls(Box::new(stream)), name))
+        } else {
+            Ok((Transport::Tls(Box::new(stream)), name))
+        }
+    }
+}
+
+/// What is wrong with the handshake is the peer's fault; what is wrong with the network is not.
+fn tls_error(error: io::Error) -> DoorError {
+    if error.kind() == io::ErrorKind::InvalidData {
+        DoorError::Refused(Refusal::Tls(error.to_string()))
+    } else {
+        DoorError::Network(error)
+    }
+}
+
+impl From<HandshakeError> for DoorError {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Refused(fault) => DoorError::Refused(Refusal::WebSocket(fault)),
+            HandshakeError::Network(error) => DoorError::Network(error),
+        }
+    }
+}

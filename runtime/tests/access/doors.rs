@@ -1,0 +1,418 @@
+//! TLS and WebSocket with right and wrong peers: certificates, names, revocation, slow handshakes.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use signalhouse::client::Client;
+use signalhouse::transport::Kind;
+use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
+use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::wire::types::Version;
+use signalhouse_core::wire::{ClientReader, ReaderLimits, encode_client};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::support::{DEADLINE, Folder, Running, connect_as, play, publish};
+
+/// A client that speaks packets without waiting for what a library expects.
+pub(crate) struct Raw<S> {
+    stream: S,
+    reader: ClientReader,
+    input: BytesMut,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        let reader = ClientReader::new(Version::V5, ReaderLimits::default());
+        Raw { stream, reader, input: BytesMut::new() }
+    }
+
+    pub(crate) async fn send(&mut self, packet: &ClientPacket) {
+        let mut bytes = BytesMut::new();
+        let _written = encode_client(packet, Version::V5, &mut bytes);
+        self.stream.write_all(&bytes).await.expect("the broker reads");
+    }
+
+    pub(crate) async fn receive(&mut self) -> Option<ServerPacket> {
+        loop {
+            if let Some(packet) = self.reader.read(&mut self.input).expect("well-formed packets") {
+                return Some(packet);
+            }
+            let read = self.stream.read_buf(&mut self.input);
+            let read = tokio::time::timeout(DEADLINE, read).await.expect("in time");
+            if read.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+}
+
+/// An authority that vouches for servers and clients.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key");
+        Authority(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
+    }
+
+    /// A certificate and its key, in PEM.
+    fn vouch(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn client(&self, name: &str, serial: u64) -> (String, String) {
+        self.vouch(|params| {
+            params.distinguished_name.remove(DnType::CommonName);
+            params.distinguished_name.push(DnType::CommonName, name);
+            let mail = format!("{name}@example.com").try_into().expect("ASCII");
+            params.subject_alt_names = vec![SanType::Rfc822Name(mail)];
+            params.serial_number = Some(SerialNumber::from(serial));
+        })
+    }
+
+    fn revoke(&self, serials: &[u64]) -> String {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2100, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        }
+        .signed_by(&self.0)
+        .expect("a list")
+        .pem()
+        .expect("PEM")
+    }
+}
+
+const SETTINGS: &str = "
+    [network]
+    listen = []
+    listen_tls = [\"127.0.0.1:0\"]
+    listen_websocket = [\"127.0.0.1:0\"]
+    listen_websocket_tls = [\"127.0.0.1:0\"]
+    handshake_timeout_ms = 300
+    [tls]
+    certificate_file = \"DIR/server.pem\"
+    key_file = \"DIR/server.key\"
+";
+
+const CLIENTS: &str = "
+    client_certificates = \"required\"
+    client_ca_file = \"DIR/ca.pem\"
+    revoked_file = \"DIR/revoked.pem\"
+    [security]
+    acl_file = \"DIR/rules\"
+";
+
+/// A broker whose certificate this authority vouches for.
+fn start(name: &str, authority: &Authority, extra: &str) -> Running {
+    let folder = Folder::new(name);
+    write_server(&folder, authority);
+    folder.write("ca.pem", &authority.0.pem());
+    folder.write("revoked.pem", &authority.revoke(&[666]));
+    folder.write("rules", "allow users all {username}/#\n");
+    Running::start(folder, &format!("{SETTINGS}{extra}"))
+}
+
+fn write_server(folder: &Folder, authority: &Authority) {
+    let (certificate, key) = authority.vouch(|params| {
+        params.subject_alt_names = vec![SanType::DnsName("localhost".try_into().expect("ASCII"))];
+    });
+    folder.write("server.pem", &certificate);
+    folder.write("server.key", &key);
+}
+
+async fn secure(
+    running: &Running,
+    kind: Kind,
+    authority: &Authority,
+    shown: Option<&(String, String)>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(authority.0.pem().as_bytes()).expect("PEM");
+    roots.add(root).expect("a root");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("known versions")
+        .with_root_certificates(roots);
+    let config = match shown {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")];
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+            builder.with_client_auth_cert(chain, key).expect("a pair")
+        }
+    };
+    let stream = running.tcp(kind).await;
+    let name = ServerName::try_from("localhost").expect("a name");
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+/// Whether a client with this certificate is let in. In TLS 1.3 the refusal comes after the
+/// client's side of the handshake.
+async fn is_admitted(
+    running: &Running,
+    authority: &Authority,
+    shown: Option<&(String, String)>,
+) -> bool {
+    let stream = secure(running, Kind::Tls, authority, shown, rustls::ALL_VERSIONS).await;
+    let Ok(stream) = stream else { return false };
+    let connect = connect_as("x", None, None);
+    Client::connect(stream, running.clock, connect, 30_000).await.is_ok()
+}
+
+#[tokio::test]
+async fn both_versions_of_tls_carry_mqtt() {
+    play(async {
+        let authority = Authority::new();
+        let running = start("tls", &authority, "");
+        for version in rustls::ALL_VERSIONS {
+            let stream = secure(&running, Kind::Tls, &authority, None, &[version]).await;
+            let stream = stream.expect("a handshake");
+            let connect = connect_as("x", None, None);
+            let connected = Client::connect(stream, running.clock, connect, 30_000).await;
+            let (mut peer, _) = connected.expect("anonymous clients may come in");
+            let large = "x".repeat(500_000);
+            let reason = publish(&mut peer, "a", &large, false).await;
+            assert_eq!(reason, ReasonCode::NoMatchingSubscribers);
+        }
+        let newer = format!("{SETTINGS}\n    minimum_version = \"1.3\"\n");
+        running.reload(&newer);
+        let old: [&'static SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+        assert!(secure(&running, Kind::Tls, &authority, None, &old).await.is_err());
+        assert!(is_admitted(&running, &authority, None).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_certificate_says_who_its_client_is() {
+    play(async {
+        let authority = Authority::new();
+        for (source, own, other) in
+            [("common_name", "ann/x", "bob/x"), ("email", "ann@example.com/x", "ann/x")]
+        {
+            let extra = format!("    user_name = \"{source}\"\n{CLIENTS}");
+            let running = start(&format!("mutual-{source}"), &authority, &extra);
+            let ann = authority.client("ann", 1);
+            for kind in [Kind::Tls, Kind::WebSocketTls] {
+                let versions = rustls::ALL_VERSIONS;
+                let stream = secure(&running, kind, &authority, Some(&ann), versions).await;
+                let mut stream = stream.expect("a handshake");
+                if kind == Kind::WebSocketTls {
+                    let answer = ask_for_websocket(&mut stream, REQUEST).await;
+                    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+                    continue;
+                }
+                let connect = connect_as("x", Some("bob"), Some("whatever"));
+                let connected = Client::connect(stream, running.clock, connect, 30_000).await;
+                let (mut peer, _) = connected.expect("the certificate counts");
+                let reason = publish(&mut peer, own, "", false).await;
+                assert_eq!(reason, ReasonCode::NoMatchingSubscribers);
+                assert_eq!(publish(&mut peer, other, "", false).await, ReasonCode::NotAuthorized);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn wrong_certificates_are_refused() {
+    play(async {
+        let authority = Authority::new();
+        let running = start("wrong", &authority, CLIENTS);
+        assert!(is_admitted(&running, &authority, Some(&authority.client("ann", 1))).await);
+        assert!(!is_admitted(&running, &authority, None).await, "no certificate");
+        let revoked = authority.client("eve", 666);
+        assert!(!is_admitted(&running, &authority, Some(&revoked)).await, "revoked");
+        let stranger = Authority::new().client("ann", 1);
+        assert!(!is_admitted(&running, &authority, Some(&stranger)).await, "another authority");
+        let expired = authority.vouch(|params| {
+            params.distinguished_name.push(DnType::CommonName, "ann");
+            params.not_after = date_time_ymd(2020, 1, 1);
+        });
+        assert!(!is_admitted(&running, &authority, Some(&expired)).await, "expired");
+        let nameless = authority.vouch(|params| {
+            params.distinguished_name.remove(DnType::CommonName);
+        });
+        assert!(!is_admitted(&running, &authority, Some(&nameless)).await, "no name");
+        // The client refuses us as well, if it knows another authority.
+        let other = Authority::new();
+        let stream = secure(&running, Kind::Tls, &other, None, rustls::ALL_VERSIONS).await;
+        assert!(stream.is_err());
+        // A newer list holds for whoever comes next.
+        running.folder.write("revoked.pem", &authority.revoke(&[1, 666]));
+        running.reload(&format!("{SETTINGS}{CLIENTS}"));
+        assert!(!is_admitted(&running, &authority, Some(&authority.client("ann", 1))).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_certificate_drops_nobody() {
+    play(async {
+        let authority = Authority::new();
+        let running = start("renewed", &authority, "");
+        let versions = rustls::ALL_VERSIONS;
+        let stream = secure(&running, Kind::Tls, &authority, None, versions).await;
+        let connect = connect_as("x", None, None);
+        let connected =
+            Client::connect(stream.expect("a handshake"), running.clock, connect, 30_000);
+        let (mut peer, _) = connected.await.expect("a client");
+        let next = Authority::new();
+        write_server(&running.folder, &next);
+        running.reload(SETTINGS);
+        assert!(secure(&running, Kind::Tls, &authority, None, versions).await.is_err());
+        assert!(secure(&running, Kind::Tls, &next, None, versions).await.is_ok());
+        let reason = publish(&mut peer, "a", "", false).await;
+        assert_eq!(reason, ReasonCode::NoMatchingSubscribers);
+    })
+    .await;
+}
+
+const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+
+/// The head of the answer, and of a refusal the whole.
+async fn ask_for_websocket<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    request: &str,
+) -> String {
+    stream.write_all(request.as_bytes()).await.expect("the broker reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") || answer.starts_with(b"HTTP/1.1 4") {
+        let read = tokio::time::timeout(DEADLINE, stream.read_buf(&mut answer)).await;
+        if read.expect("in time").unwrap_or(0) == 0 {
+            break;
+        }
+    }
+    String::from_utf8(answer).expect("text")
+}
+
+#[tokio::test]
+async fn a_websocket_carries_packets_and_refuses_foreign_pages() {
+    play(async {
+        let authority = Authority::new();
+        let running = start("websocket", &authority, "");
+        let mut stream = running.tcp(Kind::WebSocket).await;
+        let answer = ask_for_websocket(&mut stream, REQUEST).await;
+        assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+        let mut connect = BytesMut::new();
+        let packet = ClientPacket::Connect(Box::new(connect_as("x", None, None)));
+        let _written = encode_client(&packet, Version::V5, &mut connect);
+        // One packet in two frames, the mask all zeros.
+        for (first, part) in [(0x02, &connect[..3]), (0x80, &connect[3..])] {
+            let length = 0x80 | u8::try_from(part.len()).expect("short");
+            let frame = [&[first, length, 0, 0, 0, 0][..], part].concat();
+            stream.write_all(&frame).await.expect("the broker reads");
+        }
+        let mut connack = [0; 3];
+        stream.read_exact(&mut connack).await.expect("CONNACK in a frame");
+        assert_eq!((connack[0], connack[2]), (0x82, 0x20));
+
+        let foreign = REQUEST.replace("Upgrade: w", "Origin: http://evil.example\r\nUpgrade: w");
+        let answer = ask_for_websocket(&mut running.tcp(Kind::WebSocket).await, &foreign).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        assert!(answer.contains("pages of http://evil.example may not connect"), "{answer}");
+        running.reload(&format!(
+            "{SETTINGS}\n    [websocket]\n    origins = [\"http://evil.example\"]\n"
+        ));
+        let answer = ask_for_websocket(&mut running.tcp(Kind::WebSocket).await, &foreign).await;
+        assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_is_slow_or_speaks_something_else_is_closed() {
+    play(async {
+        let authority = Authority::new();
+        let running = start("slow", &authority, "");
+        for kind in [Kind::Tls, Kind::WebSocket, Kind::WebSocketTls] {
+            // A byte now and then does not buy time.
+            let mut slow = running.tcp(kind).await;
+            let started = std::time::Instant::now();
+            let dripping = async {
+                for byte in REQUEST.as_bytes().iter().cycle() {
+                    if slow.write_all(&[*byte]).await.is_err() {
+                        break;
+                    }
+                    let wait = std::time::Duration::from_millis(20);
+                    let read = tokio::time::timeout(wait, slow.read(&mut [0; 512])).await;
+                    if matches!(read, Ok(Ok(0) | Err(_))) {
+                        break;
+                    }
+                }
+            };
+            tokio::time::timeout(DEADLINE, dripping).await.expect("the broker closes");
+            assert!(started.elapsed() < DEADLINE);
+        }
+        let mut wrong = running.tcp(Kind::Tls).await;
+        let mut connect = BytesMut::new();
+        let packet = ClientPacket::Connect(Box::new(connect_as("x", None, None)));
+        let _written = encode_client(&packet, Version::V5, &mut connect);
+        wrong.write_all(&connect).await.expect("the broker reads");
+        let mut told = Vec::new();
+        // An alert of TLS at most, and no CONNACK.
+        drop(wrong.read_to_end(&mut told).await);
+        assert!(told.is_empty() || told[0] == 0x15, "{told:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn strangers_of_one_address_are_bounded() {
+    play(async {
+        let folder = Folder::new("strangers");
+        let settings = "
+            [network]
+            listen = [\"127.0.0.1:0\"]
+            strangers_per_address = 2
+        ";
+        let running = Running::start(folder, settings);
+        let (first, second) = (running.tcp(Kind::Tcp).await, running.tcp(Kind::Tcp).await);
+        let mut third = running.tcp(Kind::Tcp).await;
+        let read = tokio::time::timeout(DEADLINE, third.read(&mut [0; 8])).await.expect("in time");
+        assert!(matches!(read, Ok(0) | Err(_)));
+        // Clients are no strangers.
+        drop((first, second));
+        let mut clients = Vec::new();
+        while clients.len() < 5 {
+            let client_id = format!("c{}", clients.len());
+            if let Ok(client) = running.try_client(connect_as(&client_id, None, None)).await {
+                clients.push(client);
+            }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,7 @@
+//! Who comes in and what they may do, with the library: files, doors and the shard together.
+#![allow(clippy::disallowed_methods, clippy::wildcard_enum_match_arm)] // real files and peers
+
+mod doors;
+mod logins;
+mod support;
+mod table;

@@ -365,11 +365,13 @@ mod tests {
         for (text, expected) in [
             (
                 "\npermit all a",
-                "line 2: \"permit\" begins no rule; write allow or deny (or, in Mosquitto's format, user, topic or pattern)",
+                "line 2: \"permit\" begins no rule; write allow or deny (or, in Mosquitto's \
+                 format, user, topic or pattern)",
             ),
             (
                 "allow everyone all a\ntopic b",
-                "line 2: this line is in another format than the lines before it; use allow and deny, or user, topic and pattern",
+                "line 2: this line is in another format than the lines before it; use allow \
+                 and deny, or user, topic and pattern",
             ),
             (
                 "allow ann all a",

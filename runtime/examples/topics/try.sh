@@ -37,6 +37,7 @@ until_true() {
 
 # start: the broker, on a free port of loopback.
 start() {
+    : >broker.log
     "$program" --config broker.toml --listen 127.0.0.1:0 >broker.log 2>&1 &
     pids+=($!)
     until_true grep -q 'signalhouse serves' broker.log

@@ -1,7 +1,9 @@
-//! A disk that counts what is passed to it.
+//! A disk that counts what is passed to it, and the syncs that are really made.
 
 use std::future::Future;
 use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -26,7 +28,30 @@ pub(crate) struct Tally {
     pub(crate) filling_bytes: u64,
     /// Bytes written before each sync, and after the one before.
     pub(crate) batches: Vec<u64>,
-    unsynced: u64,
+}
+
+/// Bytes written since the last sync of the process.
+static UNSYNCED_BYTES: AtomicU64 = AtomicU64::new(0);
+static BATCHES: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+/// Takes the place of the C library's, to count: the disk's threads make one sync of several that were asked
+/// for meanwhile.
+///
+/// # Safety
+/// `file` is an open file, as for the C library's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn fdatasync(file: i32) -> i32 {
+    let bytes = UNSYNCED_BYTES.swap(0, Ordering::Relaxed);
+    if bytes > 0 {
+        BATCHES.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+    }
+    // SAFETY: the caller promises that the file is open.
+    let file = unsafe { BorrowedFd::borrow_raw(file) };
+    match rustix::fs::fdatasync(file) {
+        Ok(()) => 0,
+        // Not the C library's errno, which nobody here reads: a failed sync ends the run.
+        Err(_) => -1,
+    }
 }
 
 impl CountingDisk {
@@ -36,7 +61,9 @@ impl CountingDisk {
 
     /// What was counted since the last call.
     pub(crate) fn take(&self) -> Tally {
-        std::mem::take(&mut *self.tally())
+        let batches = std::mem::take(&mut *BATCHES.lock().unwrap_or_else(PoisonError::into_inner));
+        UNSYNCED_BYTES.store(0, Ordering::Relaxed);
+        Tally { batches, ..std::mem::take(&mut *self.tally()) }
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -110,17 +137,12 @@ impl DiskFile for CountingFile {
             tally.filling_bytes += count;
         } else {
             tally.bytes += count;
-            tally.unsynced += count;
+            UNSYNCED_BYTES.fetch_add(count, Ordering::Relaxed);
         }
         self.file.write_at(offset, bytes)
     }
 
     fn sync(&self) -> impl Future<Output = io::Result<()>> + 'static {
-        let mut tally = self.disk.tally();
-        let bytes = std::mem::take(&mut tally.unsynced);
-        if bytes > 0 {
-            tally.batches.push(bytes);
-        }
         self.file.sync()
     }
 }

@@ -171,5 +171,17 @@ mod switch {
         SnapshotForgetsHeldIds = "snapshot-forgets-held-ids",
         /// Snapshots forget subscriptions.
         SnapshotForgetsSubscriptions = "snapshot-forgets-subscriptions",
+
+        // The store, which is the runtime's.
+        /// Records count as durable when they are written, not when they are synced.
+        DurableWhenWritten = "durable-when-written",
+        /// A snapshot's name is not synced before what it covers is used again.
+        SnapshotNameNotSynced = "snapshot-name-not-synced",
+        /// Ends of deliveries do not get into the log.
+        DeletionNotRecorded = "deletion-not-recorded",
+        /// A frame whose sync failed counts as durable.
+        SyncFailureIgnored = "sync-failure-ignored",
+        /// Frames behind the end that was found stay there.
+        TailNotCut = "tail-not-cut",
     }
 }

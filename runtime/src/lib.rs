@@ -5,6 +5,9 @@
 //! [`mod@serve`] makes a process of it. [`http`] is the other door: publish, subscribe and manage by
 //! plain HTTP.
 
+#[macro_use]
+mod canary;
+
 pub mod access;
 pub mod bench;
 pub mod cli;

@@ -44,6 +44,8 @@ mod known {
     use signalhouse_core::canary;
     pub use signalhouse_core::canary::Canary;
 
+    use crate::layer::Layer;
+
     /// The canary of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Canary> {
@@ -68,6 +70,12 @@ mod known {
         pub group: &'static str,
         /// The guarantees that it breaks: any of these codes is right, no other.
         pub guarantees: &'static [&'static str],
+    }
+
+    /// The layer in which `canary` shows.
+    #[must_use]
+    pub fn layer(canary: Canary) -> Layer {
+        if expected(canary).group == "store" { Layer::Runtime } else { Layer::Core }
     }
 
     /// What must be found of `canary`.
@@ -130,11 +138,17 @@ mod known {
             Canary::SnapshotForgetsSubscriptions => {
                 ("durability", &["DU", "RC", "Q1", "Q2", "AH", "SS"])
             }
+
+            Canary::DurableWhenWritten
+            | Canary::SnapshotNameNotSynced
+            | Canary::DeletionNotRecorded
+            | Canary::TailNotCut => ("store", &["RC", "DU"]),
+            Canary::SyncFailureIgnored => ("store", &["DU", "RC"]),
         };
         Expected { group, guarantees }
     }
 }
 
 #[cfg(signalhouse_sim)]
-pub use known::{Canary, Expected, expected, named};
+pub use known::{Canary, Expected, expected, layer, named};
 pub use known::{is_known, switch_on};

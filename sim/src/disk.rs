@@ -104,6 +104,9 @@ struct State {
     /// The next operations of a kind fail.
     failing: BTreeMap<Operation, u32>,
     operations: u64,
+    /// That operation fails, whatever it is.
+    fail_at: Option<u64>,
+    has_failed: bool,
     /// The process ends at that operation.
     stop_at: Option<u64>,
     is_stopped: bool,
@@ -148,6 +151,8 @@ impl SimDisk {
             syncs_complete: true,
             failing: BTreeMap::new(),
             operations: 0,
+            fail_at: None,
+            has_failed: false,
             stop_at: None,
             is_stopped: false,
             watcher: None,
@@ -174,6 +179,8 @@ impl SimDisk {
             syncs_complete: true,
             failing: BTreeMap::new(),
             operations: 0,
+            fail_at: None,
+            has_failed: false,
             stop_at: None,
             is_stopped: false,
             watcher: None,
@@ -201,6 +208,23 @@ impl SimDisk {
     /// The next `count` operations of a kind fail with an input/output error.
     pub fn fail_next(&self, operation: Operation, count: u32) {
         self.state.borrow_mut().failing.insert(operation, count);
+    }
+
+    /// That operation fails with an input/output error, whatever it is.
+    pub fn fail_at(&self, operation: Option<u64>) {
+        self.state.borrow_mut().fail_at = operation;
+    }
+
+    /// Whether the operation given to [`SimDisk::fail_at`] failed in the process that runs.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.state.borrow().has_failed
+    }
+
+    /// Whether syncs hang.
+    #[must_use]
+    pub fn hangs(&self) -> bool {
+        !self.state.borrow().syncs_complete
     }
 
     /// Sets how much fits on the disk, in bytes; 0 for no end of it.
@@ -330,6 +354,10 @@ impl State {
     }
 
     fn failure(&mut self, operation: Operation) -> io::Result<()> {
+        if self.fail_at == Some(self.operations) {
+            self.has_failed = true;
+            return Err(failed());
+        }
         match self.failing.get_mut(&operation) {
             Some(count) if *count > 0 => {
                 *count -= 1;
@@ -393,6 +421,7 @@ impl State {
         self.syncs.clear();
         self.stop_at = None;
         self.is_stopped = false;
+        self.has_failed = false;
         match cut {
             Cut::Kill => {
                 self.folder.process_ended(now_ms, &mut self.chance);

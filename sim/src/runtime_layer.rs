@@ -11,8 +11,10 @@ compile_error!(
 );
 
 mod broker;
+mod journal;
 mod link;
 mod net;
+mod rc;
 mod shared;
 mod socket;
 mod stream;
@@ -43,7 +45,7 @@ pub fn run(plan: &Plan, keeps_lines: bool) -> Result<Outcome, String> {
 }
 
 /// Runs a plan, and counts the operations on the disk. The setting `disk.cut_at` cuts the broker's
-/// process off at one of them; with `disk.cut_power`, the power with it.
+/// process off at one of them; with `disk.cut_power`, the power with it. `disk.fail_at` has one fail.
 ///
 /// # Errors
 /// If the plan has a setting that is not known.

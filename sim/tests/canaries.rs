@@ -10,10 +10,14 @@ use signalhouse_sim::plan::Plan;
 /// The most steps of a plan that shows a canary.
 const STEPS: usize = 12;
 
-fn plans() -> Vec<(String, Plan)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("canaries");
+/// The folders with plans, and where those run.
+const FOLDERS: [(&str, Layer); 2] = [("canaries", Layer::Core), ("canaries/store", Layer::Runtime)];
+
+fn plans(folder: &str) -> Vec<(String, Plan)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut paths: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.is_file());
     paths.sort();
     let read = |path: &Path| Plan::from_text(&std::fs::read_to_string(path).unwrap()).unwrap();
     paths.iter().map(|path| (path.display().to_string(), read(path))).collect()
@@ -21,21 +25,23 @@ fn plans() -> Vec<(String, Plan)> {
 
 #[test]
 fn the_plan_of_a_canary_is_small_and_clean_without_it() {
-    let plans = plans();
-    assert!(plans.len() >= 25, "{} plans", plans.len());
-    for (path, plan) in plans {
-        let name = canary::name_in(&plan).unwrap_or_else(|| panic!("{path} has no canary"));
-        assert!(path.ends_with(&format!("{name}.plan")), "{path} has the canary {name}");
-        assert!(plan.steps.len() <= STEPS, "{path} has {} steps", plan.steps.len());
-        let run = Layer::Core.run(&canary::without(&plan), false).unwrap();
-        assert_eq!(run.violation, None, "{path}");
+    for (folder, layer) in FOLDERS {
+        let plans = plans(folder);
+        assert!(!plans.is_empty(), "no plans in {folder}");
+        for (path, plan) in plans {
+            let name = canary::name_in(&plan).unwrap_or_else(|| panic!("{path} has no canary"));
+            assert!(path.ends_with(&format!("{name}.plan")), "{path} has the canary {name}");
+            assert!(plan.steps.len() <= STEPS, "{path} has {} steps", plan.steps.len());
+            let run = layer.run(&canary::without(&plan), false).unwrap();
+            assert_eq!(run.violation, None, "{path}");
+        }
     }
 }
 
 #[test]
 #[cfg(not(signalhouse_sim))]
 fn an_ordinary_build_has_no_canaries() {
-    let (_, plan) = plans().remove(0);
+    let (_, plan) = plans("canaries").remove(0);
     let error = Layer::Core.run(&plan, false).unwrap_err();
     assert!(error.starts_with("this build has no canary `"), "{error}");
 }

@@ -81,6 +81,9 @@ impl<D: Disk, P: Spawn> Compaction<D, P> {
         let snapshot = FileName::Snapshot(number);
         let named = async {
             self.disk.rename(&name.to_string(), &snapshot.to_string()).await?;
+            if canary!(SnapshotNameNotSynced) {
+                return Ok(());
+            }
             self.disk.sync_folder().await
         };
         named.await.map_err(StoreError::disk("cannot name", snapshot))?;

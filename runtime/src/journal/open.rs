@@ -10,7 +10,7 @@ use super::error::{Damage, StoreError};
 use super::file::FileName;
 use super::index::Index;
 use super::log::{Level, LogJournal, Sealed, Stock, Upkeep};
-use super::segment::{OpenSegment, Salts, make, settle, usual_bytes};
+use super::segment::{OpenSegment, Salts, make, remove, settle, usual_bytes};
 use super::tools::Replay;
 use super::walk::{Cut, Layout, OnDamage, Place, Visit, walk};
 use crate::seams::{Clock, Disk, Spawn};
@@ -133,7 +133,9 @@ impl<D: Disk> Opened<D> {
         for (name, bytes) in layout.obsolete {
             match name {
                 FileName::Segment(number) => stock.obsolete.push((number, bytes)),
-                FileName::Snapshot(_) | FileName::Unfinished(_) => stock.rubbish.push(name),
+                FileName::Snapshot(_) => stock.rubbish.push(name),
+                // Now: a new file of that name may be made at any time from here on.
+                FileName::Unfinished(_) => remove(&disk, name).await?,
             }
         }
         let upkeep = Upkeep::new(

@@ -87,12 +87,18 @@ pub(super) async fn make<D: Disk>(
 
 /// A new file of that name; one left over from before is removed.
 pub(super) async fn new_file<D: Disk>(disk: &D, name: FileName) -> Result<D::File, StoreError> {
-    match disk.remove(&name.to_string()).await {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(StoreError::disk("cannot remove", name)(error)),
-    }
+    remove(disk, name).await?;
     disk.create(&name.to_string()).await.map_err(StoreError::disk("cannot create", name))
+}
+
+/// Removes a file if it is there.
+pub(super) async fn remove<D: Disk>(disk: &D, name: FileName) -> Result<(), StoreError> {
+    match disk.remove(&name.to_string()).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::disk("cannot remove", name)(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 async fn fill<F: DiskFile>(file: &F, bytes: u64) -> io::Result<()> {
@@ -122,6 +128,22 @@ pub(super) async fn write_all<F: DiskFile>(
     Ok(())
 }
 
+/// Writes what is there once more. After a failed sync a system may take what it has in memory for
+/// written, though the disk has it not: only a new write makes the next sync write it.
+async fn write_again<F: DiskFile>(file: &F, mut from: u64, to: u64) -> io::Result<()> {
+    while from < to {
+        let length = usize::try_from(to - from).unwrap_or(usize::MAX).min(ZEROS.len());
+        let bytes = file.read_at(from, length).await?;
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let read = bytes.len() as u64;
+        write_all(file, from, bytes).await?;
+        from += read;
+    }
+    Ok(())
+}
+
 /// Makes sure that what was found is durable, and that what was cut cannot come back: new records
 /// get the positions that it had.
 pub(super) async fn settle<D: Disk>(
@@ -133,13 +155,16 @@ pub(super) async fn settle<D: Disk>(
     for (index, segment) in layout.segments.iter_mut().enumerate() {
         let name = FileName::Segment(segment.number);
         let stale = layout.stale.iter().filter(|(of, _, _)| *of == index).map(|(_, _, to)| *to);
-        let stale_to = stale.max();
+        let stale_to = stale.max().filter(|_| !canary!(TailNotCut));
         if index > tail && stale_to.is_none() {
             continue;
         }
         let file =
             disk.open(&name.to_string()).await.map_err(StoreError::disk("cannot open", name))?;
         let settled = async {
+            for (_, from, to) in layout.unproven.iter().filter(|(of, ..)| *of == index) {
+                write_again(&file, *from, *to).await?;
+            }
             if let Some(to) = stale_to
                 && index == tail
             {

@@ -5,6 +5,8 @@
 //! means depends on what is known to have been durable: at or below that position it is damage;
 //! above, the frame was never acknowledged, and nothing from there on counts.
 
+use std::collections::VecDeque;
+
 use signalhouse_core::{LogPosition, Record, Time};
 
 use super::codec::decode_first;
@@ -63,6 +65,8 @@ pub(super) struct Layout {
     pub(super) cut: Option<Cut>,
     /// Frames behind the end, which must not come back: the segment, from where, to where.
     pub(super) stale: Vec<(usize, u64, u64)>,
+    /// Frames that count and that nothing says are durable: the segment, from where, to where.
+    pub(super) unproven: Vec<(usize, u64, u64)>,
     /// Damage that was left out.
     pub(super) losses: Vec<StoreError>,
 }
@@ -88,6 +92,8 @@ pub struct Cut {
     pub offset: u64,
     /// The position of the first record that no longer counts.
     pub position: LogPosition,
+    /// How many whole frames are behind it and no longer count.
+    pub frames: usize,
 }
 
 /// Reads the store on `disk`.
@@ -100,12 +106,21 @@ pub(super) async fn walk<D: Disk>(
     visitor: &mut impl Visit,
 ) -> Result<Layout, StoreError> {
     let files = disk.list().await.map_err(StoreError::disk("cannot list", "the data folder"))?;
-    let mut walk = Walk { disk, on_damage, visitor, layout: sort(&files), known_durable: 0 };
+    let mut walk = Walk {
+        disk,
+        on_damage,
+        visitor,
+        layout: sort(&files),
+        known_durable: 0,
+        recent: VecDeque::new(),
+    };
     if let Err(error) = walk.snapshot().await {
         walk.leave_out(error)?;
     }
     walk.check_numbers()?;
     walk.segments().await?;
+    let unproven = walk.recent.into_iter().map(|(_, index, from, to)| (index, from, to));
+    walk.layout.unproven = unproven.collect();
     Ok(walk.layout)
 }
 
@@ -145,6 +160,9 @@ struct Walk<'a, D, V> {
     visitor: &'a mut V,
     layout: Layout,
     known_durable: u64,
+    /// The last frames, as far as nothing says that they are durable: the last position, the
+    /// segment, from where, to where.
+    recent: VecDeque<(u64, usize, u64, u64)>,
 }
 
 impl<D: Disk, V: Visit> Walk<'_, D, V> {
@@ -277,6 +295,8 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
             }
             self.known_durable = self.known_durable.max(frame.header.known_durable.0);
             self.layout.through = LogPosition(frame.next_position() - 1);
+            self.recent.push_back((self.layout.through.0, index, frame.offset, frame.end()));
+            while self.recent.pop_front_if(|(last, ..)| *last <= self.known_durable).is_some() {}
             let segment = &mut self.layout.segments[index];
             segment.end = frame.end();
             segment.last = self.layout.through;
@@ -339,7 +359,8 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
         }
         if is_torn || !later.is_empty() {
             let position = LogPosition(expected);
-            self.layout.cut = Some(Cut { file: name.to_string(), offset, position });
+            self.layout.cut =
+                Some(Cut { file: name.to_string(), offset, position, frames: later.len() });
         }
         self.layout.stale =
             later.into_iter().map(|(index, from, to, _)| (index, from, to)).collect();

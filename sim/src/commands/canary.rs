@@ -8,6 +8,8 @@ mod hunt;
 #[cfg(signalhouse_sim)]
 mod report;
 #[cfg(signalhouse_sim)]
+mod store;
+#[cfg(signalhouse_sim)]
 mod stored;
 
 use std::ffi::OsString;
@@ -51,6 +53,7 @@ pub(super) fn canary(_arguments: &CanaryArguments) -> Ended {
 #[cfg(signalhouse_sim)]
 pub(super) fn canary(arguments: &CanaryArguments) -> Ended {
     use signalhouse_sim::canary::{Canary, named};
+    use signalhouse_sim::layer::Layer;
     let canaries: Vec<Canary> = if arguments.names.is_empty() {
         Canary::ALL.to_vec()
     } else {
@@ -63,7 +66,11 @@ pub(super) fn canary(arguments: &CanaryArguments) -> Ended {
     }
     if arguments.one {
         for canary in canaries {
-            println!("{}", hunt::hunt(canary, arguments)?.line());
+            let found = match signalhouse_sim::canary::layer(canary) {
+                Layer::Core => hunt::hunt(canary, arguments)?,
+                Layer::Runtime => store::hunt(canary, arguments)?,
+            };
+            println!("{}", found.line());
         }
         return Ok(Verdict::Clean);
     }

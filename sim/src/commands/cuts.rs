@@ -1,10 +1,12 @@
-//! `sim cuts`: plans whose broker is cut off at every single operation on its disk.
+//! `sim cuts`: plans whose broker is cut off at every single operation on its disk, and plans of
+//! which it fails.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Plan;
 use signalhouse_sim::runtime_layer;
 
@@ -20,6 +22,35 @@ pub(super) struct CutsArguments {
     /// How many seeds decide, for each cut, what of the unsynced writes is left
     #[arg(long, default_value_t = 2)]
     seeds: u64,
+}
+
+/// What happens at an operation on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cut {
+    /// The broker is killed.
+    Kill,
+    /// The power goes.
+    Power,
+    /// The operation fails.
+    Fail,
+}
+
+impl Cut {
+    /// Each of them.
+    pub(super) const EACH: [Cut; 3] = [Cut::Kill, Cut::Power, Cut::Fail];
+
+    /// The same plan with that at the operation `at`.
+    pub(super) fn at(self, at: u64, plan: &Plan) -> Plan {
+        let mut plan = plan.clone();
+        let settings = match self {
+            Cut::Kill => vec![("disk.cut_at", at), ("disk.cut_power", 0)],
+            Cut::Power => vec![("disk.cut_at", at), ("disk.cut_power", 1)],
+            Cut::Fail => vec![("disk.fail_at", at)],
+        };
+        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value));
+        plan.settings.extend(settings);
+        plan
+    }
 }
 
 /// Runs every plan once for every operation and kind of cut.
@@ -53,23 +84,20 @@ fn cut_everywhere(path: &Path, plan: &Plan) -> Result<bool, String> {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let (at, power) = (number / 2 + 1, number % 2);
+                    let (at, cut) = (number / 3 + 1, Cut::EACH[(number % 3) as usize]);
                     if at > operations {
                         return;
                     }
-                    let mut plan = plan.clone();
-                    plan.settings.push(("disk.cut_at".to_owned(), at));
-                    plan.settings.push(("disk.cut_power".to_owned(), power));
-                    let what =
-                        match runtime_layer::run(&plan, false).map(|outcome| outcome.violation) {
-                            Ok(None) => continue,
-                            Ok(Some(violation)) => {
-                                format!("{}: {}", violation.guarantee, violation.what)
-                            }
-                            Err(error) => error,
-                        };
+                    let plan = cut.at(at, plan);
+                    let what = match Layer::Runtime.run(&plan, false).map(|ran| ran.violation) {
+                        Ok(None) => continue,
+                        Ok(Some(violation)) => {
+                            format!("{}: {}", violation.guarantee, violation.what)
+                        }
+                        Err(error) => error,
+                    };
                     if let Ok(mut failures) = failures.lock() {
-                        failures.push((at, power, what));
+                        failures.push((at, cut, what));
                     }
                 }
             });
@@ -77,13 +105,16 @@ fn cut_everywhere(path: &Path, plan: &Plan) -> Result<bool, String> {
     });
     let mut failures = failures.into_inner().unwrap_or_default();
     failures.sort();
-    for (at, power, what) in &failures {
-        println!(
-            "FAIL {name} with `set disk.cut_at {at}` and `set disk.cut_power {power}`: {what}"
-        );
+    for (at, cut, what) in &failures {
+        let set = match cut {
+            Cut::Kill => format!("`set disk.cut_at {at}`"),
+            Cut::Power => format!("`set disk.cut_at {at}` and `set disk.cut_power 1`"),
+            Cut::Fail => format!("`set disk.fail_at {at}`"),
+        };
+        println!("FAIL {name} with {set}: {what}");
     }
     println!(
-        "{name}: killed and without power at each of {operations} disk operations, {} failed",
+        "{name}: killed, without power and let down at each of {operations} disk operations, {} failed",
         failures.len()
     );
     Ok(!failures.is_empty())

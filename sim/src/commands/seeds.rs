@@ -44,5 +44,7 @@ pub(super) fn parse_profiles(text: &str) -> Result<Profiles, String> {
 }
 
 fn names() -> String {
-    Profile::EACH.map(Profile::name).join(", ")
+    let names: Vec<_> =
+        Profile::EACH.into_iter().chain([Profile::Disk]).map(Profile::name).collect();
+    names.join(", ")
 }

@@ -7,7 +7,7 @@ use crate::canary;
 use crate::plan::Plan;
 
 /// Settings of what surrounds the broker.
-const SURROUNDINGS: [&str; 10] = [
+const SURROUNDINGS: [&str; 12] = [
     "network.latency_ms",
     "network.jitter_ms",
     "network.split",
@@ -15,6 +15,8 @@ const SURROUNDINGS: [&str; 10] = [
     "connection.outgoing_buffer_bytes",
     "disk.cut_at",
     "disk.cut_power",
+    "disk.fail_at",
+    "disk.capacity_bytes",
     "journal.segment_bytes",
     "journal.sync_ms",
     "journal.snapshots",

@@ -40,6 +40,9 @@ pub fn draw(seed: u64, profile: Profile) -> Plan {
     };
     draft.filters = workload::filters(&mut draft.chance, &draft.topics, &draft.features);
     draft.draw_settings();
+    if profile == Profile::Disk {
+        draft.draw_disk();
+    }
     draft.draw_clients();
     draft.open();
     draft.work();

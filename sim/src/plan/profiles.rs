@@ -21,10 +21,12 @@ pub enum Profile {
     Soak,
     /// Anything.
     All,
+    /// The disk fails, fills up and hangs. Only the runtime layer has one.
+    Disk,
 }
 
 impl Profile {
-    /// Every profile.
+    /// Every profile that both layers can play.
     pub const EACH: [Profile; 9] = [
         Profile::Calm,
         Profile::Network,
@@ -50,13 +52,14 @@ impl Profile {
             Profile::Limits => "limits",
             Profile::Soak => "soak",
             Profile::All => "all",
+            Profile::Disk => "disk",
         }
     }
 
     /// The profile of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Profile::EACH.into_iter().find(|profile| profile.name() == name)
+        Profile::EACH.into_iter().chain([Profile::Disk]).find(|profile| profile.name() == name)
     }
 
     /// How likely each family of faults is switched on for a seed, in percent.
@@ -113,6 +116,12 @@ impl Profile {
                 odds.black_holes = 20;
             }
             Profile::All => odds = Odds::ALL,
+            Profile::Disk => {
+                odds.kills = 30;
+                odds.power_cuts = 50;
+                odds.stops = 20;
+                odds.disk_stalls = 60;
+            }
         }
         odds
     }

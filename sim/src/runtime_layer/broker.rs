@@ -4,14 +4,16 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use signalhouse::journal::{self, Level, LogJournal, OpenOptions, StoreError};
-use signalhouse::seams::{Anonymous, Spawn};
+use signalhouse::journal::{self, Found, Level, LogJournal, OpenOptions, StoreError};
+use signalhouse::seams::{Anonymous, Clock as _, Spawn};
 use signalhouse::shard::{Options, Shard, Surroundings, Timeouts};
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::{Broker, LogPosition, Seed};
+use signalhouse_core::{Broker, LogPosition, Recovery, Seed};
 
 use super::PORT;
+use super::journal::Watched;
 use super::net::SimNet;
+use super::rc::Recovered;
 use super::shared::Shared;
 use crate::clock::SimClock;
 use crate::core_layer::setting;
@@ -73,11 +75,11 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
 
 type SimJournal = LogJournal<SimDisk, SimClock, SimSpawn>;
 
-/// Reads the store. It has to be one that can be read, and to stay what it is when it is read again.
+/// Reads the store, and judges what is found.
 async fn recover(
     shared: &Rc<Shared>,
     options: &Options,
-) -> Result<(Broker, SimJournal, LogPosition), Broken> {
+) -> Result<(Broker, Watched<SimJournal>, LogPosition), Broken> {
     shared.incarnation.set(shared.incarnation.get() + 1);
     let refused = |error: StoreError| ("RC", format!("the store is refused: {error}"));
     let disk = &shared.disk;
@@ -92,22 +94,31 @@ async fn recover(
     shared.note(format_args!("broker recovered {records} records through {through}{cut}"));
     // On a disk of its own, which takes no time: both brokers begin at the same moment.
     let twice = journal::open(again, open_options(shared, options)).await.map_err(refused)?;
-    let same_end = twice.found().through == through;
+    let found_again = twice.found();
     let (second, _) = twice.start(shared.clock.clone(), SimSpawn).await.map_err(refused)?;
-    let second = second.snapshot();
-    let (broker, journal) = opened.start(shared.clock.clone(), SimSpawn).await.map_err(refused)?;
-    let first = broker.snapshot();
-    let place = (0..first.len().max(second.len())).find(|at| first.get(*at) != second.get(*at));
-    if let Some(place) = place {
-        let (first, second) = (first.get(place), second.get(place));
-        let what =
-            format!("recovering twice differs: record {place} is {first:?}, then {second:?}");
-        return Err(("RC", what));
+    let expected = appended(shared, options, through)?;
+    let (broker, inner) = opened.start(shared.clock.clone(), SimSpawn).await.map_err(refused)?;
+    let first = recovered(&found, &broker);
+    let second = recovered(&found_again, &second);
+    let judged = shared.appended.borrow_mut().judge(&first, &second, &expected.snapshot());
+    judged.map_err(|what| ("RC", what))?;
+    Ok((broker, Watched { inner, shared: Rc::clone(shared) }, through))
+}
+
+fn recovered(found: &Found, broker: &Broker) -> Recovered {
+    let stale_frames = found.cut.as_ref().map_or(0, |cut| cut.frames);
+    Recovered { through: found.through, state: broker.snapshot(), stale_frames }
+}
+
+/// The broker that the records appended through there come to.
+fn appended(shared: &Shared, options: &Options, through: LogPosition) -> Result<Broker, Broken> {
+    let open = open_options(shared, options);
+    let mut recovery = Recovery::new(open.config, open.seed);
+    for record in shared.appended.borrow().through(through) {
+        let applied = recovery.apply(record.clone());
+        applied.map_err(|error| ("RC", format!("what was appended is refused: {error}")))?;
     }
-    if !same_end {
-        return Err(("RC", "recovering twice finds another end".to_owned()));
-    }
-    Ok((broker, journal, through))
+    Ok(recovery.finish(shared.clock.now(), through))
 }
 
 fn open_options(shared: &Shared, options: &Options) -> OpenOptions {

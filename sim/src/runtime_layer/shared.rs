@@ -11,6 +11,7 @@ use turmoil::net::TcpStream;
 
 use super::link::End;
 use super::net::Links;
+use super::rc::Appended;
 use super::socket::{Socket, SocketState};
 use super::stream::{Stream, Weather};
 use crate::chance::Streams;
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(super) stopper: Notify,
     /// What ended the broker's process by itself, and the guarantee that this breaks.
     pub(super) broker_failed: RefCell<Option<(&'static str, String)>>,
+    /// What went into the store.
+    pub(super) appended: RefCell<Appended>,
     pub(super) inputs: Cell<u64>,
     pub(super) packets: Cell<u64>,
 }
@@ -83,6 +86,7 @@ impl Shared {
             is_stopping: Cell::new(false),
             stopper: Notify::new(),
             broker_failed: RefCell::default(),
+            appended: RefCell::default(),
             inputs: Cell::new(0),
             packets: Cell::new(0),
         })
@@ -229,6 +233,6 @@ fn disk_faults(plan: &Plan) -> DiskFaults {
     DiskFaults {
         sync_ms: setting(plan, "journal.sync_ms").unwrap_or(0),
         short_writes: if is_kind { 0 } else { 4 },
-        capacity_bytes: 0,
+        capacity_bytes: setting(plan, "disk.capacity_bytes").unwrap_or(0),
     }
 }

@@ -21,6 +21,8 @@ const QUIET_TICKS: u32 = 3;
 const CAPACITY: usize = 4096;
 /// How long a process that was cut off at a disk operation is away.
 const RESTART_MS: u64 = 20;
+/// How long a process may go on after an operation on its disk failed.
+const FAILING_MS: u64 = 1_000;
 /// A plan has a few thousand inputs; more than this is a quarrel without end.
 const INPUTS: u64 = 150_000;
 
@@ -37,6 +39,8 @@ pub(crate) struct World<'a> {
     hurries: bool,
     /// When a process that was cut off at a disk operation is started again.
     restart_ms: Option<u64>,
+    /// Since when the process goes on though its disk failed.
+    failing_since_ms: Option<u64>,
 }
 
 impl World<'_> {
@@ -46,6 +50,7 @@ impl World<'_> {
         let calm_ms = plan.calm_at_ms;
         let cut_at = setting(plan, "disk.cut_at");
         shared.disk.stop_at(cut_at.filter(|at| *at > 0));
+        shared.disk.fail_at(setting(plan, "disk.fail_at"));
         Ok(World {
             sim: simulation(plan, &shared),
             shared,
@@ -55,6 +60,7 @@ impl World<'_> {
             quiet_ticks: 0,
             hurries: true,
             restart_ms: None,
+            failing_since_ms: None,
         })
     }
 
@@ -117,6 +123,7 @@ impl World<'_> {
         self.sim.step().map_err(|error| error.to_string())?;
         self.watch_disk();
         self.watch_process();
+        self.watch_failure();
         self.pass_time(end_ms);
         Ok(())
     }
@@ -282,11 +289,32 @@ impl World<'_> {
             return;
         }
         let failed = self.shared.broker_failed.borrow_mut().take();
-        if let Some((guarantee, error)) = failed {
-            self.fail(guarantee, format!("the broker ended: {error}"));
+        match failed {
+            Some((_, error)) if self.shared.disk.has_failed() => {
+                self.shared.note(format_args!("broker ended: {error}"));
+                self.shared.event(What::Broker(BrokerFault::Kill));
+                self.restart_ms = Some(self.shared.clock.now_ms() + RESTART_MS);
+            }
+            Some((guarantee, error)) => {
+                self.fail(guarantee, format!("the broker ended: {error}"));
+            }
+            None => self.shared.note(format_args!("broker stopped")),
         }
-        self.shared.note(format_args!("broker stopped"));
         self.end_process();
+    }
+
+    /// A process whose disk failed does not know what is there, and must not go on.
+    fn watch_failure(&mut self) {
+        let disk = &self.shared.disk;
+        if self.shared.broker.get() != Broker::Up || !disk.has_failed() || disk.hangs() {
+            self.failing_since_ms = None;
+            return;
+        }
+        let now_ms = self.shared.clock.now_ms();
+        let since_ms = *self.failing_since_ms.get_or_insert(now_ms);
+        if now_ms > since_ms + FAILING_MS {
+            self.fail("DU", format!("the broker goes on after its disk failed at {since_ms} ms"));
+        }
     }
 
     /// The process is gone; the kernel closes its sockets and keeps what it wrote.
@@ -302,6 +330,8 @@ impl World<'_> {
         shared.event(What::Calm);
         shared.is_calm.set(true);
         shared.disk.set_syncs(true);
+        shared.disk.fail_at(None);
+        shared.disk.set_capacity_bytes(0);
         self.bring_up();
         let clients = shared.plan.clients.len();
         for client in 0..clients {

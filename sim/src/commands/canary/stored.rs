@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use signalhouse_sim::canary::Canary;
+use signalhouse_sim::canary::{self, Canary};
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Plan, Profile};
 
 use super::hunt::Found;
@@ -47,7 +48,12 @@ impl Stored {
     }
 }
 
-fn path(canary: Canary) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("canaries");
+/// The file of a canary; those of the store have a folder of their own.
+pub(super) fn path(canary: Canary) -> PathBuf {
+    let folder = match canary::layer(canary) {
+        Layer::Core => "canaries",
+        Layer::Runtime => "canaries/store",
+    };
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
     folder.join(format!("{}.plan", canary.name()))
 }

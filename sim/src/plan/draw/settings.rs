@@ -30,6 +30,15 @@ impl Draft {
         }
     }
 
+    /// An operation that fails, among those of the first second, and little space until the end.
+    pub(super) fn draw_disk(&mut self) {
+        let at = self.chance.between(1, 250);
+        self.plan.settings.push(("disk.fail_at".to_owned(), at));
+        let segment_bytes = 16 * 1024;
+        self.plan.settings.push(("journal.segment_bytes".to_owned(), segment_bytes));
+        self.set("disk.capacity_bytes", &[0, 5 * segment_bytes, 8 * segment_bytes]);
+    }
+
     /// A few limits within reach, not all: one hides the others.
     fn draw_limits(&mut self) {
         let limits: [(&str, &[u64]); 14] = [

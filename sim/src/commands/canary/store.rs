@@ -1,0 +1,96 @@
+//! The search for a canary of the store: a place on the disk where the broker, cut off or let down
+//! there, shows it. Plans are small by hand, so nothing is made smaller.
+
+use std::path::Path;
+
+use signalhouse_sim::canary::{self, Canary, expected};
+use signalhouse_sim::history::Violation;
+use signalhouse_sim::layer::Layer;
+use signalhouse_sim::plan::Plan;
+use signalhouse_sim::runtime_layer;
+
+use super::CanaryArguments;
+use super::hunt::{Found, STEPS};
+use super::stored;
+use crate::commands::cuts::Cut;
+use crate::commands::source::read_plan;
+
+/// How many seeds of the plan are tried.
+const SEEDS: u64 = 8;
+
+/// Looks for a canary.
+pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found, String> {
+    let start = std::time::Instant::now();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Found {
+        name: canary.name().to_owned(),
+        guarantee: "-".to_owned(),
+        seed: 0,
+        profile: "hand".to_owned(),
+        tried: 0,
+        steps: 0,
+        ms: 0,
+        fault: "not found".to_owned(),
+    };
+    let path = stored::path(canary);
+    if arguments.quick && path.exists() {
+        found.look_at(canary, &read_plan(&path)?)?;
+    }
+    let small = read_plan(&folder.join("cuts/small.plan"))?;
+    for seed in 0..SEEDS {
+        let mut plan = Plan { seed: small.seed.wrapping_add(seed), ..small.clone() };
+        let operations = runtime_layer::run_counting(&plan, false)?.1;
+        canary::add_to(&mut plan, canary.name());
+        for at in 1..=operations {
+            for cut in Cut::EACH {
+                if found.guarantee != "-" {
+                    break;
+                }
+                let plan = cut.at(at, &plan);
+                if found.look_at(canary, &plan)? && found.fault.is_empty() && arguments.write {
+                    let text = format!(
+                        "# {}, with the canary {}; nothing without it.\n{}",
+                        found.guarantee,
+                        found.name,
+                        plan.to_text()
+                    );
+                    std::fs::write(&path, text).map_err(|error| {
+                        format!("{} cannot be written: {error}", path.display())
+                    })?;
+                }
+            }
+        }
+    }
+    found.ms = start.elapsed().as_millis();
+    Ok(found)
+}
+
+impl Found {
+    /// Runs a plan. True if the canary showed in it, and nothing without it.
+    fn look_at(&mut self, canary: Canary, plan: &Plan) -> Result<bool, String> {
+        self.tried += 1;
+        let Some(violation) = violation(plan)? else { return Ok(false) };
+        if violation_without(plan)?.is_some() {
+            return Ok(false);
+        }
+        let right = expected(canary).guarantees;
+        (self.seed, self.steps) = (plan.seed, plan.steps.len());
+        self.guarantee = violation.guarantee.to_owned();
+        self.fault = if !right.contains(&violation.guarantee) {
+            format!("it breaks {}, not {}: {}", right.join(" or "), self.guarantee, violation.what)
+        } else if self.steps > STEPS {
+            format!("{} steps, at most {STEPS} allowed", self.steps)
+        } else {
+            String::new()
+        };
+        Ok(true)
+    }
+}
+
+fn violation(plan: &Plan) -> Result<Option<Violation>, String> {
+    Ok(Layer::Runtime.run(plan, false)?.violation)
+}
+
+fn violation_without(plan: &Plan) -> Result<Option<Violation>, String> {
+    violation(&canary::without(plan))
+}

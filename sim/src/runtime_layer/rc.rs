@@ -1,0 +1,175 @@
+//! RC, as only the store's owner can judge it: what a recovery finds is what was appended, up to
+//! some position that is not before the last one called durable, and it is the same when the store
+//! is read again. That clients are let in afterwards is judged from outside, by the oracle.
+
+use signalhouse_core::{LogPosition, Record};
+
+/// What a recovery found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Recovered {
+    /// The last position.
+    pub(super) through: LogPosition,
+    /// The broker's state, as records.
+    pub(super) state: Vec<Record>,
+    /// Whole frames behind the end.
+    pub(super) stale_frames: usize,
+}
+
+/// What went into the store over all of the broker's processes.
+#[derive(Debug, Default)]
+pub(super) struct Appended {
+    /// From position 1 on, without a gap.
+    records: Vec<Record>,
+    durable: LogPosition,
+}
+
+impl Appended {
+    /// A record was appended.
+    pub(super) fn append(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// The broker was told that everything through there is durable.
+    pub(super) fn durable(&mut self, through: LogPosition) {
+        self.durable = self.durable.max(through);
+    }
+
+    /// What was appended through there.
+    pub(super) fn through(&self, through: LogPosition) -> &[Record] {
+        let length = usize::try_from(through.0).unwrap_or(usize::MAX);
+        &self.records[..length.min(self.records.len())]
+    }
+
+    /// Judges a recovery. `again` is a second one from what the first left; `expected` is the state
+    /// that the records through the position found come to.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub(super) fn judge(
+        &mut self,
+        found: &Recovered,
+        again: &Recovered,
+        expected: &[Record],
+    ) -> Result<(), String> {
+        let Recovered { through, state, .. } = found;
+        let appended = self.records.len() as u64;
+        if *through < self.durable {
+            return Err(format!("the store ends at {through}, and {} was durable", self.durable));
+        }
+        if through.0 > appended {
+            return Err(format!("the store ends at {through}, and {appended} was the last"));
+        }
+        if again.through != *through {
+            let other = again.through;
+            return Err(format!("recovering twice finds another end: {through}, then {other}"));
+        }
+        if again.stale_frames > 0 {
+            let frames = again.stale_frames;
+            return Err(format!("{frames} frames behind the end {through} can come back"));
+        }
+        same("recovering twice", state, &again.state)?;
+        same("what was appended and what is found", expected, state)?;
+        self.records.truncate(usize::try_from(through.0).unwrap_or(usize::MAX));
+        self.durable = *through;
+        Ok(())
+    }
+}
+
+fn same(what: &str, first: &[Record], second: &[Record]) -> Result<(), String> {
+    let most = first.len().max(second.len());
+    let Some(place) = (0..most).find(|at| first.get(*at) != second.get(*at)) else {
+        return Ok(());
+    };
+    let (first, second) = (first.get(place), second.get(place));
+    Err(format!("{what} differs: record {place} is {first:?}, then {second:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signalhouse_core::record::SessionId;
+
+    fn record(session: u64) -> Record {
+        Record::SessionEnded { session: SessionId(session) }
+    }
+
+    /// Three records, two of them durable.
+    fn history() -> Appended {
+        let mut appended = Appended::default();
+        for session in 1..=3 {
+            appended.append(record(session));
+        }
+        appended.durable(LogPosition(2));
+        appended
+    }
+
+    fn found(through: u64) -> Recovered {
+        let state = (1..=through).map(record).collect();
+        Recovered { through: LogPosition(through), state, stale_frames: 0 }
+    }
+
+    /// What is said of `first`, then `again`.
+    fn verdict(first: &Recovered, again: &Recovered) -> Result<(), String> {
+        let mut history = history();
+        let expected = history.through(first.through).to_vec();
+        history.judge(first, again, &expected)
+    }
+
+    fn fails(first: &Recovered, again: &Recovered, why: &str) {
+        let said = verdict(first, again).expect_err("it is wrong");
+        assert!(said.contains(why), "{said}");
+    }
+
+    #[test]
+    fn what_was_durable_comes_back_with_more_or_without() {
+        assert_eq!(verdict(&found(2), &found(2)), Ok(()));
+        assert_eq!(verdict(&found(3), &found(3)), Ok(()));
+    }
+
+    #[test]
+    fn what_was_durable_must_come_back() {
+        fails(&found(1), &found(1), "the store ends at 1, and 2 was durable");
+    }
+
+    #[test]
+    fn nothing_comes_back_that_was_not_appended() {
+        fails(&found(4), &found(4), "the store ends at 4, and 3 was the last");
+        let mut other = found(3);
+        other.state[2] = record(9);
+        fails(&other, &other, "what was appended and what is found differs: record 2");
+    }
+
+    #[test]
+    fn a_record_that_is_missing_in_between_is_missed() {
+        let mut gap = found(3);
+        gap.state.remove(1);
+        fails(&gap, &gap, "what was appended and what is found differs: record 1");
+    }
+
+    #[test]
+    fn recovering_twice_gives_the_same() {
+        fails(&found(2), &found(3), "recovering twice finds another end: 2, then 3");
+        let mut other = found(3);
+        other.state.pop();
+        fails(&found(3), &other, "recovering twice differs: record 2");
+    }
+
+    #[test]
+    fn what_was_cut_cannot_come_back() {
+        let stale = Recovered { stale_frames: 1, ..found(2) };
+        assert_eq!(verdict(&stale, &found(2)), Ok(()), "the first one cuts it");
+        fails(&stale, &stale, "1 frames behind the end 2 can come back");
+    }
+
+    #[test]
+    fn after_a_cut_its_positions_are_given_again() {
+        let mut history = history();
+        assert_eq!(history.judge(&found(2), &found(2), &[record(1), record(2)]), Ok(()));
+        history.append(record(7));
+        history.durable(LogPosition(3));
+        let state = vec![record(1), record(2), record(7)];
+        let found = Recovered { through: LogPosition(3), state: state.clone(), stale_frames: 0 };
+        assert_eq!(history.through(LogPosition(3)), &state[..]);
+        assert_eq!(history.judge(&found, &found, &state), Ok(()));
+    }
+}

@@ -99,6 +99,8 @@ pub(crate) struct Replay {
     pub(crate) after: LogPosition,
     /// What became retained later was delivered live.
     pub(crate) before: MessageId,
+    /// Whether it goes on after a recovery. How far it got at QoS 0 is not known then.
+    pub(crate) is_recovered: bool,
 }
 
 impl Session {

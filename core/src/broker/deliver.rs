@@ -37,15 +37,14 @@ impl Broker {
         let Some(mut pump) = self.pump_for(key, out) else { return };
         pump.send_queued();
         let mut has_more = pump.drops_left == 0;
-        let is_idle = pump.link.has_window() && pump.session.queue.lane_len(Lane::Main) == 0;
-        let takes_shared = is_idle && !pump.session.groups.is_empty();
+        let takes_shared = pump.is_idle() && !pump.session.groups.is_empty();
         if takes_shared
             && self.take_shared(key, out)
             && let Some(mut pump) = self.pump_for(key, out)
         {
             pump.send_queued();
-            // What was dropped left its place in the window to what still waits at the group.
-            has_more |= pump.drops_left < SLICE;
+            // What was dropped, or went out at QoS 0, left its place to what still waits at a group.
+            has_more |= pump.drops_left < SLICE || (pump.is_idle() && self.has_shared_waiting(key));
         }
         if has_more || self.replay_may_go_on(key) {
             self.add_work(key);
@@ -110,6 +109,13 @@ struct Pump<'a> {
 }
 
 impl Pump<'_> {
+    /// Whether nothing waits and the client's window has a place.
+    fn is_idle(&self) -> bool {
+        let queue = &self.session.queue;
+        let waiting = queue.lane_len(Lane::Main) + queue.lane_len(Lane::Qos0);
+        self.link.has_window() && waiting == 0
+    }
+
     fn send_queued(&mut self) {
         self.send_unsent();
         while self.drops_left > 0 && self.may_begin() {

@@ -338,6 +338,10 @@ impl Broker {
             }
         }
         self.store_subscription(key, &filter, subscription);
+        // Identifiers below `before` may have gone to messages that no record has. Used again, they
+        // would have the replay repeat what is delivered live.
+        let before = replay.as_ref().map_or(0, |replay| replay.before.0);
+        self.next_message = self.next_message.max(before);
         let session = self.known_session(session, index)?;
         session.replays.retain(|replay| replay.filter != filter);
         if let Some(ReplayState { before, after_topic, early }) = replay {
@@ -350,6 +354,7 @@ impl Broker {
                 early: early.into_iter().collect(),
                 after,
                 before,
+                is_recovered: true,
             });
         }
         Ok(())

@@ -110,7 +110,11 @@ impl Broker {
         out: &mut Outbox,
     ) {
         let now = self.durable_now();
-        if message.is_expired(now) {
+        let qos = message.qos.min(replay.options.maximum_qos);
+        // No record tells whether it went out at QoS 0 before the broker ended, and it may go out
+        // once at most `[MQTT-4.3.1-1]`.
+        let may_have_been_sent = replay.is_recovered && qos == QoS::AtMostOnce;
+        if message.is_expired(now) || may_have_been_sent {
             return;
         }
         if !self.may_receive(key, &message.topic) {
@@ -122,7 +126,6 @@ impl Broker {
         }
         let seq = self.fresh_seq();
         let Some(session) = self.sessions.get(key) else { return };
-        let qos = message.qos.min(replay.options.maximum_qos);
         let subscription_ids: SubscriptionIds = replay.subscription_id.into_iter().collect();
         let mut after = replay.after;
         let mut journaled = Journaled::No;

@@ -151,6 +151,13 @@ impl Broker {
         took
     }
 
+    /// Whether a session's groups have messages that wait.
+    pub(super) fn has_shared_waiting(&self, key: SessionKey) -> bool {
+        let waits =
+            |group: &GroupKey| self.groups.get(*group).is_some_and(|group| !group.queue.is_empty());
+        self.sessions.get(key).is_some_and(|session| session.groups.iter().any(waits))
+    }
+
     fn take_one(&mut self, group_key: GroupKey, key: SessionKey, out: &mut Outbox) -> bool {
         let now = self.durable_now();
         let Some(session) = self.sessions.get(key) else { return false };
@@ -238,7 +245,12 @@ impl Broker {
             return;
         }
         let from = Receiver::Group(group_id);
-        if session.is_durable() {
+        if entry.qos == QoS::AtMostOnce {
+            // It may go out once at most `[MQTT-4.3.1-1]`, so first a crash must not bring it back.
+            entry.after =
+                self.gate.persist(Record::Removed { receiver: from, seq: entry.seq }, out);
+            entry.journaled = Journaled::No;
+        } else if session.is_durable() {
             let record = Record::Moved {
                 from,
                 seq: entry.seq,

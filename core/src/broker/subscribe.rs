@@ -245,6 +245,7 @@ impl Broker {
                     early: BTreeSet::new(),
                     after,
                     before,
+                    is_recovered: false,
                 });
             }
         }

@@ -151,8 +151,9 @@ fn never_publishable(model: &Model, publication: &Publication) -> bool {
 /// The broker's word that a message is dropped for want of permission.
 fn dropped(model: &Model, receiver: &str, topic: &str) -> Result<(), Violation> {
     let is_share = receiver.starts_with("$share/");
-    let is_denied =
-        model.rules_since(model.now).iter().any(|access| access.denies_read(receiver, topic));
+    // The broker tells of it behind what changed in the same millisecond.
+    let mut rules = model.rules_since_ms(model.now.at_ms).iter();
+    let is_denied = rules.any(|access| access.denies_read(receiver, topic));
     if is_share || is_denied {
         return Ok(());
     }

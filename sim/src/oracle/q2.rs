@@ -16,8 +16,12 @@ impl Rule for ExactlyOnce {
         let Some(id) = delivery.publication.filter(|_| delivery.qos == 2) else { return Ok(()) };
         let publication = &model.publications[id];
         let session = &model.sessions[delivery.session];
-        let copies: Vec<usize> =
-            model.fresh(delivery.session, id).map(|copy| copy.moment.index).collect();
+        // What came at QoS 1 through another subscription may have come more than once.
+        let copies: Vec<usize> = model
+            .fresh(delivery.session, id)
+            .filter(|copy| copy.qos == 2)
+            .map(|copy| copy.moment.index)
+            .collect();
         let most = session.copies(publication).max(1);
         if delivery.is_fresh && copies.len() > most && session.hostile.is_none() {
             let code = if publication.is_will() { "WL" } else { "Q2" };
@@ -49,6 +53,14 @@ mod tests {
     fn once_is_right() {
         let mut told = two();
         told.publish(1, "t", "one", 2).read(2, "t", "one", 2).end();
+        passes(ExactlyOnce, &told);
+    }
+
+    #[test]
+    fn copies_at_qos_1_do_not_count() {
+        let mut told = two();
+        told.subscribe(2, "$share/g/t", 1).publish(1, "t", "one", 2).read(2, "t", "one", 1);
+        told.read(2, "t", "one", 1).read(2, "t", "one", 2);
         passes(ExactlyOnce, &told);
     }
 

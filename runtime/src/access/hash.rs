@@ -207,6 +207,20 @@ mod tests {
 
     /// `mosquitto_passwd` 2.0.11 and argon2's own command wrote these, of `secret`.
     #[test]
+    fn hashes_that_other_programs_wrote_hold() {
+        for text in [
+            "$6$zrqi+3LSR+Bc/y9W$QhqK6DcQJlIs4CkB+mmIQJUNVjHMnsnjPV6wA+ugjbkhXN7Oxabkq5lKMR1RIIJA1ZxsZgSCeAm0\
+             WXpFYmSTVQ==",
+            "$7$101$q3wBraWR/o1sDCLG$xMz9N95nKT2esHuNBVC7eKM680dQPUQW8FhqctUypdzVMZyWNoKrz9SxffWYhXUyLjD+pl/W\
+             GM4Z0b1YyxeQmQ==",
+            "$argon2id$v=19$m=65536,t=2,p=1$c29tZSBzYWx0IGhlcmU$GAMoMODQzuMmsGzLUQpZg2LpMTprUDQzqeuTM4KRWUw",
+        ] {
+            let hash = PasswordHash::parse(text).expect("a hash");
+            assert!(hash.verify(b"secret") && !hash.verify(b"secrets"), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_written_is_read_and_holds_for_its_password_alone() {
         let hash = PasswordHash::new(b"secret");
         let text = hash.to_string();

@@ -429,8 +429,12 @@ impl World {
     /// A broker recovered from a snapshot.
     pub(crate) fn recovered_from(&self, snapshot: Vec<Record>) -> Broker {
         let through = LogPosition(self.appended());
-        Broker::recover(self.config.clone(), Seed(7), self.now, through, snapshot)
-            .unwrap_or_else(|error| panic!("recovery from a snapshot: {error}"))
+        Broker::recover(self.config.clone(), Seed(7), self.now, through, snapshot.clone())
+            .unwrap_or_else(|error| {
+                let RecoverError::Dangling { index, .. } = error;
+                let record = snapshot.get(index as usize);
+                panic!("recovery from a snapshot: {error}: {record:?}")
+            })
     }
 
     /// Reads one of the messages back that were asked for.

@@ -46,7 +46,7 @@ section! {
         /// File of rules of who may publish and subscribe where; what none allows is then denied.
         /// Empty: everybody who is in may do everything.
         acl_file: String = String::new(), Text(PATH_BYTES), reloads;
-        /// Milliseconds between looks at the files named in [tls], [security] and [jwt]; 0 for SIGHUP only.
+        /// Milliseconds between looks at the files named in `[tls]`, `[security]` and `[jwt]`; 0 for SIGHUP only.
         watch_interval_ms: u64 = 5_000, Whole(0, 24 * HOUR_MS);
         /// Passwords checked at once, each on a thread of its own.
         password_threads: u16 = 2, Whole(1, 64);

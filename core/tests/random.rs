@@ -108,6 +108,16 @@ fn repeat(seed: u64) -> String {
     )
 }
 
+/// Worlds that found something. What the journal forgot while a share had no member that outlived its
+/// connection stayed in recovery beside what it learned anew, under the same number.
+#[test]
+fn worlds_that_found_something_stay_right() {
+    for seed in [1759, 1779] {
+        let outcome = play(&shape(seed), &mut Totals::default());
+        assert_eq!(outcome, Ok(()), "seed {seed}\n  repeat: {}", repeat(seed));
+    }
+}
+
 #[test]
 fn worlds_keep_every_promise() {
     let mut totals = Totals::default();

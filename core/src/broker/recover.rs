@@ -488,7 +488,11 @@ impl Broker {
             }
             Receiver::Group(id) => {
                 let key = index.groups.get(&id).ok_or(Unknown("a share"))?;
-                self.groups.get_mut(*key).ok_or(Unknown("a share"))?.queue.push(entry);
+                let group = self.groups.get_mut(*key).ok_or(Unknown("a share"))?;
+                // What the journal forgot while no member outlived its connection may still be
+                // here, under the same number.
+                drop(group.queue.remove(entry.seq));
+                group.queue.push(entry);
             }
         }
         Ok(())
@@ -525,7 +529,11 @@ impl Broker {
             Receiver::Session(id) => self.known_session(id, index)?.queue.push(entry),
             Receiver::Group(id) => {
                 let key = index.groups.get(&id).ok_or(Unknown("a share"))?;
-                self.groups.get_mut(*key).ok_or(Unknown("a share"))?.queue.push(entry);
+                let group = self.groups.get_mut(*key).ok_or(Unknown("a share"))?;
+                // What the journal forgot while no member outlived its connection may still be
+                // here, under the same number.
+                drop(group.queue.remove(seq));
+                group.queue.push(entry);
             }
         }
         Ok(())

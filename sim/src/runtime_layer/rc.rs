@@ -128,12 +128,12 @@ mod tests {
 
     #[test]
     fn what_was_durable_must_come_back() {
-        fails(&found(1), &found(1), "the store ends at 1, and 2 was durable");
+        fails(&found(1), &found(1), "the store ends at @1, and @2 was durable");
     }
 
     #[test]
     fn nothing_comes_back_that_was_not_appended() {
-        fails(&found(4), &found(4), "the store ends at 4, and 3 was the last");
+        fails(&found(4), &found(4), "the store ends at @4, and 3 was the last");
         let mut other = found(3);
         other.state[2] = record(9);
         fails(&other, &other, "what was appended and what is found differs: record 2");
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn recovering_twice_gives_the_same() {
-        fails(&found(2), &found(3), "recovering twice finds another end: 2, then 3");
+        fails(&found(2), &found(3), "recovering twice finds another end: @2, then @3");
         let mut other = found(3);
         other.state.pop();
         fails(&found(3), &other, "recovering twice differs: record 2");
@@ -158,7 +158,7 @@ mod tests {
     fn what_was_cut_cannot_come_back() {
         let stale = Recovered { stale_frames: 1, ..found(2) };
         assert_eq!(verdict(&stale, &found(2)), Ok(()), "the first one cuts it");
-        fails(&stale, &stale, "1 frames behind the end 2 can come back");
+        fails(&stale, &stale, "1 frames behind the end @2 can come back");
     }
 
     #[test]

@@ -5,21 +5,26 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Event, Violation, What};
+use crate::history::{ConnectionNumber, Event, Violation, What};
 use crate::oracle::model::{
     Answered, Connection, Delivery, Model, Publication, Request, Seen, Session, SessionId, Stage,
 };
 use crate::oracle::rule::{Rule, violation};
+use crate::packet::{AckKind, Packet};
 
 /// Judges FR.
 #[derive(Default)]
 pub(crate) struct Fairness {
-    /// When each session was last sent anything.
+    /// When each session was last sent anything, or last acknowledged.
     served_ms: BTreeMap<SessionId, u64>,
 }
 
 impl Rule for Fairness {
     fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
+        if let What::Sent { connection, packet } = &event.what {
+            self.acknowledges(model, *connection, packet);
+            return Ok(());
+        }
         let What::Received { connection, .. } = &event.what else { return Ok(()) };
         let Some(connection) = model.connections.get(connection) else { return Ok(()) };
         match seen {
@@ -35,6 +40,15 @@ impl Rule for Fairness {
 }
 
 impl Fairness {
+    /// Until a client has acknowledged what it was sent, it may owe more than the broker lets it.
+    fn acknowledges(&mut self, model: &Model, connection: ConnectionNumber, packet: &Packet) {
+        let ends = matches!(packet, Packet::Ack { kind: AckKind::PubAck | AckKind::PubComp, .. });
+        let session = model.connections.get(&connection).and_then(|known| known.session);
+        if let Some(session) = session.filter(|_| ends) {
+            self.served_ms.insert(session, model.now.at_ms);
+        }
+    }
+
     /// An answer to a request, or to CONNECT.
     fn answer(
         &self,

@@ -32,7 +32,11 @@ struct Change {
 pub(crate) fn power_cut(data: &Path, undo: &Path, chance: &mut Chance) -> io::Result<Undone> {
     let mut undone = Undone::default();
     let keeps_nothing = chance.one_in(2);
-    let lines = fs::read_to_string(undo.join("names.undo"))?;
+    let lines = match fs::read_to_string(undo.join("names.undo")) {
+        // The process was killed before it changed anything.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        lines => lines?,
+    };
     undone.names = undo_names(data, undo, &lines, keeps_nothing, chance)?;
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(data)? {

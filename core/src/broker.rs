@@ -57,6 +57,8 @@ pub use recover::{RecoverError, Recovery, Totals};
 pub struct Broker {
     config: Config,
     permissions: Arc<Permissions>,
+    /// Rises with every change of what somebody may do.
+    permission_changes: u64,
     rng: Rng,
     now: Time,
     links: Links,
@@ -80,6 +82,7 @@ pub struct Broker {
     work: VecDeque<SessionKey>,
     /// Sessions that had a connection before recovery and whose end is not recorded yet.
     unrecorded_ends: VecDeque<SessionKey>,
+    unrecorded_shares: VecDeque<share::UnrecordedShare>,
     next_session: u64,
     next_group: u64,
     next_message: u64,
@@ -109,6 +112,7 @@ impl Broker {
         let now = Time::ZERO;
         Broker {
             permissions: Arc::clone(&config.permissions),
+            permission_changes: 0,
             rng: Rng::new(seed),
             now,
             links: Links::default(),
@@ -126,6 +130,7 @@ impl Broker {
             counters: Counters::default(),
             work: VecDeque::new(),
             unrecorded_ends: VecDeque::new(),
+            unrecorded_shares: VecDeque::new(),
             next_session: 1,
             next_group: 1,
             next_message: 1,
@@ -202,6 +207,7 @@ impl Broker {
         self.advance_time(now, out);
         let mut budget = budget;
         self.record_ends(&mut budget, out);
+        self.record_shares(&mut budget, out);
         while budget > 0 {
             let Some(key) = self.work.pop_front() else { break };
             self.continue_work(key, &mut budget, out);
@@ -211,7 +217,10 @@ impl Broker {
     /// Whether [`Broker::resume`] has something to do.
     #[must_use]
     pub fn has_more_work(&self) -> bool {
-        !self.work.is_empty() || !self.unrecorded_ends.is_empty() || self.due_durable().is_some()
+        !self.work.is_empty()
+            || !self.unrecorded_ends.is_empty()
+            || self.has_unrecorded_shares()
+            || self.due_durable().is_some()
     }
 
     /// Counts of what happened.

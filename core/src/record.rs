@@ -368,3 +368,18 @@ pub struct Enqueued {
     /// The identifiers it will be sent with.
     pub subscription_ids: SubscriptionIds,
 }
+
+impl Enqueued {
+    /// An entry in a group's queue, with QoS and RETAIN as the message was published.
+    pub(crate) fn at_group(group: GroupId, seq: QueueSeq, qos: QoS, retain: bool) -> Self {
+        Enqueued {
+            receiver: Receiver::Group(group),
+            seq,
+            qos,
+            retain,
+            maybe_sent: false,
+            group: None,
+            subscription_ids: SubscriptionIds::None,
+        }
+    }
+}

@@ -125,13 +125,17 @@ impl Broker {
                 link.reauthenticating = false;
                 let key = link.session();
                 let session = key.and_then(|key| self.sessions.get_mut(key));
-                if let Some(session) = session.filter(|session| session.identity == identity) {
+                if let (Some(key), Some(session)) =
+                    (key, session.filter(|session| session.identity == identity))
+                {
                     link.ends_at = credential.ends_at.unwrap_or(Time::NEVER);
                     session.claims = credential.claims;
                     session.grants = credential.grants;
                     let due_at = link.due_at();
                     self.set_connection_timer(connection, due_at);
                     self.send_auth(connection, ReasonCode::Success, data, out);
+                    self.permission_changes += 1;
+                    self.add_work(key);
                 } else {
                     let cause = Cause::NotAllowed {
                         reason: ReasonCode::NotAuthorized,

@@ -19,6 +19,8 @@ impl Broker {
         match command {
             Command::SetPermissions(permissions) => {
                 self.permissions = permissions;
+                self.permission_changes += 1;
+                self.look_again_at_shares();
                 out.notice(Notice::PermissionsReplaced);
             }
             Command::SetQuotas(quotas) => self.set_quotas(quotas),
@@ -42,7 +44,7 @@ impl Broker {
 
     fn publish_command(&mut self, publish: PublishCommand, out: &mut Outbox) {
         let now = self.now;
-        let is_recorded = publish.topic.levels().next() != Some(b"$SYS".as_slice());
+        let is_recorded = publish.topic.is_recorded();
         let source =
             Source { client_id: None, origin: Origin::Untracked, is_recorded, is_refusable: false };
         let message = Message {

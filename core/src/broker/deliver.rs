@@ -163,16 +163,25 @@ impl Pump<'_> {
     /// Gives a message its packet identifier and its place in the window.
     fn begin(&mut self, entry: Waiting) -> Result<(), Waiting> {
         let (seq, qos, journaled) = (entry.seq, entry.qos, entry.journaled);
+        let at_group = journal_place(self.session, &entry);
         let packet_id = self.session.flight.bind(entry)?;
         let mut after = LogPosition::START;
-        if journaled == Journaled::Here {
-            let record = Record::Bound { session: self.session.id, seq, packet_id };
-            let bound_at = self.gate.persist(record, self.out);
-            // A QoS 2 identifier must not be used for something else after a crash; a QoS 1
-            // message is only repeated.
-            if qos == QoS::ExactlyOnce {
-                after = bound_at;
+        match (journaled, qos, at_group) {
+            (Journaled::Here, _, _) => {
+                let record = Record::Bound { session: self.session.id, seq, packet_id };
+                let bound_at = self.gate.persist(record, self.out);
+                // A QoS 2 identifier must not be used for something else after a crash; a QoS 1
+                // message is only repeated.
+                if qos == QoS::ExactlyOnce {
+                    after = bound_at;
+                }
             }
+            (Journaled::AtGroup(_), QoS::ExactlyOnce, Some(receiver)) => {
+                // After a crash it must not go to another member as well [MQTT-4.8.2-5].
+                after = self.gate.persist(Record::Removed { receiver, seq }, self.out);
+                self.session.flight.forget_journal(packet_id);
+            }
+            (Journaled::No | Journaled::AtGroup(_), _, _) => {}
         }
         if let Some(exchange) = self.session.flight.get_mut(packet_id) {
             exchange.in_window = true;

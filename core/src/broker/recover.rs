@@ -17,6 +17,7 @@ use crate::record::{
     RetainedChange, SessionId,
 };
 use crate::rng::Seed;
+use crate::routing::shared::Group;
 use crate::routing::topic::TopicFilter;
 use crate::session::flight::Stage;
 use crate::session::held::{Held, Stored};
@@ -108,7 +109,6 @@ impl Recovery {
     #[must_use]
     pub fn into_snapshot(self) -> Vec<Record> {
         let Recovery { mut broker, index, .. } = self;
-        broker.groups.drop_forgotten();
         for (id, key) in &index.sessions {
             broker.regroup(*key, &index);
             if let Some(session) = broker.sessions.get_mut(*key) {
@@ -292,7 +292,7 @@ impl Broker {
 
     /// Tells a session's groups whether it outlives its connection, as the broker did when it wrote
     /// the record.
-    fn tell_groups(&mut self, id: SessionId, index: &Index) -> Result<(), Unknown> {
+    fn tell_groups(&mut self, id: SessionId, index: &mut Index) -> Result<(), Unknown> {
         let key = *index.sessions.get(&id).ok_or(Unknown("a session"))?;
         let session = self.known_session(id, index)?;
         let (is_durable, groups) = (session.is_durable(), session.groups.clone());
@@ -300,18 +300,37 @@ impl Broker {
             if let Some(group) = self.groups.get_mut(group) {
                 group.set_durable(key, is_durable);
             }
+            self.end_transient_share(group, index);
         }
         Ok(())
+    }
+
+    /// Without a member that outlives its connection a share ends with a crash. To the journal it has
+    /// ended already: should it live on and gain such a member, what waits there is recorded anew.
+    fn end_transient_share(&mut self, key: GroupKey, index: &mut Index) {
+        if self.groups.get(key).is_none_or(Group::is_durable) {
+            return;
+        }
+        let Some(ended) = self.groups.remove(key) else { return };
+        self.shares.remove(&ended.filter, key);
+        index.groups.remove(&ended.id);
+        for member in ended.members() {
+            if let Some(session) = self.sessions.get_mut(member) {
+                session.groups.retain(|group| *group != key);
+                session.subscriptions.remove(&ended.filter);
+            }
+        }
     }
 
     fn apply_session_ended(&mut self, id: SessionId, index: &mut Index) -> Result<(), Unknown> {
         let key = index.sessions.remove(&id).ok_or(Unknown("a session"))?;
         index.connected.remove(&id);
-        self.leave_groups_of(key, index);
         self.sessions.forget_client(key);
-        if let Some(session) = self.sessions.get_mut(key) {
-            for (filter, subscription) in core::mem::take(&mut session.subscriptions) {
-                if subscription.group.is_none() {
+        let session = self.sessions.get_mut(key).ok_or(Unknown("a session"))?;
+        for (filter, subscription) in core::mem::take(&mut session.subscriptions) {
+            match subscription.group {
+                Some(share) => self.leave_share(key, share, index),
+                None => {
                     self.subscriptions.remove(&filter, key);
                 }
             }
@@ -371,12 +390,7 @@ impl Broker {
         session.replays.retain(|replay| replay.filter != *filter);
         let subscription = session.subscriptions.remove(filter).ok_or(Unknown("a subscription"))?;
         match subscription.group {
-            Some((group, group_id)) => {
-                self.leave_group(key, group, &mut Outbox::new());
-                if self.groups.get(group).is_none_or(|group| group.id != group_id) {
-                    index.groups.remove(&group_id);
-                }
-            }
+            Some((group, id)) => self.leave_share(key, (group, id), index),
             None => {
                 self.subscriptions.remove(filter, key);
             }
@@ -489,9 +503,6 @@ impl Broker {
             Receiver::Group(id) => {
                 let key = index.groups.get(&id).ok_or(Unknown("a share"))?;
                 let group = self.groups.get_mut(*key).ok_or(Unknown("a share"))?;
-                // What the journal forgot while no member outlived its connection may still be
-                // here, under the same number.
-                drop(group.queue.remove(entry.seq));
                 group.queue.push(entry);
             }
         }
@@ -530,9 +541,6 @@ impl Broker {
             Receiver::Group(id) => {
                 let key = index.groups.get(&id).ok_or(Unknown("a share"))?;
                 let group = self.groups.get_mut(*key).ok_or(Unknown("a share"))?;
-                // What the journal forgot while no member outlived its connection may still be
-                // here, under the same number.
-                drop(group.queue.remove(seq));
                 group.queue.push(entry);
             }
         }
@@ -565,12 +573,13 @@ impl Broker {
         self.sessions.get_mut(*key).ok_or(Unknown("a session"))
     }
 
-    fn leave_groups_of(&mut self, key: SessionKey, index: &mut Index) {
-        let mut out = Outbox::new();
-        self.leave_groups(key, &mut out);
-        index
-            .groups
-            .retain(|id, group| self.groups.get(*group).is_some_and(|group| group.id == *id));
+    fn leave_share(&mut self, key: SessionKey, share: (GroupKey, GroupId), index: &mut Index) {
+        self.leave_group(key, share.0, &mut Outbox::new());
+        if self.groups.is_same(share) {
+            self.end_transient_share(share.0, index);
+        } else {
+            index.groups.remove(&share.1);
+        }
     }
 
     /// What was open when the records end counts as closed now; the rest goes on counting.
@@ -581,7 +590,6 @@ impl Broker {
             self.held_at = Some(index.latest);
         }
         self.recovered_seq = QueueSeq(self.next_seq);
-        self.groups.drop_forgotten();
         for (id, key) in &index.sessions {
             let is_open = index.connected.get(id).copied().unwrap_or(false);
             let Some(session) = self.sessions.get_mut(*key) else { continue };

@@ -109,7 +109,7 @@ impl Broker {
         before: LogPosition,
         out: &mut Outbox,
     ) -> Outcome {
-        let is_recorded = message.topic.levels().next() != Some(b"$SYS".as_slice());
+        let is_recorded = message.topic.is_recorded();
         let source =
             Source { client_id, origin: Origin::Untracked, is_recorded, is_refusable: true };
         let now = self.now;

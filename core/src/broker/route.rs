@@ -386,15 +386,7 @@ impl Broker {
                 group: target.group.map(|(_, id)| id),
                 subscription_ids: target.subscription_ids.clone(),
             },
-            Receiver::Group(_) => Enqueued {
-                receiver,
-                seq,
-                qos: message.qos,
-                retain: published_retain,
-                maybe_sent: false,
-                group: None,
-                subscription_ids: SubscriptionIds::None,
-            },
+            Receiver::Group(group) => Enqueued::at_group(group, seq, message.qos, published_retain),
         })
     }
 
@@ -436,13 +428,16 @@ impl Broker {
         };
         let Some(seq) = seqs.next() else { return };
         // A session that ends with its connection is a new one after a crash: it has nothing to
-        // wait for. Neither has QoS 0 of what the publisher may repeat anyway.
+        // wait for, unless its share lives on. Neither has QoS 0 of what the publisher may repeat
+        // anyway; what is repeated at QoS 2 is the same message, also for the share's next member.
         let is_durable = key
             .and_then(|key| self.sessions.get(key))
             .is_none_or(crate::session::Session::is_durable);
-        let waits = match target.qos {
-            QoS::AtMostOnce => is_durable && forms.message().qos == QoS::ExactlyOnce,
-            QoS::AtLeastOnce | QoS::ExactlyOnce => is_durable,
+        let outlives_crash = is_durable
+            || target.group.is_some_and(|group| self.groups.get_durable(group).is_some());
+        let waits = match forms.message().qos {
+            QoS::ExactlyOnce => outlives_crash,
+            QoS::AtMostOnce | QoS::AtLeastOnce => is_durable && target.qos > QoS::AtMostOnce,
         };
         let group = target.group.map(|(key, _)| key);
         let message = match key {
@@ -467,6 +462,7 @@ impl Broker {
                 if let Some(group) = self.groups.get_mut(key) {
                     group.queue.push(entry);
                 }
+                self.offer_behind(key, out);
             }
             Place::Wire(..) => {}
         }

@@ -1,16 +1,19 @@
 //! Shared subscriptions: which member gets a message, and what becomes of it when the member goes.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::Broker;
 use super::leave::dropped_waiting;
-use super::route::{Place, Target};
-use crate::gate::Item;
+use super::route::{Place, SLICE, Target};
+use crate::gate::{Gate, Item};
 use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
 use crate::permission::Action as Permitted;
-use crate::record::{Enqueued, GroupId, Origin, Receiver, Record, RetainedChange};
+use crate::record::{
+    Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, RetainedChange,
+};
 use crate::routing::shared::Group;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Stage;
@@ -18,6 +21,24 @@ use crate::session::queue::{Entry, Journaled, Lane, Waiting};
 use crate::session::{GroupKey, SessionKey, Subscription};
 use crate::wire::property::SubscriptionIds;
 use crate::wire::types::{QoS, Text};
+
+/// A share that has its first member that outlives its connection, and what waited there before.
+#[derive(Clone, Debug)]
+pub(super) struct UnrecordedShare {
+    group: (GroupKey, GroupId),
+    /// The journal has what is before this.
+    from: QueueSeq,
+    /// What comes from here on is recorded as it comes.
+    to: QueueSeq,
+}
+
+/// What a member finds at its share.
+enum Found {
+    One(Box<Entry>),
+    Nothing,
+    /// There is more to look through.
+    NotYet,
+}
 
 impl Broker {
     /// Finds the place for a group's copy: a connected member that can take it at once, or the
@@ -87,9 +108,8 @@ impl Broker {
         let outlives = self.sessions.get(member).is_some_and(|session| session.is_durable());
         match (group_is_durable, outlives, qos) {
             (false, _, _) | (true, _, QoS::AtMostOnce) => Journaled::No,
-            (true, true, _) => Journaled::Here,
-            (true, false, QoS::AtLeastOnce) => Journaled::AtGroup(era),
-            (true, false, QoS::ExactlyOnce) => Journaled::No,
+            (true, true, QoS::AtLeastOnce | QoS::ExactlyOnce) => Journaled::Here,
+            (true, false, QoS::AtLeastOnce | QoS::ExactlyOnce) => Journaled::AtGroup(era),
         }
     }
 
@@ -144,8 +164,18 @@ impl Broker {
         let groups = session.groups.clone();
         let mut took = false;
         for group in groups {
-            while self.take_one(group, key, out) {
-                took = true;
+            while self.has_place(key) {
+                match self.find_for(group, key, out) {
+                    Found::One(entry) => {
+                        took = true;
+                        self.take(group, key, *entry, out);
+                    }
+                    Found::Nothing => break,
+                    Found::NotYet => {
+                        self.add_work(key);
+                        break;
+                    }
+                }
             }
         }
         took
@@ -158,54 +188,70 @@ impl Broker {
         self.sessions.get(key).is_some_and(|session| session.groups.iter().any(waits))
     }
 
-    fn take_one(&mut self, group_key: GroupKey, key: SessionKey, out: &mut Outbox) -> bool {
-        let now = self.durable_now();
+    /// Whether a member can begin one more delivery, counting what already waits for it.
+    fn has_place(&self, key: SessionKey) -> bool {
         let Some(session) = self.sessions.get(key) else { return false };
-        let Some(link) = session.connection.and_then(|connection| self.links.get(connection))
-        else {
-            return false;
-        };
-        let free = free_window(link.window, link.in_window, session.queue.lane_len(Lane::Main));
-        let is_free = free > 0 && link.has_room() && session.queue.lane_len(Lane::Qos0) == 0;
-        if !is_free {
-            return false;
-        }
-        let Some(group) = self.groups.get_mut(group_key) else { return false };
-        let Some(options) = group.member(key).copied() else { return false };
-        let (group_id, receiver) = (group.id, group.filter.as_text().clone());
-        let Some(entry) = group.queue.pop(Lane::Main) else { return false };
-        let Ok(mut entry) = entry.in_memory() else {
-            unreachable!("a group's queue is in memory");
-        };
-        let obstacle = if entry.message.is_expired(now) {
-            Some(DropCause::Expired)
-        } else if self.may_receive(key, &entry.message.topic) {
-            None
-        } else if self.any_may_receive(group_key, &entry.message.topic) {
-            if let Some(group) = self.groups.get_mut(group_key) {
-                group.queue.push(entry);
+        let link = session.connection.and_then(|connection| self.links.get(connection));
+        let waiting = session.queue.lane_len(Lane::Main);
+        link.is_some_and(|link| {
+            link.has_room()
+                && free_window(link.window, link.in_window, waiting) > 0
+                && session.queue.lane_len(Lane::Qos0) == 0
+        })
+    }
+
+    /// Takes out of a group's queue the first message that a member may have. What only others may
+    /// have stays for them; what nobody may have any more is dropped.
+    fn find_for(&mut self, group_key: GroupKey, key: SessionKey, out: &mut Outbox) -> Found {
+        let now = self.durable_now();
+        let rules = self.permission_changes;
+        let Some(group) = self.groups.get_mut(group_key) else { return Found::Nothing };
+        let mut from = group.passed_by(key, rules);
+        for _ in 0..SLICE {
+            let Some(group) = self.groups.get_mut(group_key) else { return Found::Nothing };
+            let Some((seq, held)) = group.queue.first_from(from) else {
+                group.pass(key, from);
+                return Found::Nothing;
+            };
+            let is_expired = held.is_expired(now);
+            let message = held.message().expect("a share's message is in memory");
+            let may_receive = self.may_receive(key, &message.topic);
+            if !is_expired && !may_receive && self.any_may_receive(group_key, &message.topic) {
+                from = QueueSeq(seq.0 + 1);
+                continue;
             }
-            return false;
-        } else {
-            Some(DropCause::NotAuthorized)
-        };
-        if let Some(cause) = obstacle {
-            self.drop_at_group(group_id, receiver, &entry.into(), cause, out);
-            return true;
+            let group = self.groups.get_mut(group_key);
+            let Some(entry) = group.and_then(|group| group.queue.remove(seq)) else { break };
+            if is_expired {
+                self.drop_at_group(group_key, &entry, DropCause::Expired, out);
+            } else if may_receive {
+                return Found::One(Box::new(entry.with(message)));
+            } else {
+                self.drop_at_group(group_key, &entry, DropCause::NotAuthorized, out);
+            }
         }
-        entry.group = Some((group_key, group_id));
-        entry.qos = entry.message.qos.min(options.options.maximum_qos);
+        if let Some(group) = self.groups.get_mut(group_key) {
+            group.pass(key, from);
+        }
+        Found::NotYet
+    }
+
+    /// Gives a member what was found for it.
+    fn take(&mut self, group_key: GroupKey, key: SessionKey, mut entry: Entry, out: &mut Outbox) {
+        let Some(group) = self.groups.get(group_key) else { return };
+        let Some(options) = group.member(key).copied() else { return };
+        entry.group = Some((group_key, group.id));
+        entry.qos = entry.message.qos.min(options.options.maximum_qos); // [MQTT-4.8.2-3]
         entry.retain = entry.published_retain && options.options.retain_as_published;
         entry.subscription_ids = options.subscription_id.into_iter().collect();
         self.record_taking(key, &mut entry, out);
         let after = entry.after;
-        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let Some(session) = self.sessions.get_mut(key) else { return };
         let id = session.id;
         session.queue.push(entry);
         if !self.gate.is_durable(after) {
             self.gate.hold(after, Item::Wake { session: key, id });
         }
-        true
     }
 
     /// Records that a member has taken a message, as far as a crash must not undo it.
@@ -214,11 +260,10 @@ impl Broker {
         else {
             return;
         };
-        let is_system = entry.message.topic.levels().next() == Some(b"$SYS".as_slice());
         if entry.journaled != Journaled::Here
             && session.is_durable()
             && entry.qos > QoS::AtMostOnce
-            && !is_system
+            && entry.message.topic.is_recorded()
         {
             // It came to the group while the journal did not have its queue. From here on its
             // packet identifier must survive, and so must it.
@@ -260,13 +305,8 @@ impl Broker {
                 retain: entry.retain,
             };
             self.gate.persist(record, out);
-        } else if entry.qos == QoS::ExactlyOnce {
-            // After a crash it must not go to another member as well.
-            entry.after =
-                self.gate.persist(Record::Removed { receiver: from, seq: entry.seq }, out);
-            entry.journaled = Journaled::No;
         } else {
-            // After a crash it is the group's again.
+            // After a crash it is the group's again; at QoS 2 until its delivery begins.
             let era = self.groups.get(group_key).map_or(0, Group::journal_era);
             entry.journaled = Journaled::AtGroup(era);
         }
@@ -362,11 +402,14 @@ impl Broker {
         entry.maybe_sent = false;
         entry.group = None;
         match (entry.journaled, group.is_durable()) {
-            (Journaled::No, _) => {}
             (Journaled::AtGroup(era), true) if era == group.journal_era() => {
                 entry.journaled = Journaled::Here;
             }
-            (Journaled::AtGroup(_), _) => entry.journaled = Journaled::No,
+            (Journaled::No | Journaled::AtGroup(_), true) => {
+                (entry.after, entry.journaled) =
+                    record_waiting(&mut self.gate, group.id, &entry, out);
+            }
+            (Journaled::No | Journaled::AtGroup(_), false) => entry.journaled = Journaled::No,
             (Journaled::Here, false) => {
                 // To the journal this share has ended.
                 let receiver = Receiver::Session(session.id);
@@ -385,8 +428,55 @@ impl Broker {
                 self.gate.persist(record, out);
             }
         }
-        group.queue.push(entry);
+        group.put_back(entry);
         Some(place.0)
+    }
+
+    /// Records what waited at shares before they had a member that outlives its connection.
+    pub(super) fn record_shares(&mut self, budget: &mut u32, out: &mut Outbox) {
+        while *budget > 0
+            && !self.journal_is_short
+            && let Some(share) = self.unrecorded_shares.front_mut()
+        {
+            *budget -= 1;
+            let group = self.groups.get_same(share.group).filter(|group| group.is_durable());
+            let next = group.and_then(|group| {
+                let waiting = group.queue.first_unrecorded(share.from, share.to)?;
+                Some((group, waiting))
+            });
+            let Some((group, waiting)) = next else {
+                self.unrecorded_shares.pop_front();
+                continue;
+            };
+            share.from = QueueSeq(waiting.seq.0 + 1);
+            let (after, journaled) = record_waiting(&mut self.gate, group.id, &waiting, out);
+            if journaled == Journaled::Here {
+                group.queue.set_recorded(waiting.seq, after);
+            }
+        }
+    }
+
+    /// Whether there are such shares, and the disk has room for them.
+    pub(super) fn has_unrecorded_shares(&self) -> bool {
+        !self.unrecorded_shares.is_empty() && !self.journal_is_short
+    }
+
+    /// Connected members may now receive what waited for others.
+    pub(super) fn look_again_at_shares(&mut self) {
+        let with_waiting = self.groups.iter().filter(|(_, group)| !group.queue.is_empty());
+        let members: Vec<SessionKey> = with_waiting.flat_map(|(_, group)| group.online()).collect();
+        for member in members {
+            self.add_work(member);
+        }
+    }
+
+    /// A message has come to the end of a group's queue. If what waits before it is only for members
+    /// that are away, others may be free.
+    pub(super) fn offer_behind(&mut self, key: GroupKey, out: &mut Outbox) {
+        let waits_behind = self.groups.get(key).is_some_and(|group| group.queue.len() > 1);
+        if waits_behind && !self.permissions.is_allow_all() {
+            self.offer_queue(key, out);
+        }
     }
 
     /// Offers what waits at a group to its connected members.
@@ -431,9 +521,15 @@ impl Broker {
             .connection
             .and_then(|connection| self.links.get(connection))
             .is_some_and(crate::link::Link::is_live);
-        if let Some(group) = self.groups.get_mut(group) {
-            group.set_durable(key, is_durable);
-            group.set_online(key, is_online);
+        let to = QueueSeq(self.next_seq);
+        if let Some(found) = self.groups.get_mut(group) {
+            let was_durable = found.is_durable();
+            found.set_durable(key, is_durable);
+            found.set_online(key, is_online);
+            if !was_durable && found.is_durable() && !found.queue.is_empty() {
+                let (group, from) = ((group, id), QueueSeq(0));
+                self.unrecorded_shares.push_back(UnrecordedShare { group, from, to });
+            }
         }
         subscription
     }
@@ -474,9 +570,8 @@ impl Broker {
             return true;
         }
         if group.queue.may_have_expired(now) {
-            let (id, receiver) = (group.id, group.filter.as_text().clone());
             for entry in group.queue.take_if(|entry| entry.message.is_expired(now)) {
-                self.drop_at_group(id, receiver.clone(), &entry, DropCause::Expired, out);
+                self.drop_at_group(key, &entry, DropCause::Expired, out);
             }
         }
         self.groups.get(key).is_some_and(has_space)
@@ -494,17 +589,18 @@ impl Broker {
     /// A message that has left a group's queue will not be delivered.
     fn drop_at_group(
         &mut self,
-        id: GroupId,
-        receiver: Text,
+        key: GroupKey,
         entry: &Waiting,
         cause: DropCause,
         out: &mut Outbox,
     ) {
+        let Some(group) = self.groups.get(key) else { return };
         if entry.journaled == Journaled::Here {
-            let receiver = Receiver::Group(id);
+            let receiver = Receiver::Group(group.id);
             self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
         }
         self.counters.dropped += 1;
+        let receiver = group.filter.as_text().clone();
         out.notice(dropped_waiting(receiver, entry, cause));
     }
 
@@ -525,6 +621,27 @@ impl Broker {
         self.counters.dropped += 1;
         out.notice(Notice::Dropped { receiver, topic, cause });
     }
+}
+
+/// Records a message as one that waits at a share, and tells where the journal has it then.
+fn record_waiting(
+    gate: &mut Gate,
+    group: GroupId,
+    entry: &Waiting,
+    out: &mut Outbox,
+) -> (LogPosition, Journaled) {
+    let message = entry.message.message().expect("a share's message is in memory");
+    if !message.topic.is_recorded() {
+        return (LogPosition::START, Journaled::No);
+    }
+    let enqueued = Enqueued::at_group(group, entry.seq, message.qos, entry.published_retain);
+    let record = Record::Published {
+        message,
+        origin: Origin::Untracked,
+        retained: RetainedChange::None,
+        entries: alloc::vec![enqueued],
+    };
+    (gate.persist(record, out), Journaled::Here)
 }
 
 /// How many more deliveries a member can begin, counting what already waits for it.

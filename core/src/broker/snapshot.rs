@@ -15,7 +15,6 @@ use crate::session::Session;
 use crate::session::flight::Stage;
 use crate::session::held::Held;
 use crate::session::queue::{Journaled, Waiting};
-use crate::wire::property::SubscriptionIds;
 
 /// A message with the queues that have it.
 type Holders = BTreeMap<MessageId, (Held, Vec<Enqueued>)>;
@@ -145,7 +144,7 @@ impl Broker {
         let mut retained: BTreeMap<MessageId, &Retained> = self
             .retained
             .iter()
-            .filter(|entry| entry.message.topic.levels().next() != Some(b"$SYS".as_slice()))
+            .filter(|entry| entry.message.topic.is_recorded())
             .map(|entry| (entry.message.id, entry))
             .collect();
         for entry in retained.values() {
@@ -188,16 +187,8 @@ impl Broker {
         if let (Journaled::AtGroup(era), Some(group)) = (entry.journaled, entry.group)
             && self.groups.get_durable(group).is_some_and(|group| group.journal_era() == era)
         {
-            let enqueued = Enqueued {
-                receiver: Receiver::Group(group.1),
-                seq: entry.seq,
-                qos: entry.message.qos(),
-                retain: entry.published_retain,
-                maybe_sent: false,
-                group: None,
-                subscription_ids: SubscriptionIds::None,
-            };
-            add(holders, entry, enqueued);
+            let (qos, retain) = (entry.message.qos(), entry.published_retain);
+            add(holders, entry, Enqueued::at_group(group.1, entry.seq, qos, retain));
         }
     }
 }

@@ -5,9 +5,9 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use slab::Slab;
 
 use crate::hash::{KeyedMap, KeyedState};
-use crate::record::GroupId;
+use crate::record::{GroupId, QueueSeq};
 use crate::routing::topic::TopicFilter;
-use crate::session::queue::{Journaled, Queue};
+use crate::session::queue::{Queue, Waiting};
 use crate::session::{GroupKey, SessionKey, Subscription};
 
 /// One share: the whole filter, `$share/NAME/` included.
@@ -22,6 +22,10 @@ pub(crate) struct Group {
     durable: BTreeSet<SessionKey>,
     /// How often the journal has lost the queue.
     journal_era: u32,
+    /// Up to where connected members have found nothing that they may receive.
+    passed: BTreeMap<SessionKey, QueueSeq>,
+    /// Under which rules of permission.
+    passed_under: u64,
     /// Messages that no member could take, at the QoS and with the RETAIN they were published.
     pub(crate) queue: Queue,
 }
@@ -37,6 +41,11 @@ impl Group {
 
     pub(crate) fn has_members(&self) -> bool {
         !self.members.is_empty()
+    }
+
+    /// Members with a connection.
+    pub(crate) fn online(&self) -> impl Iterator<Item = SessionKey> {
+        self.online.iter().copied()
     }
 
     pub(crate) fn online_len(&self) -> usize {
@@ -79,8 +88,32 @@ impl Group {
         Some(session)
     }
 
+    /// Where a member has to begin to look for what it may receive. `rules` tells one state of all
+    /// permissions from another.
+    pub(crate) fn passed_by(&mut self, session: SessionKey, rules: u64) -> QueueSeq {
+        if self.passed_under != rules {
+            self.passed.clear();
+            self.passed_under = rules;
+        }
+        self.passed.get(&session).copied().unwrap_or_default()
+    }
+
+    /// A member has found nothing that it may receive before `seq`.
+    pub(crate) fn pass(&mut self, session: SessionKey, seq: QueueSeq) {
+        if seq > QueueSeq(0) {
+            self.passed.insert(session, seq);
+        }
+    }
+
+    /// A message comes back to its place in the queue.
+    pub(crate) fn put_back(&mut self, entry: Waiting) {
+        self.passed.clear();
+        self.queue.push(entry);
+    }
+
     /// A member's connection came or went.
     pub(crate) fn set_online(&mut self, session: SessionKey, online: bool) {
+        self.passed.remove(&session);
         self.online.retain(|other| *other != session);
         if online && self.members.contains_key(&session) {
             self.online.push_back(session);
@@ -113,6 +146,8 @@ impl Groups {
             online: VecDeque::new(),
             durable: BTreeSet::new(),
             journal_era: 0,
+            passed: BTreeMap::new(),
+            passed_under: 0,
             queue: Queue::default(),
         };
         // There are no more groups than subscriptions, which are counted in a `u32`.
@@ -144,15 +179,6 @@ impl Groups {
         self.get(key).filter(|group| group.id == id && group.is_durable())
     }
 
-    /// Drops what waits at groups without being in the journal, where others of the group are.
-    pub(crate) fn drop_forgotten(&mut self) {
-        for (_, group) in &mut self.slab {
-            if group.is_durable() {
-                group.queue.take_if(|entry| entry.journaled == Journaled::No);
-            }
-        }
-    }
-
     /// Adds a member or replaces its options.
     pub(crate) fn join(&mut self, key: GroupKey, session: SessionKey, options: Subscription) {
         if let Some(group) = self.get_mut(key) {
@@ -166,6 +192,7 @@ impl Groups {
             group.members.remove(&session);
             group.unset_durable(session);
             group.online.retain(|other| *other != session);
+            group.passed.remove(&session);
         }
     }
 

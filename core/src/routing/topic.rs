@@ -50,6 +50,12 @@ impl Topic {
         self.0.as_bytes().first() == Some(&b'$')
     }
 
+    /// Whether the journal may know of what is published there. What the broker says of itself is
+    /// made anew at every start.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.levels().next() != Some(b"$SYS".as_slice())
+    }
+
     /// The name's levels, in order.
     pub fn levels(&self) -> impl Iterator<Item = &[u8]> {
         self.0.as_bytes().split(|byte| *byte == b'/')

@@ -116,6 +116,16 @@ impl Flight {
         ids
     }
 
+    /// The journal no longer has the message of this exchange.
+    pub(crate) fn forget_journal(&mut self, id: OutboundPacketId) {
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.journaled = Journaled::No;
+            if let Stage::Publish { entry, .. } = &mut exchange.stage {
+                entry.journaled = Journaled::No;
+            }
+        }
+    }
+
     /// Changes what entries say of the groups they come from.
     pub(crate) fn regroup(
         &mut self,

@@ -211,6 +211,12 @@ impl Queue {
         })
     }
 
+    /// The first entry of the main lane from this sequence number on.
+    pub(crate) fn first_from(&self, from: QueueSeq) -> Option<(QueueSeq, &Held)> {
+        let place = self.main.partition_point(|slot| slot.seq < from);
+        self.main.get(place).map(|slot| (slot.seq, &slot.held))
+    }
+
     /// Takes out the entry with this sequence number.
     pub(crate) fn remove(&mut self, seq: QueueSeq) -> Option<Waiting> {
         for lane in [Lane::Main, Lane::Qos0] {
@@ -225,13 +231,28 @@ impl Queue {
         None
     }
 
+    /// The first entry in the main lane, of those in `from..to`, that the journal does not have.
+    pub(crate) fn first_unrecorded(&self, from: QueueSeq, to: QueueSeq) -> Option<Waiting> {
+        let start = self.main.partition_point(|slot| slot.seq < from);
+        let slots = self.main.range(start..).take_while(|slot| slot.seq < to);
+        let slot = slots.into_iter().find(|slot| !slot.is(Flag::Journaled))?;
+        Some(slot.clone().into_entry(self.asides.get(&slot.seq).cloned()))
+    }
+
+    /// The journal has an entry of the main lane from `at` on.
+    pub(crate) fn set_recorded(&mut self, seq: QueueSeq, at: LogPosition) {
+        if let Ok(place) = self.main.binary_search_by_key(&seq, |slot| slot.seq)
+            && let Some(slot) = self.main.get_mut(place)
+        {
+            slot.set(Flag::Journaled, true);
+            slot.after = at;
+        }
+    }
+
     /// The journal no longer has these entries.
     pub(crate) fn forget_journal(&mut self) {
         for slot in self.main.iter_mut().chain(&mut self.qos0) {
             slot.set(Flag::Journaled, false);
-        }
-        for aside in self.asides.values_mut() {
-            aside.at_group = None;
         }
     }
 

@@ -1,7 +1,7 @@
 //! FR: a client that reads and acknowledges is served within a fixed bound, whatever others do.
 //!
 //! What a client has not been sent because it owes acknowledgements, or because something else was
-//! on its way to it, is its own backlog and no business of this rule.
+//! on its way to it, is its own backlog: the bound counts from the end of that.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::packet::{AckKind, Packet};
 /// Judges FR.
 #[derive(Default)]
 pub(crate) struct Fairness {
-    /// When each session was last sent anything, or last acknowledged.
+    /// When each session last read a message, or last acknowledged one.
     served_ms: BTreeMap<SessionId, u64>,
 }
 
@@ -56,11 +56,12 @@ impl Fairness {
         connection: &Connection,
         answered: &Answered,
     ) -> Result<(), Violation> {
-        let since_ms = answered.moment.at_ms;
-        let took_ms = model.now.at_ms - since_ms;
+        let asked_ms = answered.moment.at_ms;
+        let took_ms = model.now.at_ms - asked_ms;
         let last_ms = connection.session.and_then(|session| self.served_ms.get(&session));
-        let has_backlog = last_ms.is_some_and(|last_ms| *last_ms >= since_ms);
-        if took_ms <= bound_ms(model) || has_backlog || !is_owed(model, connection, since_ms) {
+        let since_ms = last_ms.map_or(asked_ms, |last_ms| asked_ms.max(*last_ms));
+        let waited_ms = model.now.at_ms - since_ms;
+        if waited_ms <= bound_ms(model) || !is_owed(model, connection, since_ms) {
             return Ok(());
         }
         let what = format!(
@@ -98,22 +99,21 @@ fn late(
     let Some(id) = delivery.publication.filter(|_| delivery.is_fresh) else { return Ok(()) };
     let publication = &model.publications[id];
     let session = &model.sessions[delivery.session];
-    let Some(accepted) = publication.accepted else { return Ok(()) };
-    let since_ms = accepted.at_ms;
+    let (Some(accepted), Some(connack)) = (publication.accepted, &connection.connack) else {
+        return Ok(());
+    };
+    let since_ms = accepted.at_ms.max(connack.moment.at_ms).max(idle_since_ms);
     let waited_ms = model.now.at_ms - since_ms;
-    let let_in_ms = connection.connack.as_ref().map_or(u64::MAX, |connack| connack.moment.at_ms);
-    let was_idle =
-        idle_since_ms < since_ms && let_in_ms < since_ms && owes_nothing(session, delivery);
     let is_direct = !publication.is_will() && !may_be_elsewhere(session, publication);
     if waited_ms <= bound_ms(model)
-        || !was_idle
+        || !owes_nothing(session, delivery)
         || !is_direct
         || !is_owed(model, connection, since_ms)
     {
         return Ok(());
     }
     let what = format!(
-        "{} on {:?} reached {:?} {waited_ms} ms after it was accepted, {} ms are allowed",
+        "{} on {:?} reached {:?} after {waited_ms} ms without cause, {} ms are allowed",
         publication.name(),
         publication.topic,
         session.client_id,
@@ -152,7 +152,7 @@ fn named(request: &Request) -> &'static str {
 mod tests {
     use super::Fairness;
     use crate::oracle::told::{Told, fails, passes};
-    use crate::packet::Packet;
+    use crate::packet::{AckKind, Packet};
     use crate::plan::NetworkFault;
 
     fn two() -> Told {
@@ -189,6 +189,44 @@ mod tests {
         let mut told = two();
         told.sent(1, Packet::PingReq).wait(300).got(1, Packet::PingResp);
         fails(Fairness::default(), &told, "FR");
+    }
+
+    #[test]
+    fn what_waits_behind_an_acknowledgement_counts_from_there() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).publish(1, "t", "two", 1).read_only(2, "t", "one", 1, 7);
+        told.wait(1000).sent_ack(2, AckKind::PubAck, 7).wait(50).read(2, "t", "two", 1);
+        passes(Fairness::default(), &told);
+    }
+
+    #[test]
+    fn a_backlog_that_stops_is_wrong() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).publish(1, "t", "two", 1).read_only(2, "t", "one", 1, 7);
+        told.wait(1000).sent_ack(2, AckKind::PubAck, 7).wait(300).read(2, "t", "two", 1);
+        fails(Fairness::default(), &told, "FR");
+    }
+
+    #[test]
+    fn what_waited_for_a_client_comes_with_it() {
+        let mut told = two();
+        told.lose(2).publish(1, "t", "one", 1).wait(1000).resume(3, "b").read(3, "t", "one", 1);
+        passes(Fairness::default(), &told);
+    }
+
+    #[test]
+    fn what_waited_for_a_client_and_goes_on_waiting_is_wrong() {
+        let mut told = two();
+        told.lose(2).publish(1, "t", "one", 1).resume(3, "b").wait(300).read(3, "t", "one", 1);
+        fails(Fairness::default(), &told, "FR");
+    }
+
+    #[test]
+    fn an_answer_behind_messages_is_right() {
+        let mut told = two();
+        told.publish(1, "t", "one", 1).publish(1, "t", "two", 1).sent(2, Packet::PingReq).wait(150);
+        told.read(2, "t", "one", 1).wait(150).got(2, Packet::PingResp);
+        passes(Fairness::default(), &told);
     }
 
     #[test]

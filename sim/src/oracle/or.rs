@@ -61,7 +61,7 @@ impl Rule for Order {
             Latest { sent: publication.first(), read: delivery.moment, name: publication.name() };
         if let Some(earlier) = self.latest.get(&stream)
             && earlier.sent > latest.sent
-            && !(may_be_later_copy(model, publication, session, delivery.qos)
+            && !(may_be_later_copy(model, publication, session, delivery.qos, earlier.read)
                 && publication.last() > earlier.sent)
         {
             let what = format!(
@@ -77,14 +77,24 @@ impl Rule for Order {
 }
 
 /// Whether what arrives may be what the publisher sent again, because the first was refused or
-/// dropped or came before the subscription.
-fn may_be_later_copy(model: &Model, publication: &Publication, session: &Session, qos: u8) -> bool {
+/// dropped, or came where the subscription was not there or had granted another QoS. By `passed` the
+/// broker had dealt with the first: a later message had been read.
+fn may_be_later_copy(
+    model: &Model,
+    publication: &Publication,
+    session: &Session,
+    qos: u8,
+    passed: Moment,
+) -> bool {
     let may_be_dropped = qos == 0
         || publication.expiry_s.is_some()
         || !drops(model, &session.client_id, &publication.topic).is_empty();
     let first = publication.first().index;
     let was_meant = session.possible(publication).any(|found| {
-        found.is_certain && found.granted.is_some_and(|granted| granted.index < first)
+        found.is_certain
+            && found.qos.min(publication.qos) == qos
+            && found.granted.is_some_and(|granted| granted.index < first)
+            && found.end_requested.is_none_or(|end| end.index > passed.index)
     });
     // Permission, or the space for retained messages, may have been wanting.
     let may_be_refused = publication.retain || !model.may_always_publish(publication);
@@ -140,6 +150,35 @@ mod tests {
         told.subscribe(2, "#", 1).publish(1, "t", "two", 1).read(2, "t", "two", 1).lose(1);
         told.resume(3, "a").publish_again(3, "t", "one", 1, 5).read(2, "t", "one", 1);
         passes(Order::default(), &told);
+    }
+
+    #[test]
+    fn a_message_sent_again_may_come_as_new_where_the_first_came_between_subscriptions() {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).unsubscribe(2, "t", 0);
+        told.publish_unanswered(1, "t", "one", 1, 5);
+        told.subscribe(2, "t", 1).publish(1, "t", "two", 1).read(2, "t", "two", 1).lose(1);
+        told.resume(3, "a").publish_again(3, "t", "one", 1, 5).read(2, "t", "one", 1);
+        passes(Order::default(), &told);
+    }
+
+    #[test]
+    fn a_message_sent_again_may_come_at_a_qos_granted_later() {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 0);
+        told.publish_unanswered(1, "t", "one", 1, 5).subscribe(2, "t", 1);
+        told.publish(1, "t", "two", 1).read(2, "t", "two", 1).lose(1);
+        told.resume(3, "a").publish_again(3, "t", "one", 1, 5).read(2, "t", "one", 1);
+        passes(Order::default(), &told);
+    }
+
+    #[test]
+    fn a_message_sent_again_does_not_come_late_where_the_first_was_to_come() {
+        let mut told = two();
+        told.publish_unanswered(1, "t", "one", 1, 5);
+        told.publish(1, "t", "two", 1).read(2, "t", "two", 1).lose(1);
+        told.resume(3, "a").publish_again(3, "t", "one", 1, 5).read(2, "t", "one", 1);
+        fails(Order::default(), &told, "OR");
     }
 
     #[test]

@@ -95,6 +95,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_behind_connect_may_have_been_refused_and_not_connect() {
+        for present in [false, true] {
+            let mut told = Told::new();
+            let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+            told.asks_in(1, Connect { properties, ..connect_of("a") });
+            told.push(What::Misbehaved { connection: 1 });
+            told.got(
+                1,
+                Packet::ConnAck { session_present: false, reason: 0x81, properties: vec![] },
+            );
+            told.closed(1).returns(2, "a", present);
+            passes(SessionPresent, &told);
+        }
+    }
+
+    #[test]
+    fn a_session_of_a_client_that_was_refused_is_wrong() {
+        let mut told = Told::new();
+        let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+        told.asks_in(1, Connect { properties, ..connect_of("a") });
+        told.got(1, Packet::ConnAck { session_present: false, reason: 0x87, properties: vec![] });
+        told.closed(1).returns(2, "a", true);
+        fails(SessionPresent, &told, "SP");
+    }
+
+    #[test]
     fn a_lost_session_is_wrong() {
         let mut told = Told::new();
         told.durable(1, "a").returns(2, "a", false);

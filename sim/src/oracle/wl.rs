@@ -3,7 +3,7 @@
 
 use crate::history::{Event, Violation, What};
 use crate::oracle::model::{
-    Connection, Dropped, Model, Publication, PublicationId, Seen, Session, token_of,
+    Connection, Dropped, Model, Publication, PublicationId, Request, Seen, Session, token_of,
 };
 use crate::oracle::owed::{Owed, drops, may_be_expired};
 use crate::oracle::properties as property;
@@ -112,6 +112,7 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
             && !owner.was_reset
             && owner.dismissed.is_none()
             && owner.connack.is_some()
+            && !may_be_refused(owner)
             && model.is_prompt(owner, goodbye.moment.at_ms.saturating_sub(latency_ms));
         if arrived {
             return Some("its client had sent DISCONNECT 0x00".to_owned());
@@ -129,6 +130,17 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
     })?;
     let is_only = later(model, owner).count() == 1 && !shortened && owner.connack.is_some();
     is_only.then(|| format!("connection {} had resumed the session before", resumed.number))
+}
+
+/// Whether the broker may have closed the connection because of a request that it could not refuse in
+/// words: before version 5 nothing says no to PUBLISH or UNSUBSCRIBE, in 3.1 nor to SUBSCRIBE.
+fn may_be_refused(owner: &Connection) -> bool {
+    let level = owner.connect.as_ref().map_or(0, |(_, connect)| connect.level);
+    owner.outstanding.values().any(|found| match found.request {
+        Request::Publish(..) | Request::Unsubscribe(_) => level < 5,
+        Request::Subscribe(_) => level < 4,
+        Request::Connect | Request::Ping | Request::Recorded(_) | Request::Release(_) => false,
+    })
 }
 
 /// Whether the will surely was to be published by the end.
@@ -197,7 +209,7 @@ mod tests {
     use crate::history::What;
     use crate::oracle::properties as property;
     use crate::oracle::told::{Told, connect_of, fails, number, passes, will_of};
-    use crate::packet::Connect;
+    use crate::packet::{Connect, Packet};
     use crate::plan::BrokerFault;
 
     fn with_will(delay_s: u32) -> Told {
@@ -249,6 +261,18 @@ mod tests {
     fn a_will_that_the_broker_said_it_refused_is_not_owed() {
         let mut told = with_will(0);
         told.lose(2).dropped("a", "w", What::WILL_REFUSED).end();
+        passes(Wills, &told);
+    }
+
+    #[test]
+    fn disconnect_behind_a_refusal_without_words_may_never_be_read() {
+        let mut told = Told::new();
+        told.durable(1, "b").subscribe(1, "w", 1).wait(1000);
+        let will = Some(will_of("w", "will", 0));
+        told.enters(2, Connect { will, level: 3, ..connect_of("a") }, false).wait(1000);
+        let filters = vec![("t".to_owned(), 1)];
+        told.sent(2, Packet::Subscribe { id: 1, filters, properties: Vec::new() });
+        told.leave(2, 0).read(1, "w", "will", 1).end();
         passes(Wills, &told);
     }
 

@@ -69,6 +69,13 @@ impl Model {
             session.used_ids.insert(id);
         }
         let first = before.as_ref().filter(|_| is_same).map_or(delivery.moment, |one| one.first);
+        // At QoS 1 a publisher repeats what it does not know to be accepted, and the broker takes it
+        // for two. Once the first may be over, this may be the second.
+        let is_repeated = delivery.qos == 1
+            && delivery.publication.is_some_and(|id| self.publications[id].instances > 1);
+        let may_be_second = before.as_ref().filter(|_| is_same).is_some_and(|before| {
+            before.may_be_second || is_repeated && matches!(before.stage, Stage::Done(_))
+        });
         let stage = match before.as_ref().map(|before| before.stage) {
             Some(stage @ Stage::Recorded(_)) if is_same => stage,
             Some(
@@ -89,6 +96,7 @@ impl Model {
             first,
             connection: delivery.connection,
             stage,
+            may_be_second,
         };
         session.exchanges.insert(id, holder);
     }

@@ -54,6 +54,12 @@ impl Model {
         }
         if reason != 0 {
             let client_id = connection.client_id.clone();
+            // What was sent behind CONNECT may have been refused, and not CONNECT.
+            let level = connection.connect.as_ref().map_or(0, |(_, connect)| connect.level);
+            let is_older = level < 5 && !connection.pipelined.is_empty();
+            if connection.misbehaved.is_some() || is_older {
+                return Seen::Nothing;
+            }
             if let Some(client) = self.clients.get_mut(&client_id) {
                 client.attempts.retain(|attempt| *attempt != number);
             }

@@ -110,6 +110,8 @@ pub(crate) struct Holder {
     pub(crate) first: Moment,
     pub(crate) connection: ConnectionNumber,
     pub(crate) stage: Stage,
+    /// Whether it may be another message than the one that was read first.
+    pub(crate) may_be_second: bool,
 }
 
 /// How far an exchange from the broker to a client has come, as the client sees it.

@@ -172,6 +172,10 @@ mod switch {
         /// Snapshots forget subscriptions.
         SnapshotForgetsSubscriptions = "snapshot-forgets-subscriptions",
 
+        // Resources.
+        /// A session's queue takes more than its limit.
+        QueueLimitIgnored = "queue-limit-ignored",
+
         // The store, which is the runtime's.
         /// Records count as durable when they are written, not when they are synced.
         DurableWhenWritten = "durable-when-written",
@@ -181,6 +185,8 @@ mod switch {
         DeletionNotRecorded = "deletion-not-recorded",
         /// A frame whose sync failed counts as durable.
         SyncFailureIgnored = "sync-failure-ignored",
+        /// A frame that only says what is durable counts as durable too.
+        MarkProvesItself = "mark-proves-itself",
         /// Frames behind the end that was found stay there.
         TailNotCut = "tail-not-cut",
     }

@@ -160,8 +160,8 @@ struct Walk<'a, D, V> {
     visitor: &'a mut V,
     layout: Layout,
     known_durable: u64,
-    /// The last frames, as far as nothing says that they are durable: the last position, the
-    /// segment, from where, to where.
+    /// The last frames, as far as nothing says that they are durable: the position that would say
+    /// so, the segment, from where, to where.
     recent: VecDeque<(u64, usize, u64, u64)>,
 }
 
@@ -295,7 +295,11 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
             }
             self.known_durable = self.known_durable.max(frame.header.known_durable.0);
             self.layout.through = LogPosition(frame.next_position() - 1);
-            self.recent.push_back((self.layout.through.0, index, frame.offset, frame.end()));
+            // A frame without records, which only says what is durable, says nothing of itself: the
+            // next record behind it was not called durable before it was synced.
+            let is_mark = frame.header.records == 0 && !canary!(MarkProvesItself);
+            let proven_by = self.layout.through.0 + u64::from(is_mark);
+            self.recent.push_back((proven_by, index, frame.offset, frame.end()));
             while self.recent.pop_front_if(|(last, ..)| *last <= self.known_durable).is_some() {}
             let segment = &mut self.layout.segments[index];
             segment.end = frame.end();

@@ -3,6 +3,8 @@
 
 #[path = "transcript/edge.rs"]
 mod edge;
+#[path = "transcript/observed.rs"]
+mod observed;
 #[path = "transcript/packets.rs"]
 mod packets;
 #[path = "transcript/parse.rs"]
@@ -60,6 +62,15 @@ fn transcripts_are_many_and_say_what_they_show() {
     let delayed = files.iter().filter(|(_, text)| text.contains("\nmanual durable\n")).count();
     assert!(files.len() >= 80, "only {} transcripts", files.len());
     assert!(delayed >= 20, "only {delayed} transcripts delay Durable");
+}
+
+#[test]
+fn a_transcript_played_again_gives_the_same_bytes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    for (path, transcript) in files_in(&folder) {
+        let play = || run::play(&transcript).map(|played| played.observed);
+        assert_eq!(play(), play(), "{}", path.display());
+    }
 }
 
 #[test]

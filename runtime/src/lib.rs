@@ -7,6 +7,8 @@
 
 #[macro_use]
 mod canary;
+#[macro_use]
+pub mod point;
 
 pub mod access;
 pub mod bench;

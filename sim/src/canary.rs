@@ -139,9 +139,12 @@ mod known {
                 ("durability", &["DU", "RC", "Q1", "Q2", "AH", "SS"])
             }
 
+            Canary::QueueLimitIgnored => ("resources", &["BM"]),
+
             Canary::DurableWhenWritten
             | Canary::SnapshotNameNotSynced
             | Canary::DeletionNotRecorded
+            | Canary::MarkProvesItself
             | Canary::TailNotCut => ("store", &["RC", "DU"]),
             Canary::SyncFailureIgnored => ("store", &["DU", "RC"]),
         };

@@ -7,6 +7,7 @@ mod double;
 mod explore;
 mod failure;
 mod failures;
+mod first;
 mod nightly;
 mod repeat;
 mod run;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 use signalhouse_sim::core_layer;
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Profile;
+use signalhouse_sim::point;
 
 use seeds::{SeedRange, parse_profile, parse_profiles, parse_seed};
 use source::Source;
@@ -82,6 +84,8 @@ enum Command {
     Plan(Source),
     /// Show that the simulator sees: search for deliberate defects of the broker
     Canary(canary::CanaryArguments),
+    /// List the points at which `run --points` meddles with the runtime
+    Points,
     /// What `run` starts in parallel
     #[command(hide = true)]
     Worker {
@@ -93,6 +97,8 @@ enum Command {
         step: u64,
         #[arg(long)]
         canary: Option<String>,
+        #[arg(long)]
+        points: bool,
     },
 }
 
@@ -123,7 +129,7 @@ impl Command {
     /// Whether only the build with canaries can carry it out.
     fn needs_canaries(&self) -> bool {
         match self {
-            Command::Canary(_) => true,
+            Command::Canary(_) | Command::Points => true,
             Command::Repro(source) | Command::Replay(source) | Command::Plan(source) => {
                 source.has_canary()
             }
@@ -142,7 +148,7 @@ impl Command {
     fn carry_out(self, layer: Layer) -> Ended {
         match self {
             Command::Run(arguments) => run::run(&arguments, layer),
-            Command::Again => run::again(layer),
+            Command::Again => first::last_failures(layer, true),
             Command::Coverage(arguments) => coverage::coverage(&arguments, layer),
             Command::Nightly(arguments) => nightly::nightly(&arguments, layer),
             Command::Repro(source) | Command::Replay(source) => repeat::repeat(&source, layer),
@@ -156,8 +162,12 @@ impl Command {
                 Verdict::Clean
             }),
             Command::Canary(arguments) => canary::canary(&arguments),
-            Command::Worker { seeds, profile, step, canary } => {
-                worker::work(seeds, profile, step, layer, canary.as_deref())
+            Command::Points => {
+                point::names().for_each(|name| println!("{name}"));
+                Ok(Verdict::Clean)
+            }
+            Command::Worker { seeds, profile, step, canary, points } => {
+                worker::work(seeds, profile, step, layer, (canary.as_deref(), points))
             }
         }
     }

@@ -8,6 +8,7 @@ mod access;
 mod agenda;
 mod connection;
 mod journal;
+pub(crate) mod kept;
 mod network;
 pub(crate) mod panics;
 mod process;
@@ -16,7 +17,7 @@ pub(crate) mod settings;
 mod world;
 
 use bytes::Bytes;
-use signalhouse_core::{Notice, Time};
+use signalhouse_core::{Config, Notice, Time};
 
 pub use panics::quiet_panics;
 
@@ -118,12 +119,12 @@ struct Around {
 }
 
 impl Around {
-    fn new(plan: &Plan, streams: Streams, keeps_lines: bool) -> Self {
+    fn new(plan: &Plan, config: Config, streams: Streams, keeps_lines: bool) -> Self {
         Around {
             now_ms: 0,
             agenda: Agenda::new(),
             network: Network::new(plan, streams),
-            journal: Journal::new(plan, streams),
+            journal: Journal::new(plan, config, streams),
             record: Recorder::new(plan, keeps_lines),
             rounds: streams.stream("rounds"),
             incarnation: 0,
@@ -160,7 +161,8 @@ impl Around {
 }
 
 /// What is observed of a notice about a message that was dropped, or a will that was refused.
-pub(crate) fn dropped(notice: &Notice) -> Option<What> {
+#[must_use]
+pub fn dropped(notice: &Notice) -> Option<What> {
     if let Notice::WillRefused { client_id, topic, .. } = notice {
         let (receiver, topic) = (client_id.to_string(), topic.to_string());
         return Some(What::Dropped { receiver, topic, cause: What::WILL_REFUSED.to_owned() });

@@ -71,6 +71,9 @@ points! {
     NoReading = "a client did not read for a while",
     RecordsLost = "a power cut lost records",
     Stalled = "data was held back",
+    HalfClosed = "a client closed its sending side and went on reading",
+    Trickled = "what a client sent trickled",
+    NeverConnected = "a client's connections were never made",
     DeadForEver = "a client did not come back for the end",
 }
 
@@ -200,7 +203,11 @@ impl Coverage {
                     NetworkFault::Reset => Column::Reset,
                     NetworkFault::BlackHoleToBroker => Column::DeafBroker,
                     NetworkFault::BlackHoleToClient => Column::DeafClient,
-                    NetworkFault::Hold | NetworkFault::Release => return,
+                    NetworkFault::Hold
+                    | NetworkFault::Release
+                    | NetworkFault::HalfClose
+                    | NetworkFault::Drip
+                    | NetworkFault::Unreachable => return,
                 };
                 (column, self.scenes.of_client(*client))
             }
@@ -236,6 +243,7 @@ impl Coverage {
             | What::Misbehaved { .. }
             | What::Holding { .. }
             | What::Denied(_)
+            | What::Kept(_)
             | What::Dropped { .. }
             | What::Calm
             | What::End => return,
@@ -268,7 +276,16 @@ impl Coverage {
                 _ => return,
             },
             What::Holding { serving: false, .. } => Point::NoReading,
-            What::Network { fault: NetworkFault::Hold, .. } => Point::Stalled,
+            What::Network { fault, .. } => match fault {
+                NetworkFault::Hold => Point::Stalled,
+                NetworkFault::HalfClose => Point::HalfClosed,
+                NetworkFault::Drip => Point::Trickled,
+                NetworkFault::Unreachable => Point::NeverConnected,
+                NetworkFault::Release
+                | NetworkFault::BlackHoleToBroker
+                | NetworkFault::BlackHoleToClient
+                | NetworkFault::Reset => return,
+            },
             What::Sent { packet: Packet::Connect(connect), .. }
                 if self.scenes.has_will_waiting(&connect.client_id) =>
             {
@@ -290,9 +307,9 @@ impl Coverage {
             | What::Ended { .. }
             | What::Misbehaved { .. }
             | What::Holding { .. }
-            | What::Network { .. }
             | What::Broker(_)
             | What::Denied(_)
+            | What::Kept(_)
             | What::Calm
             | What::End => return,
         };

@@ -8,6 +8,7 @@
 
 mod file;
 mod folder;
+mod rot;
 #[cfg(test)]
 mod tests;
 
@@ -89,6 +90,22 @@ pub enum Operation {
     Sync,
 }
 
+impl Operation {
+    /// Every kind.
+    pub const EACH: [Operation; 10] = [
+        Operation::List,
+        Operation::Open,
+        Operation::Create,
+        Operation::Rename,
+        Operation::Remove,
+        Operation::SyncFolder,
+        Operation::FreeBytes,
+        Operation::Read,
+        Operation::Write,
+        Operation::Sync,
+    ];
+}
+
 struct State {
     chance: Stream,
     faults: DiskFaults,
@@ -107,6 +124,8 @@ struct State {
     /// That operation fails, whatever it is.
     fail_at: Option<u64>,
     has_failed: bool,
+    /// What rotted and was not written since: file, offset, bits.
+    rotten: Vec<(FileId, usize, u8)>,
     /// The process ends at that operation.
     stop_at: Option<u64>,
     is_stopped: bool,
@@ -153,6 +172,7 @@ impl SimDisk {
             operations: 0,
             fail_at: None,
             has_failed: false,
+            rotten: Vec::new(),
             stop_at: None,
             is_stopped: false,
             watcher: None,
@@ -181,6 +201,7 @@ impl SimDisk {
             operations: 0,
             fail_at: None,
             has_failed: false,
+            rotten: Vec::new(),
             stop_at: None,
             is_stopped: false,
             watcher: None,
@@ -232,15 +253,22 @@ impl SimDisk {
         self.state.borrow_mut().faults.capacity_bytes = bytes;
     }
 
-    /// A bit of a file changes at rest. `false` if there is no such place.
-    #[must_use]
-    pub fn rot(&self, name: &str, offset: u64, bit: u8) -> bool {
+    /// Only so much more fits on the disk, in bytes; with `None` there is no end of space.
+    pub fn set_left_bytes(&self, left_bytes: Option<u64>) {
         let mut state = self.state.borrow_mut();
-        let Some(id) = state.folder.find(name) else { return false };
-        let Some(file) = state.files.get_mut(&id) else { return false };
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        file.rot(offset, bit);
-        offset < file.len()
+        // 0 would be no end of it.
+        let capacity = left_bytes.map(|left| (state.used_bytes() + left).max(1));
+        state.faults.capacity_bytes = capacity.unwrap_or(0);
+    }
+
+    /// Nothing fails any more, there is space, and what rotted is as it was.
+    pub fn mend(&self) {
+        let mut state = self.state.borrow_mut();
+        state.fail_at = None;
+        state.failing.clear();
+        state.faults.capacity_bytes = 0;
+        drop(state);
+        self.mend_rot();
     }
 
     /// The files there are and their contents, as a process would find them.
@@ -361,6 +389,7 @@ impl State {
         match self.failing.get_mut(&operation) {
             Some(count) if *count > 0 => {
                 *count -= 1;
+                self.has_failed = true;
                 Err(failed())
             }
             Some(_) | None => Ok(()),
@@ -419,8 +448,9 @@ impl State {
     fn cut(&mut self, cut: Cut, now_ms: u64) {
         self.process += 1;
         self.syncs.clear();
-        self.stop_at = None;
-        self.is_stopped = false;
+        if std::mem::take(&mut self.is_stopped) {
+            self.stop_at = None;
+        }
         self.has_failed = false;
         match cut {
             Cut::Kill => {
@@ -589,7 +619,7 @@ impl SimFile {
         }
         let number = state.next_write;
         let is_of = self.is_of(&state);
-        let Some(file) = state.files.get_mut(&self.id).filter(|_| is_of) else {
+        let Some(file) = state.files.get(&self.id).filter(|_| is_of) else {
             return Err(failed());
         };
         // What is there already takes no more space.
@@ -599,7 +629,10 @@ impl SimFile {
         }
         let most = usize::try_from(most.min(fits)).unwrap_or(bytes.len());
         let offset = usize::try_from(offset).map_err(|_| failed())?;
-        file.write(number, offset, &bytes[..most], done_at_ms);
+        state.mend_rot_in(self.id, offset..offset + most);
+        if let Some(file) = state.files.get_mut(&self.id) {
+            file.write(number, offset, &bytes[..most], done_at_ms);
+        }
         state.next_write += 1;
         Ok(most)
     }

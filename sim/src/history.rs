@@ -92,10 +92,36 @@ pub enum What {
         /// The cause's name, as in the broker's notice, or [`What::WILL_REFUSED`].
         cause: String,
     },
+    /// What the broker keeps, told by the engine between two of the broker's inputs.
+    Kept(Kept),
     /// The faults are over and the clients that live come back.
     Calm,
     /// The plan's bound has passed since: all that is owed must have happened.
     End,
+}
+
+/// What the broker keeps at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Every session that outlives its connection.
+    pub sessions: Vec<KeptSession>,
+    /// For each share with messages that wait for a member, how many.
+    pub shares: Vec<usize>,
+    /// Topics with a retained message.
+    pub retained: Vec<String>,
+}
+
+/// What the broker keeps of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptSession {
+    /// Whose it is.
+    pub client_id: String,
+    /// The client's QoS 2 publications that are not released.
+    pub inbound: usize,
+    /// Messages that wait for the client.
+    pub waiting: usize,
+    /// Exchanges with the client that have begun and not ended.
+    pub under_way: usize,
 }
 
 impl What {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::canary;
 use crate::core_layer::{self, Outcome};
 use crate::plan::Plan;
+use crate::point;
 use crate::runtime_layer;
 
 /// What a plan runs on.
@@ -25,11 +26,13 @@ impl Layer {
     /// If the plan has a setting that is not known.
     pub fn run(self, plan: &Plan, keeps_lines: bool) -> Result<Outcome, String> {
         canary::switch_on(canary::name_in(plan));
+        point::switch_on(plan);
         let outcome = match self {
             Layer::Core => core_layer::run(plan, keeps_lines),
             Layer::Runtime => runtime_layer::run(plan, keeps_lines),
         };
         canary::switch_on(None);
+        point::switch_off();
         outcome
     }
 

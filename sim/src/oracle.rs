@@ -16,6 +16,7 @@ mod wl;
 mod ah;
 mod al;
 mod au;
+mod bm;
 mod ci;
 mod du;
 mod fc;
@@ -128,7 +129,7 @@ pub fn check_within(bounds: Bounds, history: &[Event]) -> Result<Verdicts, Viola
 
 fn all_rules() -> Vec<Box<dyn Rule>> {
     vec![
-        Box::new(pr::Protocol),
+        Box::new(pr::Protocol::default()),
         Box::new(ah::HonestAnswers),
         Box::new(sz::Size),
         Box::new(al::Aliases::default()),
@@ -152,6 +153,7 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(lv::Liveness),
         Box::new(fr::Fairness::default()),
         Box::new(au::Permitted),
+        Box::new(bm::Memory::default()),
     ]
 }
 

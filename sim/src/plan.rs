@@ -12,6 +12,8 @@ pub use draw::{bound_ms, draw};
 pub use profiles::Profile;
 pub use text::PlanError;
 
+use crate::disk::Operation;
+
 /// A client of the plan, by its place in [`Plan::clients`].
 pub type ClientIndex = usize;
 
@@ -49,6 +51,8 @@ pub struct ClientSpec {
     pub keep_alive_s: u16,
     /// Receive maximum.
     pub receive_maximum: u16,
+    /// Receive maximum from its second attempt to connect on; 0 for the same.
+    pub later_receive_maximum: u16,
     /// Maximum packet size, in bytes; 0 for none.
     pub maximum_packet_size_bytes: u32,
     /// Topic alias maximum.
@@ -61,6 +65,16 @@ pub struct ClientSpec {
     pub reconnect_after_ms: Option<u64>,
     /// Whether it forgets its side of the session when its connection is lost.
     pub forgets: bool,
+    /// How fast its clock goes, in percent of the true time.
+    pub clock_percent: u8,
+}
+
+impl ClientSpec {
+    /// How long it truly takes until so much time has passed by its clock, in milliseconds.
+    #[must_use]
+    pub fn by_its_clock_ms(&self, ms: u64) -> u64 {
+        ms.saturating_mul(100) / u64::from(self.clock_percent.max(1))
+    }
 }
 
 /// One thing that happens.
@@ -185,6 +199,11 @@ pub enum Do {
     },
     /// The broker's process.
     Broker(BrokerFault),
+    /// The broker's host stands still, or goes on: nothing is read, written or noticed.
+    Frozen {
+        /// Whether it stands still.
+        on: bool,
+    },
     /// The operator denies something more.
     Deny(Denial),
     /// The operator allows everything again.
@@ -194,6 +213,8 @@ pub enum Do {
         /// Whether syncs complete.
         on: bool,
     },
+    /// Something else with the broker's disk, of which only the runtime layer has all.
+    Disk(DiskFault),
 }
 
 /// What the operator denies.
@@ -237,6 +258,34 @@ pub enum NetworkFault {
     BlackHoleToClient,
     /// Both ends see a reset.
     Reset,
+    /// The client's sending side is closed in order; it goes on reading.
+    HalfClose,
+    /// What the client sends trickles, until the release.
+    Drip,
+    /// Connections that the client asks for are never made, until the release.
+    Unreachable,
+}
+
+/// What happens to the broker's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFault {
+    /// The next operations of a kind fail with an input/output error.
+    Fail {
+        /// The kind.
+        operation: Operation,
+        /// How many.
+        count: u32,
+    },
+    /// Only so much more fits on it, in bytes; with `None`, there is no end of space again.
+    Space {
+        /// How much.
+        left_bytes: Option<u64>,
+    },
+    /// A bit changes at rest.
+    Rot {
+        /// Decides where.
+        place: u64,
+    },
 }
 
 /// What happens to the broker's process.

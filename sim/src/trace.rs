@@ -2,12 +2,14 @@
 //! run is repeated, and a hash of it.
 
 pub mod html;
+mod properties;
 
 use std::fmt::{self, Write as _};
 
-use crate::history::What;
-use crate::packet::{AckKind, Connect, Packet, Property, Publish, Value, Will};
+use crate::history::{KeptSession, What};
+use crate::packet::{AckKind, Connect, Packet, Property, Publish, Will};
 use crate::plan::Denial;
+use properties::show_properties;
 
 /// Takes lines; keeps them if told to.
 #[derive(Debug)]
@@ -100,6 +102,15 @@ impl fmt::Display for Shown<'_> {
             }
             What::Dropped { receiver, topic, cause } => {
                 write!(f, "dropped for {receiver:?} on {topic:?}: {cause}")
+            }
+            What::Kept(kept) => {
+                f.write_str("kept:")?;
+                kept.sessions.iter().try_for_each(|session| {
+                    let KeptSession { client_id, inbound, waiting, under_way } = session;
+                    write!(f, " {client_id:?} {waiting} wait, {under_way} out, {inbound} in;")
+                })?;
+                let at_shares: usize = kept.shares.iter().sum();
+                write!(f, " {at_shares} at shares, {} retained", kept.retained.len())
             }
             What::Calm => f.write_str("calm"),
             What::End => f.write_str("end"),
@@ -223,16 +234,4 @@ fn show_payload(payload: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let text = String::from_utf8_lossy(head);
     let text = text.trim_end_matches('/');
     if text.is_empty() { f.write_str("-") } else { f.write_str(text) }
-}
-
-fn show_properties(properties: &[Property], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for Property { id, value } in properties {
-        match value {
-            Value::Number(number) => write!(f, " {id:#04x}={number}")?,
-            Value::Text(text) => write!(f, " {id:#04x}={text:?}")?,
-            Value::Bytes(bytes) => write!(f, " {id:#04x}={bytes:02x?}")?,
-            Value::Pair(name, value) => write!(f, " {id:#04x}={name:?}:{value:?}")?,
-        }
-    }
-    Ok(())
 }

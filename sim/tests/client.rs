@@ -18,12 +18,14 @@ fn spec() -> ClientSpec {
         session_expiry_interval_s: 60,
         keep_alive_s: 0,
         receive_maximum: 1,
+        later_receive_maximum: 0,
         maximum_packet_size_bytes: 1_000,
         topic_alias_maximum: 0,
         ack_delay_ms: 0,
         reorders_acks: false,
         reconnect_after_ms: None,
         forgets: false,
+        clock_percent: 100,
     }
 }
 

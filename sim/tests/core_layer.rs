@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use signalhouse_sim::core_layer;
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Plan, Profile, draw};
 
 #[test]
@@ -52,14 +53,16 @@ fn an_unknown_setting_is_an_error() {
 
 #[test]
 fn every_defect_once_found_stays_mended() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let mut plans: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    plans.sort();
-    assert!(!plans.is_empty());
-    for path in plans {
-        let plan = Plan::from_text(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        let run = core_layer::run(&plan, false).unwrap();
-        assert_eq!(run.violation, None, "{}", path.display());
+    for (folder, layer) in [("corpus", Layer::Core), ("corpus/runtime", Layer::Runtime)] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut plans: Vec<_> = entries.filter(|path| path.is_file()).collect();
+        plans.sort();
+        assert!(!plans.is_empty());
+        for path in plans {
+            let plan = Plan::from_text(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            let run = layer.run(&plan, false).unwrap();
+            assert_eq!(run.violation, None, "{}", path.display());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The two ends of a connection's bytes: every packet of a transcript goes through the codec.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use signalhouse_core::Config;
 use signalhouse_core::routing::topic::TopicError;
 use signalhouse_core::wire::frame::PacketType;
@@ -17,6 +17,8 @@ pub(crate) struct Edge {
     client: ClientReader,
     version: Version,
     alias_outbound_maximum: u16,
+    /// The packet that last went either way.
+    pub(crate) last_bytes: Bytes,
 }
 
 /// What the broker's end makes of a packet.
@@ -40,6 +42,7 @@ impl Edge {
             client: ClientReader::new(Version::V5, ReaderLimits::default()),
             version: Version::V5,
             alias_outbound_maximum: config.limits.topic_alias_outbound_maximum,
+            last_bytes: Bytes::new(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Edge {
                 return Err(format!("the packet cannot be written: {other:?}"));
             }
         }
+        self.last_bytes = Bytes::copy_from_slice(&bytes);
         match self.reader.read(&mut bytes) {
             Ok(Some(read)) => {
                 if let ClientPacket::Connect(connect) = &read {
@@ -96,6 +100,7 @@ impl Edge {
                 return Err(format!("{other:?}"));
             }
         }
+        self.last_bytes = Bytes::copy_from_slice(&bytes);
         match self.client.read(&mut bytes) {
             Ok(Some(read)) if bytes.is_empty() => Ok(read),
             other => Err(format!("?? the client reads {other:?}")),

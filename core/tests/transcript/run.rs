@@ -11,6 +11,7 @@ use signalhouse_core::{
 };
 
 use crate::edge::{Arrived, Edge, decode_error};
+use crate::observed::Observed;
 use crate::parse::{Args, Line, number, text};
 use crate::show::Shown;
 use crate::{packets, settings, show};
@@ -24,6 +25,8 @@ const ROUNDS: usize = 10_000;
 pub(crate) struct Played {
     /// The transcript with the outputs that came.
     pub(crate) text: String,
+    /// What went over the connections, with milliseconds since [`START`].
+    pub(crate) observed: Vec<(u64, Observed)>,
     config: Config,
     now: Time,
     journal: Vec<Record>,
@@ -60,8 +63,8 @@ fn play_lines(transcript: &str, playing: &mut String) -> Result<Played, String> 
         }
         actual.push('\n');
     }
-    let World { config, now, journal, .. } = world;
-    Ok(Played { text: actual, config, now, journal })
+    let World { config, now, journal, observed, .. } = world;
+    Ok(Played { text: actual, observed, config, now, journal })
 }
 
 impl Played {
@@ -139,6 +142,7 @@ struct World {
     shown: Shown,
     outbox: Outbox,
     said: Vec<String>,
+    observed: Vec<(u64, Observed)>,
 }
 
 impl World {
@@ -159,6 +163,7 @@ impl World {
             shown: Shown::default(),
             outbox: Outbox::new(),
             said: Vec::new(),
+            observed: Vec::new(),
         }
     }
 
@@ -265,6 +270,7 @@ impl World {
         connection.open = true;
         connection.edge = Edge::new(&self.config);
         let connection = connection.id;
+        self.observe(Observed::Opened { connection });
         self.input(Input::Opened { connection, peer: text("test")?, room_bytes });
         Ok(())
     }
@@ -282,6 +288,7 @@ impl World {
                 let cause = if args.flag("failed") { Gone::Failed } else { Gone::PeerClosed };
                 args.finish()?;
                 self.forget(connection);
+                self.observe(Observed::Gone { connection });
                 self.input(Input::Closed { connection, cause });
             }
             "writable" => {
@@ -295,13 +302,20 @@ impl World {
                 args.finish()?;
                 let error = decode_error(&error)?;
                 self.connection(name)?.edge.refuse_in(version);
+                self.observe(Observed::Malformed { connection });
                 self.input(Input::Malformed { connection, error, version });
             }
             verb => {
                 let packet = packets::client_packet(verb, rest, name)?;
-                match self.connection(name)?.edge.arrive(&packet)? {
-                    Arrived::Packet(packet) => self.input(Input::Packet { connection, packet }),
+                let arrived = self.connection(name)?.edge.arrive(&packet)?;
+                let bytes = self.connection(name)?.edge.last_bytes.clone();
+                match arrived {
+                    Arrived::Packet(packet) => {
+                        self.observe(Observed::Sent { connection, bytes });
+                        self.input(Input::Packet { connection, packet });
+                    }
                     Arrived::Fault(error, version) => {
+                        self.observe(Observed::Malformed { connection });
                         self.input(Input::Malformed { connection, error, version });
                     }
                 }
@@ -358,6 +372,7 @@ impl World {
         for connection in self.connections.values_mut() {
             connection.open = false;
         }
+        self.observe(Observed::Crashed);
         let records = self.journal.iter().cloned();
         let through = LogPosition(keep);
         match Broker::recover(self.config.clone(), Seed(1), self.now, through, records) {
@@ -455,7 +470,13 @@ impl World {
                 let name = self.name_of(connection);
                 let edge = self.connections.get_mut(&name).map(|connection| &mut connection.edge);
                 let line = match edge.map(|edge| edge.depart(&packet)) {
-                    Some(Ok(read)) => show::packet(&read, self.shown),
+                    Some(Ok(read)) => {
+                        if let Some(sender) = self.connections.get(&name) {
+                            let bytes = sender.edge.last_bytes.clone();
+                            self.observe(Observed::Read { connection, bytes });
+                        }
+                        show::packet(&read, self.shown)
+                    }
                     // No byte goes out, and the broker need not care that it does not.
                     Some(Err(why)) => format!("{why}: {}", show::packet(&packet, self.shown)),
                     None => show::packet(&packet, self.shown),
@@ -465,6 +486,7 @@ impl World {
             Action::Close { connection } => {
                 let name = self.name_of(connection);
                 self.said.push(format!("{name} closed"));
+                self.observe(Observed::Closed { connection });
                 self.forget(connection);
             }
             Action::Persist { at, record } => {
@@ -491,12 +513,17 @@ impl World {
                 self.said.push(show::answer(&answer));
             }
             Action::Notice(notice) => {
+                self.observe(Observed::Noticed(notice.clone()));
                 if self.shown.notices {
                     let line = show::notice(&notice, |id| self.any_name_of(id));
                     self.said.push(format!("! {line}"));
                 }
             }
         }
+    }
+
+    fn observe(&mut self, observed: Observed) {
+        self.observed.push((self.now.since_ms(START), observed));
     }
 
     fn broker(&mut self) -> &mut Broker {

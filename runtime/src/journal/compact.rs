@@ -122,7 +122,8 @@ impl<D: Disk, P: Spawn> Compaction<D, P> {
         while expected <= last {
             let mut frames = Vec::new();
             let mut bytes = 0;
-            while expected <= last && bytes < PIECE_BYTES {
+            let piece_bytes = piece_bytes();
+            while expected <= last && bytes < piece_bytes {
                 let offset = reader.offset();
                 let frame = reader.next().await?;
                 if frame.as_ref().is_some_and(|frame| frame.is_before(expected)) {
@@ -216,7 +217,7 @@ pub(super) async fn write<D: Disk, P: Spawn>(
         let length = bytes.len() as u64;
         write_all(&file, offset, bytes).await.map_err(failed)?;
         offset += length;
-        if offset - synced >= SYNC_BYTES {
+        if offset - synced >= SYNC_BYTES || sim_point!(SnapshotSyncedOften) {
             file.sync().await.map_err(failed)?;
             synced = offset;
         }
@@ -233,7 +234,8 @@ async fn next_piece<D: Disk>(
 ) -> Result<Option<Vec<Record>>, StoreError> {
     let mut piece = Vec::new();
     let mut bytes = 0;
-    while bytes < PIECE_BYTES
+    let piece_bytes = piece_bytes();
+    while bytes < piece_bytes
         && let Some(mut record) = records.next()
     {
         if let Record::Requeued { message, .. } = &record {
@@ -247,6 +249,10 @@ async fn next_piece<D: Disk>(
         piece.push(record);
     }
     Ok((!piece.is_empty()).then_some(piece))
+}
+
+fn piece_bytes() -> usize {
+    if sim_point!(PieceSmall) { 1 } else { PIECE_BYTES }
 }
 
 /// Records in a frame, and the first message among them.

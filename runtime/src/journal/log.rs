@@ -112,6 +112,7 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
         let mut began = false;
         while self.under_way.len() < FRAMES_UNDER_WAY
             && let Some(frame) = self.waiting.front()
+            && (self.under_way.is_empty() || !sim_point!(FrameWaits))
             && self.has_room_for(frame.frame_bytes())
             && let Some(frame) = self.waiting.pop_front()
         {
@@ -172,6 +173,10 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
 
     /// Sees what is done. True if something is.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if !self.under_way.is_empty() && sim_point!(FrameNoticedLate) {
+            cx.waker().wake_by_ref();
+            return Ok(false);
+        }
         for frame in &mut self.under_way {
             if !frame.is_done
                 && let Poll::Ready(outcome) = frame.task.as_mut().poll(cx)
@@ -279,7 +284,8 @@ impl<D: Disk, C: Clock, P: Spawn> Journal for LogJournal<D, C, P> {
     fn append(&mut self, at: LogPosition, record: Record) {
         assert_eq!(at.0, self.appended.0 + 1, "positions of records rise by one");
         self.appended = at;
-        if self.waiting.back().is_none_or(|frame| frame.body_bytes() >= FRAME_BYTES) {
+        let most = if sim_point!(FrameOfOne) { 1 } else { FRAME_BYTES };
+        if self.waiting.back().is_none_or(|frame| frame.body_bytes() >= most) {
             self.waiting.push_back(FrameBuilder::new(at));
         }
         if let Some(frame) = self.waiting.back_mut() {

@@ -9,6 +9,8 @@ use crate::seams::{Disk, DiskFile};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 1024 * 1024;
+/// The same where the simulator wants little.
+const SMALL_CHUNK_BYTES: usize = 4096;
 
 /// A frame with its checksum right.
 #[derive(Clone, Debug)]
@@ -94,7 +96,7 @@ impl<F: DiskFile> FrameReader<F> {
             offset: BLOCK_BYTES,
             buffer,
             is_read: false,
-            chunk_bytes: CHUNK_BYTES,
+            chunk_bytes: if sim_point!(ReadSmall) { SMALL_CHUNK_BYTES } else { CHUNK_BYTES },
         })
     }
 

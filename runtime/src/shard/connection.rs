@@ -112,7 +112,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut outgoing = self.outgoing.borrow_mut();
         let mut stream = self.stream.borrow_mut();
         while !outgoing.is_empty() {
-            match Pin::new(&mut *stream).poll_write(cx, outgoing.bytes()) {
+            let mut bytes = outgoing.bytes();
+            if sim_point!(WriteHalf) {
+                bytes = &bytes[..bytes.len().div_ceil(2)];
+            }
+            match Pin::new(&mut *stream).poll_write(cx, bytes) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(bytes)) => outgoing.advance(bytes),

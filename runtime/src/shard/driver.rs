@@ -142,6 +142,9 @@ where
                 return self.journal.close().await.map_err(RunError::Journal);
             }
             poll_fn(|cx| self.poll_ready(cx)).await.map_err(RunError::Journal)?;
+            if sim_point!(YieldBeforeRound) {
+                tokio::task::yield_now().await;
+            }
             self.round();
             if self.has_work() {
                 // Connections take their turns before the next round.
@@ -245,7 +248,8 @@ where
         self.batch = batch;
         if self.broker.has_more_work() {
             let mut outbox = std::mem::take(&mut self.outbox);
-            self.broker.resume(now, RESUME_BUDGET, &mut outbox);
+            let budget = if sim_point!(ResumeOne) { 1 } else { RESUME_BUDGET };
+            self.broker.resume(now, budget, &mut outbox);
             self.carry_out(now, &mut outbox);
             self.outbox = outbox;
         }

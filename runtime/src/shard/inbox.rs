@@ -85,7 +85,9 @@ impl Inbox {
     pub(crate) fn is_full(&self) -> bool {
         const READ_BYTES: usize = 16 * 1024 * 1024;
         const ENTRIES: usize = 64 * 1024;
-        self.read_bytes.get() >= READ_BYTES || self.queue.borrow().len() >= ENTRIES
+        self.read_bytes.get() >= READ_BYTES
+            || self.queue.borrow().len() >= ENTRIES
+            || !self.is_empty() && sim_point!(InboxFull)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

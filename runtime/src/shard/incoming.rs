@@ -131,6 +131,9 @@ impl Incoming {
         if scratch.capacity() < SCRATCH_LEAST_BYTES {
             scratch.reserve(SCRATCH_BYTES);
         }
+        if sim_point!(ScratchSmall) {
+            *scratch = BytesMut::with_capacity(self.pending.len() + 16);
+        }
         scratch.extend_from_slice(&self.pending);
         let read = {
             let mut stream = connection.stream.borrow_mut();
@@ -164,7 +167,8 @@ impl Incoming {
         connection: &Rc<Connection<S>>,
     ) {
         self.undecoded = true;
-        while self.round_packets < ROUND_PACKETS {
+        let most = if sim_point!(DecodeOne) { self.round_packets + 1 } else { ROUND_PACKETS };
+        while self.round_packets < most {
             match self.reader.read(bytes) {
                 Ok(Some(packet)) => {
                     self.round_packets += 1;

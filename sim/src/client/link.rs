@@ -71,9 +71,9 @@ impl Link {
             clean_start,
             is_serving: false,
             server: Server::default(),
-            acks: Acks::new(spec.ack_delay_ms, spec.reorders_acks),
+            acks: Acks::new(spec.by_its_clock_ms(spec.ack_delay_ms), spec.reorders_acks),
             requests: BTreeSet::new(),
-            keep_alive_ms: u64::from(spec.keep_alive_s) * 1_000,
+            keep_alive_ms: spec.by_its_clock_ms(u64::from(spec.keep_alive_s) * 1_000),
             last_sent_ms: 0,
             pinged_at_ms: None,
             connack_by_ms,
@@ -83,12 +83,12 @@ impl Link {
     }
 
     /// CONNACK accepted.
-    pub(super) fn serve(&mut self, now_ms: u64, properties: &[Property]) {
+    pub(super) fn serve(&mut self, now_ms: u64, spec: &ClientSpec, properties: &[Property]) {
         self.is_serving = true;
         self.serving_since_ms = Some(now_ms);
         self.server = Server::of(properties);
         if let Some(keep_alive_s) = codec::number(properties, 0x13) {
-            self.keep_alive_ms = u64::from(keep_alive_s) * 1_000;
+            self.keep_alive_ms = spec.by_its_clock_ms(u64::from(keep_alive_s) * 1_000);
         }
     }
 

@@ -134,11 +134,11 @@ impl Client {
             return;
         }
         if !turn.session.accept(self.spec.level, session_present) {
-            link.serve(turn.now_ms, properties);
+            link.serve(turn.now_ms, &self.spec, properties);
             self.disagree(turn);
             return;
         }
-        link.serve(turn.now_ms, properties);
+        link.serve(turn.now_ms, &self.spec, properties);
         let assigned = properties.iter().find(|property| property.id == ASSIGNED_CLIENT_IDENTIFIER);
         if let Some(Property { value: Value::Text(id), .. }) = assigned {
             turn.session.assigned_id = Some(id.clone());

@@ -70,6 +70,8 @@ impl Client {
             | Do::Broker(_)
             | Do::Deny(_)
             | Do::AllowAll
+            | Do::Frozen { .. }
+            | Do::Disk(_)
             | Do::DiskSyncs { .. } => {}
         }
     }
@@ -92,7 +94,11 @@ impl Client {
         if is_5 {
             let expiry_s = spec.session_expiry_interval_s;
             push_unless_0(&mut properties, SESSION_EXPIRY_INTERVAL, expiry_s);
-            push_unless_0(&mut properties, RECEIVE_MAXIMUM, spec.receive_maximum.into());
+            let receive_maximum = match (spec.later_receive_maximum, self.attempts) {
+                (0, _) | (_, 0 | 1) => spec.receive_maximum,
+                (later, _) => later,
+            };
+            push_unless_0(&mut properties, RECEIVE_MAXIMUM, receive_maximum.into());
             let maximum = spec.maximum_packet_size_bytes;
             push_unless_0(&mut properties, MAXIMUM_PACKET_SIZE, maximum);
             push_unless_0(&mut properties, TOPIC_ALIAS_MAXIMUM, spec.topic_alias_maximum.into());

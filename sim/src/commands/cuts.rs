@@ -33,11 +33,18 @@ pub(super) enum Cut {
     Power,
     /// The operation fails.
     Fail,
+    /// It fails, and some operations later, when the broker is back, the power goes.
+    FailThenPower,
 }
 
 impl Cut {
     /// Each of them.
-    pub(super) const EACH: [Cut; 3] = [Cut::Kill, Cut::Power, Cut::Fail];
+    pub(super) const EACH: [Cut; 4] = [Cut::Kill, Cut::Power, Cut::Fail, Cut::FailThenPower];
+
+    /// The operation at which the power goes after one failed: behind a recovery.
+    fn power_after(at: u64) -> u64 {
+        at + 14 + at % 16
+    }
 
     /// The same plan with that at the operation `at`.
     pub(super) fn at(self, at: u64, plan: &Plan) -> Plan {
@@ -46,6 +53,11 @@ impl Cut {
             Cut::Kill => vec![("disk.cut_at", at), ("disk.cut_power", 0)],
             Cut::Power => vec![("disk.cut_at", at), ("disk.cut_power", 1)],
             Cut::Fail => vec![("disk.fail_at", at)],
+            Cut::FailThenPower => vec![
+                ("disk.fail_at", at),
+                ("disk.cut_at", Cut::power_after(at)),
+                ("disk.cut_power", 1),
+            ],
         };
         let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value));
         plan.settings.extend(settings);
@@ -84,7 +96,8 @@ fn cut_everywhere(path: &Path, plan: &Plan) -> Result<bool, String> {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let (at, cut) = (number / 3 + 1, Cut::EACH[(number % 3) as usize]);
+                    let kinds = Cut::EACH.len() as u64;
+                    let (at, cut) = (number / kinds + 1, Cut::EACH[(number % kinds) as usize]);
                     if at > operations {
                         return;
                     }
@@ -110,6 +123,12 @@ fn cut_everywhere(path: &Path, plan: &Plan) -> Result<bool, String> {
             Cut::Kill => format!("`set disk.cut_at {at}`"),
             Cut::Power => format!("`set disk.cut_at {at}` and `set disk.cut_power 1`"),
             Cut::Fail => format!("`set disk.fail_at {at}`"),
+            Cut::FailThenPower => {
+                let later = Cut::power_after(*at);
+                format!(
+                    "`set disk.fail_at {at}`, `set disk.cut_at {later}`, `set disk.cut_power 1`"
+                )
+            }
         };
         println!("FAIL {name} with {set}: {what}");
     }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use signalhouse_sim::layer::Layer;
-use signalhouse_sim::plan::{Profile, draw};
+use signalhouse_sim::plan::Profile;
 
 use super::failure::Failure;
-use super::failures::{self, Kept};
+use super::failures;
+use super::first::first;
 use super::seeds::{self, SeedRange};
 use super::summary::Summary;
 use super::worker::{self, Report};
@@ -34,9 +35,15 @@ pub(super) struct RunArguments {
     /// Switch a deliberate defect on; `sim canary --list` names them
     #[arg(long, value_name = "NAME")]
     pub(super) canary: Option<String>,
+    /// Switch on points at which the runtime is meddled with, drawn from each seed
+    #[arg(long)]
+    pub(super) points: bool,
     /// Go on after a failure
     #[arg(long)]
     pub(super) keep_going: bool,
+    /// Fail too if the batch shows too little: too few verdicts that bind, or plans too small
+    #[arg(long)]
+    pub(super) strict: bool,
     /// Print which situations the seeds were in
     #[arg(long)]
     pub(super) coverage: bool,
@@ -44,7 +51,7 @@ pub(super) struct RunArguments {
 
 impl RunArguments {
     pub(super) fn has_canary(&self) -> bool {
-        self.canary.is_some()
+        self.canary.is_some() || self.points
     }
 }
 
@@ -59,28 +66,21 @@ enum Message {
 
 /// Runs the seeds, and prints failures as they come and a summary in the end.
 pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
+    // What a canary or a point does to old failures says nothing.
+    let has_old_failures = !arguments.has_canary() && first(layer)? == Verdict::Violated;
+    if has_old_failures && !arguments.keep_going {
+        return Ok(Verdict::Violated);
+    }
     let summary = batch(arguments, layer)?;
     if arguments.coverage {
         print!("{}", summary.coverage());
     }
-    Ok(if summary.failures() > 0 { Verdict::Violated } else { Verdict::Clean })
-}
-
-/// Runs the failures of the last runs again.
-pub(super) fn again(layer: Layer) -> Ended {
-    let mut verdict = Verdict::Clean;
-    let kept = failures::read().into_iter().filter(|kept| kept.layer == layer);
-    for Kept { seed, profile, .. } in kept {
-        let outcome = layer.run(&draw(seed, profile), false)?;
-        match &outcome.violation {
-            Some(violation) => {
-                println!("{}", Failure::new(seed, profile, layer, violation));
-                verdict = Verdict::Violated;
-            }
-            None => println!("passes seed={seed:#x} layer={layer} profile={}", profile.name()),
-        }
+    let weaknesses = if arguments.strict { summary.weaknesses() } else { Vec::new() };
+    for weakness in &weaknesses {
+        println!("FAIL {weakness}");
     }
-    Ok(verdict)
+    let is_clean = summary.failures() == 0 && weaknesses.is_empty() && !has_old_failures;
+    Ok(if is_clean { Verdict::Clean } else { Verdict::Violated })
 }
 
 /// Runs the seeds, prints failures as they come and sums in the end.
@@ -98,6 +98,7 @@ pub(super) fn batch(arguments: &RunArguments, layer: Layer) -> Result<Summary, S
         shows_progress: std::io::stderr().is_terminal(),
         keep_going: arguments.keep_going,
         canary: arguments.canary.clone(),
+        points: arguments.points,
         is_interrupted: false,
         rev: revision(),
     };
@@ -130,6 +131,7 @@ struct Batch {
     shows_progress: bool,
     keep_going: bool,
     canary: Option<String>,
+    points: bool,
     is_interrupted: bool,
     /// The revision under test.
     rev: String,
@@ -150,8 +152,8 @@ impl Batch {
         let mut workers = Workers(Vec::new());
         for seed in first..end.min(first.saturating_add(jobs)) {
             let seeds = SeedRange { first: seed, end };
-            let canary = arguments.canary.as_deref();
-            workers.0.push(start_worker(profile, self.layer, seeds, jobs, canary, sender.clone())?);
+            let with = (arguments.canary.as_deref(), arguments.points);
+            workers.0.push(start_worker(profile, self.layer, seeds, jobs, with, sender.clone())?);
         }
         let wanted = self.summary.seeds() as u64 + (end - first);
         let mut speaking = workers.0.len();
@@ -209,6 +211,7 @@ impl Batch {
     fn tell(&self, failure: &Failure) {
         match &self.canary {
             Some(name) => println!("{failure} --canary {name}"),
+            None if self.points => println!("{failure} --points"),
             None => {
                 println!("{failure}    # rev={}", self.rev);
                 if let Err(error) = failures::keep(failure, &self.rev) {
@@ -242,7 +245,7 @@ fn start_worker(
     layer: Layer,
     seeds: SeedRange,
     step: u64,
-    canary: Option<&str>,
+    (canary, points): (Option<&str>, bool),
     sender: Sender<Message>,
 ) -> Result<Child, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -251,6 +254,7 @@ fn start_worker(
         .args(["worker", "--profile", profile.name(), "--step", &step.to_string()])
         .args(["--seeds", &format!("{}..{}", seeds.first, seeds.end)])
         .args(canary.map(|name| format!("--canary={name}")))
+        .args(points.then_some("--points"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use clap::Args;
-use signalhouse_sim::canary;
 use signalhouse_sim::plan::{Plan, Profile, draw};
+use signalhouse_sim::{canary, point};
 
 use super::seeds::{parse_profile, parse_seed};
 
@@ -20,12 +20,16 @@ pub(super) struct Source {
     /// Switch a deliberate defect on; `sim canary --list` names them
     #[arg(long, value_name = "NAME")]
     canary: Option<String>,
+    /// Switch on points at which the runtime is meddled with, drawn from the seed
+    #[arg(long)]
+    points: bool,
 }
 
 impl Source {
-    /// Whether the plan has a canary in it.
+    /// Whether the plan has a canary or a point in it, of which only a build of its own knows.
     pub(super) fn has_canary(&self) -> bool {
-        self.plan().is_ok_and(|plan| canary::name_in(&plan).is_some())
+        let has = |plan: &Plan| canary::name_in(plan).is_some() || point::is_any_in(plan);
+        self.points || self.plan().is_ok_and(|plan| has(&plan))
     }
 
     /// The plan.
@@ -40,6 +44,9 @@ impl Source {
         if let Some(name) = &self.canary {
             plan = canary::without(&plan);
             canary::add_to(&mut plan, name);
+        }
+        if self.points {
+            point::add_to(&mut plan);
         }
         Ok(plan)
     }

@@ -2,10 +2,10 @@
 
 use std::io::{BufWriter, Write as _};
 
-use signalhouse_sim::canary;
 use signalhouse_sim::core_layer::{Outcome, Verdicts};
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Profile, draw};
+use signalhouse_sim::{canary, point};
 
 use super::failure::Failure;
 use super::seeds::SeedRange;
@@ -15,6 +15,7 @@ use super::{Ended, Verdict};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Report {
     pub(super) profile: Profile,
+    pub(super) clients: u64,
     pub(super) inputs: u64,
     pub(super) simulated_ms: u64,
     pub(super) micros: u64,
@@ -30,7 +31,7 @@ pub(super) fn work(
     profile: Profile,
     step: u64,
     layer: Layer,
-    canary: Option<&str>,
+    (canary, points): (Option<&str>, bool),
 ) -> Ended {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut seed = seeds.first;
@@ -40,9 +41,13 @@ pub(super) fn work(
         if let Some(name) = canary {
             canary::add_to(&mut plan, name);
         }
+        if points {
+            point::add_to(&mut plan);
+        }
         let outcome = layer.run(&plan, false)?;
         let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let line = line(seed, profile, layer, micros, &outcome);
+        let place = (seed, profile, layer, plan.clients.len());
+        let line = line(place, micros, &outcome);
         if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
             break; // nobody listens any more
         }
@@ -54,11 +59,16 @@ pub(super) fn work(
     Ok(Verdict::Clean)
 }
 
-fn line(seed: u64, profile: Profile, layer: Layer, micros: u64, outcome: &Outcome) -> String {
+fn line(
+    (seed, profile, layer, clients): (u64, Profile, Layer, usize),
+    micros: u64,
+    outcome: &Outcome,
+) -> String {
     let Outcome { inputs, simulated_ms, verdicts, violation, hits, .. } = outcome;
     let Verdicts { must, all } = verdicts;
     let name = profile.name();
-    let mut line = format!("{seed}\t{name}\t{inputs}\t{simulated_ms}\t{micros}\t{must}\t{all}");
+    let mut line =
+        format!("{seed}\t{name}\t{clients}\t{inputs}\t{simulated_ms}\t{micros}\t{must}\t{all}");
     line.push('\t');
     line.extend(hits.iter().map(|place| format!("{place} ")));
     if let Some(violation) = violation {
@@ -74,7 +84,8 @@ pub(super) fn read(line: &str, layer: Layer) -> Option<Report> {
     let seed = parts.next()?.parse().ok()?;
     let profile = Profile::from_name(parts.next()?)?;
     let mut number = || parts.next()?.parse::<u64>().ok();
-    let (inputs, simulated_ms, micros) = (number()?, number()?, number()?);
+    let (clients, inputs) = (number()?, number()?);
+    let (simulated_ms, micros) = (number()?, number()?);
     let verdicts = Verdicts { must: number()?, all: number()? };
     let hits = parts.next()?.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
     let failure = match parts.next() {
@@ -88,5 +99,5 @@ pub(super) fn read(line: &str, layer: Layer) -> Option<Report> {
             what: parts.next()?.to_owned(),
         }),
     };
-    Some(Report { profile, inputs, simulated_ms, micros, verdicts, hits, failure })
+    Some(Report { profile, clients, inputs, simulated_ms, micros, verdicts, hits, failure })
 }

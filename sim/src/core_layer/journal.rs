@@ -1,20 +1,34 @@
-//! A model of the journal: records in order, syncs that take their time, and what is left after a
-//! crash.
+//! A model of the journal: records in order, as the store's own codec writes and reads them; syncs
+//! that take their time; compaction by the store's own means, replaying what is safe into a snapshot;
+//! and what is left after a crash. Files, segments and their recovery are the runtime layer's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
+use signalhouse::journal::codec::{decode, encode};
 use signalhouse_core::message::{Message, MessageId};
-use signalhouse_core::{LogPosition, Record};
+use signalhouse_core::{Config, LogPosition, Record, Recovery, Seed};
 
 use super::agenda::Agenda;
 use super::{Happening, setting};
 use crate::chance::{Stream, Streams};
 use crate::plan::Plan;
 
+/// With so many records behind the last snapshot, a new one is made.
+const COMPACTS_AFTER: usize = 200;
+
 /// The records and how far they are safe. It outlives the broker's process.
 #[derive(Debug)]
 pub(super) struct Journal {
-    records: Vec<(LogPosition, Record)>,
+    records: Vec<(LogPosition, Bytes)>,
+    /// Which record has a message.
+    messages: BTreeMap<MessageId, Bytes>,
+    config: Config,
+    /// Whether snapshots are made.
+    compacts: bool,
+    /// How many records the last snapshot has.
+    snapshot_records: usize,
     written: LogPosition,
     synced: LogPosition,
     sync: Option<Sync>,
@@ -34,9 +48,13 @@ struct Sync {
 }
 
 impl Journal {
-    pub(super) fn new(plan: &Plan, streams: Streams) -> Self {
+    pub(super) fn new(plan: &Plan, config: Config, streams: Streams) -> Self {
         Journal {
             records: Vec::new(),
+            messages: BTreeMap::new(),
+            config,
+            compacts: setting(plan, "journal.snapshots").unwrap_or(0) != 0,
+            snapshot_records: 0,
             written: LogPosition::START,
             synced: LogPosition::START,
             sync: None,
@@ -51,7 +69,17 @@ impl Journal {
     pub(super) fn append(&mut self, at: LogPosition, record: Record) {
         assert_eq!(at.0, self.written.0 + 1, "positions of records rise by one");
         self.written = at;
-        self.records.push((at, record));
+        self.put(at, &record);
+    }
+
+    fn put(&mut self, at: LogPosition, record: &Record) {
+        let mut bytes = BytesMut::new();
+        encode(record, &mut bytes);
+        let bytes = bytes.freeze();
+        if let Record::Published { message, .. } = record {
+            self.messages.insert(message.id, bytes.clone());
+        }
+        self.records.push((at, bytes));
     }
 
     /// Begins to make durable what was written; gives the position if that is done at once.
@@ -84,6 +112,7 @@ impl Journal {
         }
         self.synced = sync.through;
         self.sync = None;
+        self.compact();
         Some(self.synced)
     }
 
@@ -117,24 +146,49 @@ impl Journal {
     /// What recovery finds. It makes sure that all of that is durable before it serves anybody.
     pub(super) fn recover(&mut self) -> (LogPosition, Vec<Record>) {
         self.synced = self.written;
-        (self.written, self.records.iter().map(|(_, record)| record.clone()).collect())
+        (self.written, self.records.iter().map(|(_, bytes)| read(bytes)).collect())
+    }
+
+    /// Replaces what is safe by a snapshot of it, if that is worth it, while the broker goes on.
+    fn compact(&mut self) {
+        let safe = self.records.partition_point(|(at, _)| *at <= self.synced);
+        if !self.compacts || safe < self.snapshot_records + COMPACTS_AFTER {
+            return;
+        }
+        let mut recovery = Recovery::new(self.config.clone(), Seed(0));
+        for (_, bytes) in &self.records[..safe] {
+            recovery.apply(read(bytes)).expect("recovery takes what the broker recorded");
+        }
+        let rest = self.records.split_off(safe);
+        self.put_snapshot(self.synced, recovery.into_snapshot());
+        self.records.extend(rest);
     }
 
     /// Replaces all records by a snapshot of the same state.
     pub(super) fn replace(&mut self, records: Vec<Record>) {
-        let at = self.written;
-        let records: Vec<Record> =
-            records.into_iter().map(|record| record.with_message(|id| self.message(id))).collect();
-        self.records = records.into_iter().map(|record| (at, record)).collect();
+        self.put_snapshot(self.written, records);
+    }
+
+    fn put_snapshot(&mut self, at: LogPosition, records: Vec<Record>) {
+        self.records.clear();
+        self.snapshot_records = records.len();
+        for record in records {
+            let record = record.with_message(|id| self.message(id));
+            self.put(at, &record);
+        }
     }
 
     /// The message with this number, as it was recorded.
     pub(super) fn message(&self, id: MessageId) -> Option<Arc<Message>> {
-        self.records.iter().find_map(|(_, record)| record.message(id)).cloned()
+        read(self.messages.get(&id)?).message(id).cloned()
     }
 
     /// Whether everything written is durable.
     pub(super) fn is_clean(&self) -> bool {
         self.synced == self.written
     }
+}
+
+fn read(bytes: &[u8]) -> Record {
+    decode(bytes).expect("the store's codec reads what it wrote")
 }

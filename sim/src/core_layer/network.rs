@@ -1,7 +1,7 @@
 //! The simulated byte network: one link per connection, with two directions that carry bytes in
 //! order and can be slow, cut into pieces, held, dead, or reset.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -10,6 +10,11 @@ use super::{Happening, setting};
 use crate::chance::{Stream, Streams};
 use crate::history::ConnectionNumber;
 use crate::plan::{ClientIndex, NetworkFault, Plan};
+
+/// The longest pause between two drops of what trickles.
+const DRIP_MS: u64 = 20;
+/// How long it takes at most until what was sent at one time has arrived.
+const DRIPS_FOR_MS: u64 = 800;
 
 /// An end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,10 @@ struct Link {
     to_broker: Direction,
     to_client: Direction,
     is_held: bool,
+    /// The client's sending side is closed.
+    is_shut: bool,
+    /// What the client sends trickles.
+    drips: bool,
     /// What arrived while the link was held.
     held: VecDeque<(End, Signal)>,
     /// Neither end takes anything any more.
@@ -62,6 +71,9 @@ pub(super) struct Network {
     capacity_bytes: usize,
     delays: Stream,
     splits: Stream,
+    drips: Stream,
+    /// Clients whose connections are never made.
+    unreachable: BTreeSet<ClientIndex>,
 }
 
 impl Network {
@@ -78,6 +90,8 @@ impl Network {
             },
             delays: streams.stream("network delays"),
             splits: streams.stream("network splits"),
+            drips: streams.stream("network drips"),
+            unreachable: BTreeSet::new(),
         }
     }
 
@@ -89,6 +103,8 @@ impl Network {
             to_broker: direction(),
             to_client: direction(),
             is_held: false,
+            is_shut: false,
+            drips: false,
             held: VecDeque::new(),
             is_over: false,
         });
@@ -115,14 +131,20 @@ impl Network {
         agenda: &mut Agenda<Happening>,
     ) {
         let delay_ms = self.delay_ms();
-        let direction = self.link(connection).direction(to);
-        if direction.is_dead {
+        let link = self.link(connection);
+        let drips = link.drips && to == End::Broker;
+        if link.is_shut && to == End::Broker || link.direction(to).is_dead {
             return;
         }
+        let drop_ms = if drips { self.drips.between(1, DRIP_MS) } else { 0 };
+        let direction = self.link(connection).direction(to);
         if let Signal::Data(bytes) = &signal {
             direction.unread_bytes += bytes.len();
         }
-        let at_ms = direction.last_arrival_ms.max(now_ms + delay_ms);
+        let mut at_ms = direction.last_arrival_ms.max(now_ms + delay_ms);
+        if at_ms < now_ms + DRIPS_FOR_MS {
+            at_ms += drop_ms;
+        }
         direction.last_arrival_ms = at_ms;
         agenda.push(at_ms, Happening::Arrives { connection, at: to, signal });
     }
@@ -137,7 +159,9 @@ impl Network {
         agenda: &mut Agenda<Happening>,
     ) {
         while !bytes.is_empty() {
-            let piece = bytes.split_to(self.piece_bytes(bytes.len()));
+            let drips = self.link(connection).drips && to == End::Broker;
+            let most = if drips { 2.min(bytes.len()) } else { self.piece_bytes(bytes.len()) };
+            let piece = bytes.split_to(most);
             self.send(now_ms, connection, to, Signal::Data(piece), agenda);
         }
     }
@@ -214,8 +238,13 @@ impl Network {
             NetworkFault::Hold => link.is_held = true,
             NetworkFault::Release => {
                 link.is_held = false;
+                link.drips = false;
                 return std::mem::take(&mut link.held);
             }
+            NetworkFault::HalfClose => link.is_shut = true,
+            NetworkFault::Drip => link.drips = true,
+            // What there is goes on.
+            NetworkFault::Unreachable => {}
             NetworkFault::BlackHoleToBroker => link.to_broker.is_dead = true,
             NetworkFault::BlackHoleToClient => link.to_client.is_dead = true,
             NetworkFault::Reset => {
@@ -230,7 +259,7 @@ impl Network {
     /// Whether data can pass in both directions.
     pub(super) fn is_healthy(&mut self, connection: ConnectionNumber) -> bool {
         let link = self.link(connection);
-        !(link.is_over || link.to_broker.is_dead || link.to_client.is_dead)
+        !(link.is_over || link.is_shut || link.to_broker.is_dead || link.to_client.is_dead)
     }
 
     /// Nothing passes any more.
@@ -238,6 +267,20 @@ impl Network {
         let link = self.link(connection);
         link.is_over = true;
         link.held.clear();
+    }
+
+    /// Has a client's connections never made, or made again.
+    pub(super) fn set_reachable(&mut self, client: ClientIndex, reachable: bool) {
+        if reachable {
+            self.unreachable.remove(&client);
+        } else {
+            self.unreachable.insert(client);
+        }
+    }
+
+    /// Whether a client's connections are made.
+    pub(super) fn is_reachable(&self, client: ClientIndex) -> bool {
+        !self.unreachable.contains(&client)
     }
 
     /// How many links there ever were.

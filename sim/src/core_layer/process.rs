@@ -17,8 +17,8 @@ use signalhouse_core::{
 
 use super::connection::{Arrival, Connection, Phase};
 use super::network::{End, Signal};
-use super::{Around, Happening, broker_time};
-use crate::history::{ConnectionNumber, Violation};
+use super::{Around, Happening, broker_time, kept};
+use crate::history::{ConnectionNumber, Kept, Violation};
 
 /// Messages of long jobs in one round.
 const RESUME_BUDGET: u32 = 16;
@@ -195,6 +195,11 @@ impl Process {
     pub(super) fn permit(&mut self, permissions: Arc<Permissions>, around: &mut Around) {
         self.handle(Input::Command(Command::SetPermissions(permissions)), around);
         self.call_round(around);
+    }
+
+    /// What the broker keeps.
+    pub(super) fn kept(&self) -> Kept {
+        kept::kept(&self.broker.snapshot())
     }
 
     /// Begins an orderly stop.

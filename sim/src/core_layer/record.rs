@@ -33,6 +33,9 @@ impl Recorder {
                 .map_or(u32::MAX, |seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
             time_jump_maximum_ms: setting(plan, "time_jump_maximum_ms")
                 .unwrap_or(default.time_jump_maximum_ms),
+            queue_messages: setting(plan, "queue_messages").unwrap_or(default.queue_messages),
+            retained_messages: setting(plan, "retained_messages")
+                .unwrap_or(default.retained_messages),
             ..default
         };
         let mut coverage = Coverage::default();

@@ -5,6 +5,7 @@ use signalhouse_core::{Config, Limits};
 
 use crate::canary;
 use crate::plan::Plan;
+use crate::point;
 
 /// Settings of what surrounds the broker.
 const SURROUNDINGS: [&str; 12] = [
@@ -42,6 +43,12 @@ pub(crate) fn config(plan: &Plan) -> Result<Config, String> {
                 continue;
             }
             return Err(format!("this build has no canary `{name}`"));
+        }
+        if let Some(name) = name.strip_prefix(point::SETTING) {
+            if point::is_known(name) {
+                continue;
+            }
+            return Err(format!("this build has no point `{name}`"));
         }
         let known = set_number(&mut config, name, *value)
             || set_size(&mut config.limits, name, *value)

@@ -13,7 +13,8 @@ use super::{Around, Happening, Outcome, Verdicts, access, setting, settings};
 use crate::chance::Streams;
 use crate::client::{ClientInput, ClientOutput, Clients};
 use crate::history::{ConnectionNumber, Violation, What};
-use crate::plan::{BrokerFault, ClientIndex, Denial, Do, NetworkFault, Plan};
+use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, NetworkFault, Plan};
+use crate::stage::Stage;
 
 /// More events than this at one moment are a loop without end.
 const EVENTS_AT_ONCE: u64 = 1_000_000;
@@ -60,6 +61,7 @@ pub(super) struct World<'a> {
     /// The earliest call of a client that stands in the agenda.
     wake_at_ms: u64,
     is_calm: bool,
+    is_frozen: bool,
     is_over: bool,
     verdicts: Verdicts,
 }
@@ -67,16 +69,17 @@ pub(super) struct World<'a> {
 impl<'a> World<'a> {
     pub(super) fn new(plan: &'a Plan, keeps_lines: bool) -> Result<Self, String> {
         let streams = Streams::new(plan.seed);
+        let config = settings::config(plan)?;
         let outgoing = setting(plan, "connection.outgoing_buffer_bytes").unwrap_or(64 * 1024);
         Ok(World {
             plan,
-            config: settings::config(plan)?,
+            config: config.clone(),
             options: Options {
                 seed: plan.seed,
                 outgoing_bytes: usize::try_from(outgoing).unwrap_or(usize::MAX),
                 snapshots: setting(plan, "journal.snapshots").unwrap_or(0) != 0,
             },
-            around: Around::new(plan, streams, keeps_lines),
+            around: Around::new(plan, config, streams, keeps_lines),
             process: None,
             down: Down::Process,
             clients: Clients::new(plan.seed, &plan.clients),
@@ -85,6 +88,7 @@ impl<'a> World<'a> {
             denials: Vec::new(),
             wake_at_ms: u64::MAX,
             is_calm: false,
+            is_frozen: false,
             is_over: false,
             verdicts: Verdicts::default(),
         })
@@ -134,7 +138,7 @@ impl<'a> World<'a> {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Step { place } => self.step(place),
+            Happening::Step { place } => self.act(place),
             Happening::Arrives { connection, at, signal } => {
                 if let Some(signal) = self.around.network.pass(connection, at, signal) {
                     self.arrives(connection, at, signal);
@@ -164,6 +168,7 @@ impl<'a> World<'a> {
             Happening::Calm => self.calm(),
             Happening::Return => self.bring_back(),
             Happening::End => {
+                self.count_kept();
                 self.around.event(What::End);
                 self.verdicts = self.around.record.finish();
                 self.is_over = true;
@@ -171,54 +176,10 @@ impl<'a> World<'a> {
         }
     }
 
-    fn step(&mut self, place: usize) {
+    fn act(&mut self, place: usize) {
         let plan = self.plan;
-        let what = &plan.steps[place].what;
         self.around.note(format_args!("step {place}"));
-        match what {
-            Do::Connect { client, .. }
-            | Do::Subscribe { client, .. }
-            | Do::Unsubscribe { client, .. }
-            | Do::Publish { client, .. }
-            | Do::Ping { client }
-            | Do::Disconnect { client, .. }
-            | Do::Vanish { client }
-            | Do::Misbehave { client, .. }
-            | Do::Acknowledging { client, .. }
-            | Do::Pinging { client, .. } => self.tell(*client, ClientInput::Do(what)),
-            Do::Reading { client, .. } => {
-                self.tell(*client, ClientInput::Do(what));
-                self.read_on(*client);
-            }
-            Do::Network { client, fault } => self.network_fault(*client, *fault),
-            Do::Broker(fault) => self.broker_fault(*fault),
-            Do::Deny(denial) => {
-                self.denials.push(denial.clone());
-                self.replace_access();
-            }
-            Do::AllowAll => {
-                self.denials.clear();
-                self.replace_access();
-            }
-            Do::DiskSyncs { on } => {
-                if let Some(through) = self.around.journal.set_syncs(*on)
-                    && let Some(process) = &mut self.process
-                {
-                    process.durable(through, &mut self.around);
-                }
-            }
-        }
-    }
-
-    /// Tells a client something and does what it wants.
-    fn tell(&mut self, client: ClientIndex, input: ClientInput<'_>) {
-        let mut outputs = std::mem::take(&mut self.outputs);
-        self.clients.handle(self.around.now_ms, client, input, &mut outputs);
-        for output in outputs.drain(..) {
-            self.output(client, output);
-        }
-        self.outputs = outputs;
-        self.set_wake();
+        self.step(&plan.steps[place].what);
     }
 
     fn set_wake(&mut self) {
@@ -246,7 +207,8 @@ impl<'a> World<'a> {
                 let state = SocketState::Opening { attempt };
                 self.sockets.push(Socket { client, state, unread: VecDeque::new() });
                 // The dead stay away: nobody hears them.
-                if !(self.is_calm && self.plan.dead.contains(&client)) {
+                let is_dead = self.is_calm && self.plan.dead.contains(&client);
+                if !is_dead && self.around.network.is_reachable(client) {
                     self.around.send(connection, End::Broker, Signal::Open);
                 }
             }
@@ -356,18 +318,6 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A client's reading may have been switched on: it reads on all its connections.
-    fn read_on(&mut self, client: ClientIndex) {
-        if !self.clients.client(client).is_reading() {
-            return;
-        }
-        for connection in 0..self.around.network.len() {
-            if self.socket(connection).client == client {
-                self.read(connection);
-            }
-        }
-    }
-
     fn room_at_broker(&mut self, connection: ConnectionNumber) {
         if let Some(process) = &mut self.process {
             process.has_room(connection, &mut self.around);
@@ -378,7 +328,7 @@ impl<'a> World<'a> {
         if incarnation != self.around.incarnation {
             return;
         }
-        let Some(process) = &mut self.process else { return };
+        let Some(process) = self.process.as_mut().filter(|_| !self.is_frozen) else { return };
         process.round(&mut self.around);
         if process.has_stopped(&self.around) {
             self.around.note(format_args!("broker stopped"));
@@ -386,31 +336,20 @@ impl<'a> World<'a> {
         }
     }
 
-    fn network_fault(&mut self, client: ClientIndex, fault: NetworkFault) {
-        self.around.event(What::Network { client, fault });
-        let connections: Vec<ConnectionNumber> = match fault {
-            // Whatever connection of the client was held.
-            NetworkFault::Release => (0..self.around.network.len())
-                .filter(|connection| self.around.network.client(*connection) == client)
-                .collect(),
-            NetworkFault::Hold
-            | NetworkFault::BlackHoleToBroker
-            | NetworkFault::BlackHoleToClient
-            | NetworkFault::Reset => self.clients.client(client).connection().into_iter().collect(),
-        };
-        for connection in connections {
-            for (at, signal) in self.around.network.fault(connection, fault) {
-                self.arrives(connection, at, signal);
-            }
-            if fault == NetworkFault::Reset {
-                self.around.network.end(connection);
-            }
+    /// What a fault does to one connection.
+    fn fault_on(&mut self, connection: ConnectionNumber, fault: NetworkFault) {
+        if fault == NetworkFault::HalfClose {
+            // Behind all that was sent.
+            self.around.send(connection, End::Broker, Signal::Fin);
+        }
+        for (at, signal) in self.around.network.fault(connection, fault) {
+            self.arrives(connection, at, signal);
+        }
+        if fault == NetworkFault::Reset {
+            self.around.network.end(connection);
         }
     }
-}
 
-/// The operator's rules.
-impl World<'_> {
     /// Puts the rules in force, now and after every start.
     fn replace_access(&mut self) {
         let permissions = access::permissions(&self.denials, self.config.ask_credentials);
@@ -422,17 +361,79 @@ impl World<'_> {
     }
 }
 
-/// The broker's process comes and goes.
-impl World<'_> {
-    fn start(&mut self) {
-        self.around.incarnation += 1;
-        match Process::start(self.config.clone(), &self.options, &mut self.around) {
-            Ok(process) => self.process = Some(process),
-            Err(violation) => self.around.record.fail(violation),
+impl Stage for World<'_> {
+    fn plan(&self) -> &Plan {
+        self.plan
+    }
+
+    fn event(&mut self, what: What) {
+        if what == What::Calm {
+            self.count_kept();
+        }
+        self.around.event(what);
+    }
+
+    fn tell(&mut self, client: ClientIndex, input: ClientInput<'_>) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.clients.handle(self.around.now_ms, client, input, &mut outputs);
+        for output in outputs.drain(..) {
+            self.output(client, output);
+        }
+        self.outputs = outputs;
+        self.set_wake();
+    }
+
+    fn read_on(&mut self, client: ClientIndex) {
+        if !self.clients.client(client).is_reading() {
+            return;
+        }
+        for connection in 0..self.around.network.len() {
+            if self.socket(connection).client == client {
+                self.read(connection);
+            }
         }
     }
 
+    fn network_fault(&mut self, client: ClientIndex, fault: NetworkFault) {
+        self.around.event(What::Network { client, fault });
+        let connections: Vec<ConnectionNumber> = match fault {
+            // Whatever connection of the client was held.
+            NetworkFault::Release => {
+                self.around.network.set_reachable(client, true);
+                (0..self.around.network.len())
+                    .filter(|connection| self.around.network.client(*connection) == client)
+                    .collect()
+            }
+            NetworkFault::Unreachable => {
+                self.around.network.set_reachable(client, false);
+                Vec::new()
+            }
+            NetworkFault::Hold
+            | NetworkFault::BlackHoleToBroker
+            | NetworkFault::BlackHoleToClient
+            | NetworkFault::Reset
+            | NetworkFault::HalfClose
+            | NetworkFault::Drip => self.clients.client(client).connection().into_iter().collect(),
+        };
+        for connection in connections {
+            self.fault_on(connection, fault);
+        }
+    }
+
+    fn hold_all(&mut self, fault: NetworkFault) {
+        for connection in 0..self.around.network.len() {
+            self.fault_on(connection, fault);
+        }
+    }
+
+    fn set_frozen(&mut self, on: bool) {
+        self.is_frozen = on;
+        let incarnation = self.around.incarnation;
+        self.around.agenda.push(self.around.now_ms, Happening::Round { incarnation });
+    }
+
     fn broker_fault(&mut self, fault: BrokerFault) {
+        self.count_kept();
         match fault {
             BrokerFault::Kill if self.process.is_some() => {
                 self.around.event(What::Broker(fault));
@@ -459,6 +460,60 @@ impl World<'_> {
         }
     }
 
+    fn deny(&mut self, denial: Option<&Denial>) {
+        match denial {
+            Some(denial) => self.denials.push(denial.clone()),
+            None => self.denials.clear(),
+        }
+        self.replace_access();
+    }
+
+    fn set_syncs(&mut self, on: bool) {
+        if let Some(through) = self.around.journal.set_syncs(on)
+            && let Some(process) = &mut self.process
+        {
+            process.durable(through, &mut self.around);
+        }
+    }
+
+    /// The journal there has no disk.
+    fn disk_fault(&mut self, _fault: DiskFault) {}
+
+    fn mend_disk(&mut self) {
+        self.set_syncs(true);
+    }
+
+    fn set_calm(&mut self) {
+        self.is_calm = true;
+    }
+
+    fn is_well(&mut self, client: ClientIndex) -> bool {
+        let Some(connection) = self.clients.client(client).connection() else { return false };
+        let is_known = self.process.as_ref().is_some_and(|process| process.knows(connection));
+        is_known
+            && self.around.network.is_healthy(connection)
+            && !self.around.record.has_misbehaved(connection)
+    }
+}
+
+/// The broker's process comes and goes.
+impl World<'_> {
+    fn start(&mut self) {
+        self.around.incarnation += 1;
+        match Process::start(self.config.clone(), &self.options, &mut self.around) {
+            Ok(process) => self.process = Some(process),
+            Err(violation) => self.around.record.fail(violation),
+        }
+    }
+
+    /// Tells the oracle what the broker keeps.
+    fn count_kept(&mut self) {
+        if let Some(process) = &self.process {
+            let kept = process.kept();
+            self.around.event(What::Kept(kept));
+        }
+    }
+
     /// Starts the broker unless it runs; one that has not finished stopping is ended first.
     fn bring_up(&mut self) {
         if self.process.as_ref().is_some_and(Process::is_stopping) {
@@ -479,46 +534,5 @@ impl World<'_> {
         }
         self.around.journal.process_ended();
         self.down = Down::Process;
-    }
-
-    /// The faults end, and everybody who lives comes back.
-    fn calm(&mut self) {
-        self.around.event(What::Calm);
-        self.is_calm = true;
-        if let Some(through) = self.around.journal.set_syncs(true)
-            && let Some(process) = &mut self.process
-        {
-            process.durable(through, &mut self.around);
-        }
-        self.bring_up();
-        for client in 0..self.clients.len() {
-            self.network_fault(client, NetworkFault::Release);
-            self.tell(client, ClientInput::Do(&Do::Reading { client, on: true }));
-            self.read_on(client);
-            self.tell(client, ClientInput::Do(&Do::Acknowledging { client, on: true }));
-        }
-        for client in &self.plan.dead {
-            self.tell(*client, ClientInput::Do(&Do::Vanish { client: *client }));
-        }
-        self.bring_back();
-    }
-
-    fn bring_back(&mut self) {
-        for client in 0..self.clients.len() {
-            if self.plan.dead.contains(&client) || self.is_well(client) {
-                continue;
-            }
-            let connect = Do::Connect { client, clean_start: false, will: None };
-            self.tell(client, ClientInput::Do(&connect));
-        }
-    }
-
-    /// Whether a client has a connection that works.
-    fn is_well(&mut self, client: ClientIndex) -> bool {
-        let Some(connection) = self.clients.client(client).connection() else { return false };
-        let is_known = self.process.as_ref().is_some_and(|process| process.knows(connection));
-        is_known
-            && self.around.network.is_healthy(connection)
-            && !self.around.record.has_misbehaved(connection)
     }
 }

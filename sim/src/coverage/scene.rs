@@ -224,7 +224,10 @@ impl Scenes {
             }
             What::Network {
                 client,
-                fault: NetworkFault::BlackHoleToBroker | NetworkFault::BlackHoleToClient,
+                fault:
+                    NetworkFault::BlackHoleToBroker
+                    | NetworkFault::BlackHoleToClient
+                    | NetworkFault::HalfClose,
             } => {
                 let open = self.links.values_mut();
                 let open = open.filter(|link| link.client == *client && !link.is_over);
@@ -235,6 +238,7 @@ impl Scenes {
             | What::Holding { .. }
             | What::Network { .. }
             | What::Denied(_)
+            | What::Kept(_)
             | What::Dropped { .. }
             | What::Calm
             | What::End => {}

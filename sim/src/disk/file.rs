@@ -104,12 +104,20 @@ impl File {
         self.durable = left;
     }
 
-    /// A bit changes at rest.
+    /// How much of it is on the device, whatever it says there.
+    pub(super) fn at_rest_bytes(&self) -> usize {
+        self.durable.len()
+    }
+
+    /// A bit changes at rest, or changes back.
     pub(super) fn rot(&mut self, offset: usize, bit: u8) {
-        for bytes in [&mut self.cache, &mut self.durable] {
-            if let Some(byte) = bytes.get_mut(offset) {
-                *byte ^= 1 << (bit % 8);
-            }
+        let writes = self.writes.iter_mut().filter_map(|write| {
+            let within = offset.checked_sub(write.offset)?;
+            write.bytes.get_mut(within)
+        });
+        let both = [self.cache.get_mut(offset), self.durable.get_mut(offset)];
+        for byte in both.into_iter().flatten().chain(writes) {
+            *byte ^= 1 << (bit % 8);
         }
     }
 }

@@ -262,6 +262,29 @@ fn reads_fail_and_bits_rot() {
 }
 
 #[test]
+fn rot_outlives_failures_and_is_put_right() {
+    for cut in [Cut::Kill, Cut::Power] {
+        let machine = Machine::new(1, DiskFaults::default());
+        let disk = machine.disk.clone();
+        machine.run(replace(disk.clone(), OLD, ALL_STEPS)).expect("ends").expect("works");
+        let (name, offset) = disk.rot_somewhere(u64::MAX).expect("there is something");
+        assert!(disk.rotten().eq([(name, offset)]));
+        disk.cut(cut);
+        assert_ne!(machine.state().as_deref(), Some(OLD), "{cut:?}");
+        disk.mend_rot();
+        assert_eq!(machine.state().as_deref(), Some(OLD), "{cut:?}");
+        assert!(disk.rot("state", 0, 0));
+        let over = async {
+            let file = disk.open("state").await?;
+            file.write_at(0, Bytes::from_static(OLD)).await
+        };
+        machine.run(over).expect("ends").expect("works");
+        assert_eq!(disk.rotten().count(), 0, "what is written again is no longer rotten");
+        assert_eq!(machine.state().as_deref(), Some(OLD), "{cut:?}");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_disk() {
     let play = |seed| {
         let machine = Machine::new(seed, DiskFaults { short_writes: 2, ..SLOW });

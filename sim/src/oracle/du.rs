@@ -26,7 +26,11 @@ impl Rule for Durable {
             return Ok(());
         };
         let Some(session) = model.session_of(*connection) else { return Ok(()) };
-        for (filter, reason) in filters.iter().zip(reasons) {
+        for (place, (filter, reason)) in filters.iter().zip(reasons).enumerate() {
+            // Named once more, it is gone already.
+            if filters[..place].contains(filter) {
+                continue;
+            }
             let versions = session.subscriptions.get(filter).map_or(&[][..], Vec::as_slice);
             let mut there = versions.iter().filter(|found| {
                 found.is_certain

@@ -44,6 +44,10 @@ pub struct Bounds {
     pub session_expiry_maximum_s: u32,
     /// A stop longer than this makes the broker hold back expiry until somebody confirms the time.
     pub time_jump_maximum_ms: u64,
+    /// The most messages that wait for one session or share.
+    pub queue_messages: u64,
+    /// The most retained messages.
+    pub retained_messages: u64,
 }
 
 impl Default for Bounds {
@@ -53,6 +57,8 @@ impl Default for Bounds {
             slack_ms: 5_000,
             session_expiry_maximum_s: u32::MAX,
             time_jump_maximum_ms: 24 * 60 * 60 * 1000,
+            queue_messages: u64::MAX,
+            retained_messages: u64::MAX,
         }
     }
 }
@@ -174,6 +180,7 @@ impl Model {
                 topic: topic.clone(),
                 cause: cause.clone(),
             }),
+            What::Kept(_) => {}
             What::Calm => self.calm = Some(self.now),
             What::End => self.end = Some(self.now),
         }
@@ -283,7 +290,10 @@ impl Model {
             NetworkFault::Release => self.peer(client).is_held = false,
             NetworkFault::BlackHoleToBroker
             | NetworkFault::BlackHoleToClient
-            | NetworkFault::Reset => {}
+            | NetworkFault::Reset
+            | NetworkFault::HalfClose
+            | NetworkFault::Drip
+            | NetworkFault::Unreachable => {}
         }
         for connection in self.connections.values_mut() {
             if connection.client != client {
@@ -297,9 +307,13 @@ impl Model {
                 (NetworkFault::Release, Network::Held) => {
                     connection.network = Network::Calm(now);
                 }
-                (NetworkFault::BlackHoleToBroker | NetworkFault::BlackHoleToClient, _)
-                    if !is_over =>
-                {
+                // What a client sends behind its half close reaches nobody either.
+                (
+                    NetworkFault::BlackHoleToBroker
+                    | NetworkFault::BlackHoleToClient
+                    | NetworkFault::HalfClose,
+                    _,
+                ) if !is_over => {
                     connection.network = Network::BlackHole;
                 }
                 (NetworkFault::Reset, _) if !is_over => connection.was_reset = true,
@@ -308,7 +322,10 @@ impl Model {
                     | NetworkFault::Release
                     | NetworkFault::BlackHoleToBroker
                     | NetworkFault::BlackHoleToClient
-                    | NetworkFault::Reset,
+                    | NetworkFault::Reset
+                    | NetworkFault::HalfClose
+                    | NetworkFault::Drip
+                    | NetworkFault::Unreachable,
                     Network::Calm(_) | Network::Held | Network::BlackHole,
                 ) => {}
             }

@@ -1,6 +1,8 @@
 //! PR: everything the broker sends can be decoded and is legal in the connection's state.
 
-use crate::history::{Event, Violation, What};
+use std::collections::BTreeMap;
+
+use crate::history::{ConnectionNumber, Event, Violation, What};
 use crate::oracle::model::{Connection, Model, Seen, Stage};
 use crate::oracle::properties as property;
 use crate::oracle::rule::{Rule, violation};
@@ -10,7 +12,11 @@ use crate::packet::{AckKind, Packet, Property, Publish};
 const NOT_FOUND: u8 = 0x92;
 
 /// Judges PR.
-pub(crate) struct Protocol;
+#[derive(Default)]
+pub(crate) struct Protocol {
+    /// PUBRECs that wait for their PUBREL, by connection and packet identifier.
+    recorded: BTreeMap<(ConnectionNumber, u16), u32>,
+}
 
 impl Rule for Protocol {
     fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
@@ -20,19 +26,24 @@ impl Rule for Protocol {
             }
             What::Received { connection, packet, .. } => {
                 let Some(found) = model.connections.get(connection) else { return Ok(()) };
+                let is_answer = self.takes_answer(*connection, packet);
                 let wrong = in_state(model, found, packet)
                     .or_else(|| in_form(found, packet))
-                    .or_else(|| released(found, packet, seen, model));
+                    .or_else(|| released(found, packet, seen, model).filter(|_| !is_answer));
                 (connection, "PR", wrong)
             }
+            What::Sent { connection, packet } => {
+                self.notes_pubrec(*connection, packet);
+                return Ok(());
+            }
             What::Opened { .. }
-            | What::Sent { .. }
             | What::Ended { .. }
             | What::Misbehaved { .. }
             | What::Holding { .. }
             | What::Network { .. }
             | What::Broker(_)
             | What::Denied(_)
+            | What::Kept(_)
             | What::Dropped { .. }
             | What::Calm
             | What::End => return Ok(()),
@@ -41,6 +52,30 @@ impl Rule for Protocol {
         let client_id = model.connections.get(number).map_or("", |found| found.client_id.as_str());
         let what = format!("what {client_id:?} read on connection {number} {wrong}");
         Err(violation(code, what, [model.now.index]))
+    }
+}
+
+impl Protocol {
+    /// Every PUBREC without an error is answered by PUBREL, and so is one with an error that comes
+    /// after one without.
+    fn notes_pubrec(&mut self, connection: ConnectionNumber, packet: &Packet) {
+        let Packet::Ack { kind: AckKind::PubRec, id, reason, .. } = packet else { return };
+        if *reason < 0x80 {
+            *self.recorded.entry((connection, *id)).or_default() += 1;
+        } else if let Some(waiting) = self.recorded.get_mut(&(connection, *id)) {
+            *waiting += 1;
+        }
+    }
+
+    /// Whether a packet is the PUBREL that a PUBREC waits for.
+    fn takes_answer(&mut self, connection: ConnectionNumber, packet: &Packet) -> bool {
+        let Packet::Ack { kind: AckKind::PubRel, id, .. } = packet else { return false };
+        let waiting = self.recorded.get_mut(&(connection, *id)).filter(|waiting| **waiting > 0);
+        let is_answer = waiting.is_some();
+        if let Some(waiting) = waiting {
+            *waiting -= 1;
+        }
+        is_answer
     }
 }
 
@@ -194,7 +229,7 @@ mod tests {
         let mut told = Told::new();
         told.durable(1, "a").subscribe(1, "t", 2).publish(1, "t", "one", 2).read(1, "t", "one", 2);
         told.unsubscribe(1, "t", 0).unsubscribe(1, "t", 0x11).ping(1).dismissed(1, 0x8b);
-        passes(Protocol, &told);
+        passes(Protocol::default(), &told);
     }
 
     #[test]
@@ -202,7 +237,7 @@ mod tests {
         let mut told = Told::new();
         told.durable(1, "a").subscribe(1, "t", 2).publish(1, "t", "one", 2).read(1, "t", "one", 2);
         told.lose(1).resume(2, "a").release(2, 1003);
-        passes(Protocol, &told);
+        passes(Protocol::default(), &told);
     }
 
     #[test]
@@ -211,10 +246,10 @@ mod tests {
         let mut told = Told::new();
         told.enters(1, old(), false).subscribe(1, "t", 2).publish(1, "t", "one", 2);
         told.read(1, "t", "one", 2).lose(1).enters(2, old(), false).release(2, 1003);
-        passes(Protocol, &told);
+        passes(Protocol::default(), &told);
         let mut told = Told::new();
         told.enters(1, Connect { clean_start: true, ..old() }, false).release(1, 7);
-        fails(Protocol, &told, "PR");
+        fails(Protocol::default(), &told, "PR");
     }
 
     #[test]
@@ -222,7 +257,7 @@ mod tests {
         let mut told = Told::new();
         let cause = "a length of five bytes".to_owned();
         told.connect(1, "a").push(What::Undecodable { connection: 1, guarantee: "PR", cause });
-        fails(Protocol, &told, "PR");
+        fails(Protocol::default(), &told, "PR");
     }
 
     #[test]
@@ -231,14 +266,14 @@ mod tests {
         let cause = "a packet of 300 bytes, the client's maximum is 200".to_owned();
         let undecodable = What::Undecodable { connection: 1, guarantee: "SZ", cause };
         told.connect(1, "a").push(undecodable);
-        fails(Protocol, &told, "SZ");
+        fails(Protocol::default(), &told, "SZ");
     }
 
     #[test]
     fn anything_before_connack_is_wrong() {
         let mut told = Told::new();
         told.asks_in(1, connect_of("a")).got(1, Packet::PingResp);
-        fails(Protocol, &told, "PR");
+        fails(Protocol::default(), &told, "PR");
     }
 
     #[test]
@@ -246,27 +281,27 @@ mod tests {
         let mut told = Told::new();
         told.connect(1, "a").got(1, Packet::Disconnect { reason: 0x8b, properties: Vec::new() });
         told.got(1, Packet::PingResp);
-        fails(Protocol, &told, "PR");
+        fails(Protocol::default(), &told, "PR");
     }
 
     #[test]
     fn disconnect_to_an_old_client_is_wrong() {
         let mut told = Told::new();
         told.enters(1, Connect { level: 4, ..connect_of("a") }, false).dismissed(1, 0x8b);
-        fails(Protocol, &told, "PR");
+        fails(Protocol::default(), &told, "PR");
     }
 
     #[test]
     fn a_reason_code_of_another_packet_is_wrong() {
         let mut told = Told::new();
         told.connect(1, "a").subscribe(1, "t", 3);
-        fails(Protocol, &told, "PR");
+        fails(Protocol::default(), &told, "PR");
     }
 
     #[test]
     fn pubrel_without_pubrec_is_wrong() {
         let mut told = Told::new();
         told.connect(1, "a").got_ack(1, AckKind::PubRel, 5, 0);
-        fails(Protocol, &told, "PR");
+        fails(Protocol::default(), &told, "PR");
     }
 }

@@ -31,6 +31,7 @@ impl Rule for OneConnection {
             | What::Network { .. }
             | What::Broker(_)
             | What::Denied(_)
+            | What::Kept(_)
             | What::Dropped { .. }
             | What::Calm => Ok(()),
             What::End => nobody_left(model),

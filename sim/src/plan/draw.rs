@@ -5,6 +5,7 @@
 mod access;
 mod aside;
 mod faults;
+mod hardships;
 mod settings;
 mod workload;
 
@@ -47,6 +48,7 @@ pub fn draw(seed: u64, profile: Profile) -> Plan {
     draft.open();
     draft.work();
     draft.add_aside();
+    draft.add_hardships(profile);
     draft.close();
     draft.plan
 }
@@ -235,6 +237,7 @@ impl Draft {
             session_expiry_interval_s: *chance.pick(expiries),
             keep_alive_s,
             receive_maximum: *chance.pick(&[1, 1, 2, 2, 3, 3, 10, u16::MAX]),
+            later_receive_maximum: 0,
             maximum_packet_size_bytes: if features.small_packets && level == 5 {
                 *chance.pick(&[0, 128, 200, 300])
             } else {
@@ -245,6 +248,7 @@ impl Draft {
             reorders_acks: features.reorders && chance.percent(50),
             reconnect_after_ms: chance.percent(75).then(|| chance.between(1, 400)),
             forgets: features.forgets && chance.percent(25),
+            clock_percent: 100,
         }
     }
 
@@ -357,9 +361,11 @@ pub fn bound_ms(plan: &Plan) -> u64 {
             | Do::Pinging { .. }
             | Do::Network { .. }
             | Do::Broker(_)
+            | Do::Frozen { .. }
             | Do::Deny(_)
             | Do::AllowAll
-            | Do::DiskSyncs { .. } => {}
+            | Do::DiskSyncs { .. }
+            | Do::Disk(_) => {}
         }
     }
     let keep_alive_ms =

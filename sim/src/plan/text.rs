@@ -6,11 +6,16 @@
 
 use std::fmt::Write as _;
 
-use super::{BrokerFault, ClientSpec, Denial, Do, NetworkFault, Plan, Step, WillSpec};
+use super::{ClientSpec, Denial, DiskFault, Do, Plan, Step, WillSpec};
 
 mod line;
+mod names;
 
 use line::{Line, Writer};
+use names::{
+    broker_name, network_name, operation_name, read_broker, read_network, read_operation,
+    read_switch, switch,
+};
 
 /// The version of the format, on the first line.
 const VERSION: &str = "1";
@@ -46,12 +51,14 @@ impl ClientSpec {
             session_expiry_interval_s: 0,
             keep_alive_s: 0,
             receive_maximum: u16::MAX,
+            later_receive_maximum: 0,
             maximum_packet_size_bytes: 0,
             topic_alias_maximum: 0,
             ack_delay_ms: 0,
             reorders_acks: false,
             reconnect_after_ms: None,
             forgets: false,
+            clock_percent: 100,
         }
     }
 }
@@ -141,25 +148,9 @@ impl Do {
     /// The client that a step is about, if it is about one.
     #[must_use]
     pub fn client(&self) -> Option<super::ClientIndex> {
-        match self {
-            Do::Connect { client, .. }
-            | Do::Subscribe { client, .. }
-            | Do::Unsubscribe { client, .. }
-            | Do::Publish { client, .. }
-            | Do::Ping { client }
-            | Do::Disconnect { client, .. }
-            | Do::Vanish { client }
-            | Do::Misbehave { client, .. }
-            | Do::Reading { client, .. }
-            | Do::Acknowledging { client, .. }
-            | Do::Pinging { client, .. }
-            | Do::Network { client, .. } => Some(*client),
-            Do::Broker(_) | Do::Deny(_) | Do::AllowAll | Do::DiskSyncs { .. } => None,
-        }
+        self.clone().client_mut().copied()
     }
-}
 
-impl Do {
     /// The client that a step is about, to be changed.
     pub(crate) fn client_mut(&mut self) -> Option<&mut super::ClientIndex> {
         match self {
@@ -175,7 +166,12 @@ impl Do {
             | Do::Acknowledging { client, .. }
             | Do::Pinging { client, .. }
             | Do::Network { client, .. } => Some(client),
-            Do::Broker(_) | Do::Deny(_) | Do::AllowAll | Do::DiskSyncs { .. } => None,
+            Do::Broker(_)
+            | Do::Frozen { .. }
+            | Do::Deny(_)
+            | Do::AllowAll
+            | Do::DiskSyncs { .. }
+            | Do::Disk(_) => None,
         }
     }
 }
@@ -188,6 +184,7 @@ fn write_client(client: &ClientSpec, text: &mut String) {
     line.field("expiry_s", client.session_expiry_interval_s, plain.session_expiry_interval_s);
     line.field("keep_alive_s", client.keep_alive_s, plain.keep_alive_s);
     line.field("receive_maximum", client.receive_maximum, plain.receive_maximum);
+    line.field("later_receive_maximum", client.later_receive_maximum, 0);
     line.field(
         "maximum_packet_bytes",
         client.maximum_packet_size_bytes,
@@ -200,6 +197,7 @@ fn write_client(client: &ClientSpec, text: &mut String) {
         line.value("reconnect_after_ms", after_ms);
     }
     line.flag("forgets", client.forgets);
+    line.field("clock_percent", client.clock_percent, plain.clock_percent);
     line.end(text);
 }
 
@@ -210,6 +208,7 @@ fn read_client(line: &mut Line) -> Result<ClientSpec, String> {
         session_expiry_interval_s: line.or("expiry_s", plain.session_expiry_interval_s)?,
         keep_alive_s: line.or("keep_alive_s", plain.keep_alive_s)?,
         receive_maximum: line.or("receive_maximum", plain.receive_maximum)?,
+        later_receive_maximum: line.or("later_receive_maximum", 0)?,
         maximum_packet_size_bytes: line
             .or("maximum_packet_bytes", plain.maximum_packet_size_bytes)?,
         topic_alias_maximum: line.or("topic_alias_maximum", plain.topic_alias_maximum)?,
@@ -217,6 +216,7 @@ fn read_client(line: &mut Line) -> Result<ClientSpec, String> {
         reorders_acks: line.is_set("reorders_acks"),
         reconnect_after_ms: line.optional("reconnect_after_ms")?,
         forgets: line.is_set("forgets"),
+        clock_percent: line.or("clock_percent", plain.clock_percent)?,
         ..plain
     })
 }
@@ -303,6 +303,7 @@ fn write_what(what: &Do, line: &mut Writer) {
             line.word(&"network").word(client).word(&network_name(*fault));
         }
         Do::Broker(fault) => drop(line.word(&"broker").word(&broker_name(*fault))),
+        Do::Frozen { on } => drop(line.word(&"frozen").word(&switch(*on))),
         Do::Deny(Denial { client_id, filter, publish, read }) => {
             line.word(&"deny");
             line.text(client_id);
@@ -312,6 +313,18 @@ fn write_what(what: &Do, line: &mut Writer) {
         }
         Do::AllowAll => drop(line.word(&"allow_all")),
         Do::DiskSyncs { on } => drop(line.word(&"disk_syncs").word(&switch(*on))),
+        Do::Disk(fault) => write_disk(*fault, line),
+    }
+}
+
+fn write_disk(fault: DiskFault, line: &mut Writer) {
+    match fault {
+        DiskFault::Fail { operation, count } => {
+            line.word(&"disk_fails").word(&operation_name(operation)).word(&count);
+        }
+        DiskFault::Space { left_bytes: Some(bytes) } => drop(line.word(&"disk_left").word(&bytes)),
+        DiskFault::Space { left_bytes: None } => drop(line.word(&"disk_has_space")),
+        DiskFault::Rot { place } => drop(line.word(&"disk_rots").word(&place)),
     }
 }
 
@@ -365,9 +378,20 @@ fn read_step(line: &mut Line) -> Result<Do, String> {
     let verb = line.text("what happens")?;
     match verb.as_str() {
         "broker" => return Ok(Do::Broker(read_broker(line)?)),
+        "frozen" => return Ok(Do::Frozen { on: read_switch(line)? }),
         "deny" => return Ok(Do::Deny(read_denial(line)?)),
         "allow_all" => return Ok(Do::AllowAll),
         "disk_syncs" => return Ok(Do::DiskSyncs { on: read_switch(line)? }),
+        "disk_fails" => {
+            let (operation, count) = (read_operation(line)?, line.number("how many")?);
+            return Ok(Do::Disk(DiskFault::Fail { operation, count }));
+        }
+        "disk_left" => {
+            let left_bytes = Some(line.number("how many bytes")?);
+            return Ok(Do::Disk(DiskFault::Space { left_bytes }));
+        }
+        "disk_has_space" => return Ok(Do::Disk(DiskFault::Space { left_bytes: None })),
+        "disk_rots" => return Ok(Do::Disk(DiskFault::Rot { place: line.number("a place")? })),
         _ => {}
     }
     let client = line.number("a client")?;
@@ -429,58 +453,4 @@ fn read_will(line: &mut Line) -> Result<Option<WillSpec>, String> {
         delay_s: line.or("will_delay_s", 0)?,
         expiry_s: line.or("will_expiry_s", 0)?,
     }))
-}
-
-fn switch(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
-}
-
-fn read_switch(line: &mut Line) -> Result<bool, String> {
-    match line.text("`on` or `off`")?.as_str() {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        other => Err(format!("`{other}` is neither `on` nor `off`")),
-    }
-}
-
-const NETWORK_FAULTS: [NetworkFault; 5] = [
-    NetworkFault::Hold,
-    NetworkFault::Release,
-    NetworkFault::BlackHoleToBroker,
-    NetworkFault::BlackHoleToClient,
-    NetworkFault::Reset,
-];
-
-fn network_name(fault: NetworkFault) -> &'static str {
-    match fault {
-        NetworkFault::Hold => "hold",
-        NetworkFault::Release => "release",
-        NetworkFault::BlackHoleToBroker => "black_hole_to_broker",
-        NetworkFault::BlackHoleToClient => "black_hole_to_client",
-        NetworkFault::Reset => "reset",
-    }
-}
-
-fn read_network(line: &mut Line) -> Result<NetworkFault, String> {
-    let name = line.text("a network fault")?;
-    let known = NETWORK_FAULTS.into_iter().find(|fault| network_name(*fault) == name);
-    known.ok_or_else(|| format!("`{name}` is no network fault"))
-}
-
-const BROKER_FAULTS: [BrokerFault; 4] =
-    [BrokerFault::Kill, BrokerFault::PowerCut, BrokerFault::Stop, BrokerFault::Start];
-
-fn broker_name(fault: BrokerFault) -> &'static str {
-    match fault {
-        BrokerFault::Kill => "kill",
-        BrokerFault::PowerCut => "power_cut",
-        BrokerFault::Stop => "stop",
-        BrokerFault::Start => "start",
-    }
-}
-
-fn read_broker(line: &mut Line) -> Result<BrokerFault, String> {
-    let name = line.text("what the broker's process does")?;
-    let known = BROKER_FAULTS.into_iter().find(|fault| broker_name(*fault) == name);
-    known.ok_or_else(|| format!("`{name}` is nothing the broker's process does"))
 }

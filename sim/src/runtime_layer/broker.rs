@@ -16,8 +16,10 @@ use super::net::SimNet;
 use super::rc::Recovered;
 use super::shared::Shared;
 use crate::clock::SimClock;
+use crate::core_layer::kept::kept;
 use crate::core_layer::setting;
 use crate::disk::{Cut, SimDisk};
+use crate::history::What;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -83,6 +85,9 @@ async fn recover(
     shared.incarnation.set(shared.incarnation.get() + 1);
     let refused = |error: StoreError| ("RC", format!("the store is refused: {error}"));
     let disk = &shared.disk;
+    if disk.rotten().next().is_some() {
+        judge_rot(shared, options).await?;
+    }
     let opened =
         journal::open(disk.clone(), open_options(shared, options)).await.map_err(refused)?;
     let found = opened.found();
@@ -102,7 +107,44 @@ async fn recover(
     let second = recovered(&found_again, &second);
     let judged = shared.appended.borrow_mut().judge(&first, &second, &expected.snapshot());
     judged.map_err(|what| ("RC", what))?;
+    shared.event(What::Kept(kept(&first.state)));
     Ok((broker, Watched { inner, shared: Rc::clone(shared) }, through))
+}
+
+/// What a recovery makes of a store with rot in it: it names a file that rotted, or has everything
+/// that was durable, or cut off what nothing in the store says was durable, where it rotted. If
+/// something is missing, the operator puts it right before the broker is started.
+async fn judge_rot(shared: &Rc<Shared>, options: &Options) -> Result<(), Broken> {
+    let disk = &shared.disk;
+    let trial = disk.fork();
+    trial.cut(Cut::Kill);
+    let is_rotten = |file: &str| disk.rotten().any(|(name, _)| name == file);
+    let named = match journal::open(trial, open_options(shared, options)).await {
+        Ok(opened) => {
+            let Found { through, cut, .. } = opened.found();
+            if shared.appended.borrow().is_all_durable_in(through) {
+                return Ok(());
+            }
+            let cut =
+                cut.ok_or_else(|| ("RC", format!("rot took records behind {through} in silence")))?;
+            cut.file
+        }
+        Err(
+            StoreError::Damaged { file, .. }
+            | StoreError::Missing { file }
+            | StoreError::Newer { file, .. },
+        ) => file,
+        Err(error @ StoreError::Disk { .. }) => {
+            return Err(("RC", format!("the store is refused: {error}")));
+        }
+    };
+    if !is_rotten(&named) {
+        let where_ = disk.rotten().map(|(name, at)| format!("{name} at {at}")).collect::<Vec<_>>();
+        return Err(("RC", format!("{named} is named, and what rotted is {}", where_.join(", "))));
+    }
+    shared.note(format_args!("{named} is refused or cut for its rot, and put right"));
+    disk.mend_rot();
+    Ok(())
 }
 
 fn recovered(found: &Found, broker: &Broker) -> Recovered {

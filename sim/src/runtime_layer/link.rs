@@ -44,6 +44,8 @@ impl Link {
         match fault {
             NetworkFault::Hold => self.is_held.set(true),
             NetworkFault::Release => self.is_held.set(false),
+            // Those are matters of the client's end alone.
+            NetworkFault::HalfClose | NetworkFault::Drip | NetworkFault::Unreachable => {}
             NetworkFault::BlackHoleToBroker => self.to_broker.is_dead.set(true),
             NetworkFault::BlackHoleToClient => self.to_client.is_dead.set(true),
             NetworkFault::Reset => {

@@ -34,6 +34,11 @@ impl Appended {
         self.durable = self.durable.max(through);
     }
 
+    /// Whether nothing durable is behind that position.
+    pub(super) fn is_all_durable_in(&self, through: LogPosition) -> bool {
+        through >= self.durable
+    }
+
     /// What was appended through there.
     pub(super) fn through(&self, through: LogPosition) -> &[Record] {
         let length = usize::try_from(through.0).unwrap_or(usize::MAX);

@@ -2,7 +2,7 @@
 //! to be done on which host. Everything lives on one thread, so cells do.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use signalhouse_core::{Config, Notice};
@@ -50,6 +50,10 @@ pub(crate) struct Shared {
     /// Counts the broker's processes.
     pub(super) incarnation: Cell<u64>,
     pub(super) is_calm: Cell<bool>,
+    /// The broker's host stands still.
+    pub(super) is_frozen: Cell<bool>,
+    /// Clients whose connections are never made.
+    pub(super) unreachable: RefCell<BTreeSet<ClientIndex>>,
     /// The broker is to stop in order.
     pub(super) is_stopping: Cell<bool>,
     pub(super) stopper: Notify,
@@ -83,6 +87,8 @@ impl Shared {
             broker: Cell::new(Broker::Up),
             incarnation: Cell::new(0),
             is_calm: Cell::new(false),
+            is_frozen: Cell::new(false),
+            unreachable: RefCell::default(),
             is_stopping: Cell::new(false),
             stopper: Notify::new(),
             broker_failed: RefCell::default(),
@@ -103,6 +109,11 @@ impl Shared {
                 shared.note(format_args!("  disk {number} {operation:?} {name}"));
             }
         });
+    }
+
+    /// Whether a client's connections are made.
+    pub(super) fn is_reachable(&self, client: ClientIndex) -> bool {
+        !self.unreachable.borrow().contains(&client)
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -138,6 +149,7 @@ impl Shared {
             | What::Network { .. }
             | What::Broker(_)
             | What::Denied(_)
+            | What::Kept(_)
             | What::Dropped { .. }
             | What::Calm
             | What::End => {}

@@ -1,6 +1,6 @@
 //! A client's end of a connection, and the task that serves it.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,8 +15,13 @@ use super::shared::{Broker, Shared};
 use super::stream::Stream;
 use super::{BROKER, PORT};
 use crate::client::ClientInput;
+use crate::clock::Sleep;
 use crate::history::ConnectionNumber;
 use crate::plan::{ClientIndex, NetworkFault};
+
+/// What trickles comes in about so many drops, with so many milliseconds between two.
+const DROPS: usize = 40;
+const DRIP_MS: u64 = 5;
 
 /// How far a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,12 @@ pub(super) struct Socket {
     /// Faults from before there was a link.
     early_faults: Vec<NetworkFault>,
     unsent: BytesMut,
+    /// Nothing more is sent, and the broker is told so.
+    is_shut: bool,
+    /// What is sent trickles.
+    drips: bool,
+    /// Until the next drop.
+    pause: Option<Pin<Box<Sleep>>>,
     waiting: Option<Waker>,
 }
 
@@ -56,13 +67,18 @@ impl Socket {
             link: None,
             early_faults: Vec::new(),
             unsent: BytesMut::new(),
+            is_shut: false,
+            drips: false,
+            pause: None,
             waiting: None,
         }
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) {
-        self.unsent.extend_from_slice(bytes);
-        self.wake();
+        if !self.is_shut {
+            self.unsent.extend_from_slice(bytes);
+            self.wake();
+        }
     }
 
     pub(super) fn turn(&mut self, state: SocketState) {
@@ -73,6 +89,16 @@ impl Socket {
     }
 
     pub(super) fn fault(&mut self, fault: NetworkFault) {
+        match fault {
+            NetworkFault::HalfClose => self.is_shut = true,
+            NetworkFault::Drip => self.drips = true,
+            NetworkFault::Release => self.drips = false,
+            NetworkFault::Hold
+            | NetworkFault::BlackHoleToBroker
+            | NetworkFault::BlackHoleToClient
+            | NetworkFault::Reset
+            | NetworkFault::Unreachable => {}
+        }
         match &self.link {
             Some(link) => link.fault(fault),
             None => self.early_faults.push(fault),
@@ -82,7 +108,8 @@ impl Socket {
 
     /// Whether the broker has the connection too, and data can pass both ways.
     pub(super) fn is_well(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.is_healthy() && link.broker_has_it())
+        let passes = |link: &Rc<Link>| link.is_healthy() && link.broker_has_it();
+        !self.is_shut && self.link.as_ref().is_some_and(passes)
     }
 
     pub(super) fn wake(&mut self) {
@@ -114,6 +141,9 @@ async fn serve(shared: Rc<Shared>, number: ConnectionNumber) {
         }
         Broker::PowerDown => return, // nobody answers, ever
     };
+    if !shared.is_reachable(client) {
+        return;
+    }
     let Ok(inner) = connected else {
         shared.with_socket(number, |socket| socket.state = SocketState::Over);
         shared.tell(client, ClientInput::Failed { attempt });
@@ -124,6 +154,9 @@ async fn serve(shared: Rc<Shared>, number: ConnectionNumber) {
     shared.with_socket(number, |socket| {
         for fault in socket.early_faults.drain(..) {
             link.fault(fault);
+        }
+        if shared.is_frozen.get() {
+            link.fault(NetworkFault::Hold);
         }
         socket.link = Some(link);
         if socket.state == SocketState::Opening {
@@ -156,7 +189,8 @@ fn poll(
             SocketState::Opening | SocketState::Open | SocketState::Closing => {}
         }
         let is_closing = state == SocketState::Closing;
-        if write_out(cx, shared, number, stream) && is_closing {
+        let is_shut = shared.with_socket(number, |socket| socket.is_shut);
+        if write_out(cx, shared, number, stream) && (is_closing || is_shut) {
             // Half closed: the broker may still send, and is heard to the end.
             let _ = Pin::new(&mut *stream).poll_shutdown(cx);
         }
@@ -194,8 +228,19 @@ fn write_out(
 ) -> bool {
     shared.with_socket(number, |socket| {
         while !socket.unsent.is_empty() {
-            match Pin::new(&mut *stream).poll_write(cx, &socket.unsent) {
-                Poll::Ready(Ok(bytes)) => socket.unsent.advance(bytes),
+            if socket.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_pending()) {
+                return false;
+            }
+            socket.pause = None;
+            let whole = socket.unsent.len();
+            let most = if socket.drips { (whole / DROPS).max(2).min(whole) } else { whole };
+            match Pin::new(&mut *stream).poll_write(cx, &socket.unsent[..most]) {
+                Poll::Ready(Ok(bytes)) => {
+                    socket.unsent.advance(bytes);
+                    if socket.drips {
+                        socket.pause = Some(Box::pin(shared.clock.sleep_ms(DRIP_MS)));
+                    }
+                }
                 Poll::Ready(Err(_)) => socket.unsent.clear(),
                 Poll::Pending => return false,
             }

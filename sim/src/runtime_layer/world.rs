@@ -11,7 +11,8 @@ use crate::client::ClientInput;
 use crate::core_layer::{Outcome, Verdicts, setting};
 use crate::disk::Cut;
 use crate::history::{ConnectionNumber, Violation, What};
-use crate::plan::{BrokerFault, ClientIndex, Do, NetworkFault, Plan};
+use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, NetworkFault, Plan};
+use crate::stage::Stage;
 
 /// What the network and its hosts count as one step.
 const TICK_MS: u64 = 1;
@@ -190,76 +191,6 @@ impl World<'_> {
         }
     }
 
-    fn step(&mut self, what: &Do) {
-        match what {
-            Do::Connect { client, .. }
-            | Do::Subscribe { client, .. }
-            | Do::Unsubscribe { client, .. }
-            | Do::Publish { client, .. }
-            | Do::Ping { client }
-            | Do::Disconnect { client, .. }
-            | Do::Vanish { client }
-            | Do::Misbehave { client, .. }
-            | Do::Acknowledging { client, .. }
-            | Do::Pinging { client, .. } => {
-                self.shared.tell(*client, ClientInput::Do(what));
-            }
-            Do::Reading { client, .. } => {
-                self.shared.tell(*client, ClientInput::Do(what));
-                self.shared.wake_sockets(*client);
-            }
-            Do::Network { client, fault } => self.network_fault(*client, *fault),
-            Do::Broker(fault) => self.broker_fault(*fault),
-            Do::DiskSyncs { on } => self.shared.disk.set_syncs(*on),
-            // The rules are the settings' there, and nothing changes them.
-            Do::Deny(_) | Do::AllowAll => {}
-        }
-    }
-
-    fn network_fault(&mut self, client: ClientIndex, fault: NetworkFault) {
-        self.shared.event(What::Network { client, fault });
-        let current = self.shared.clients.borrow().client(client).connection();
-        for (number, socket) in self.shared.sockets.borrow_mut().iter_mut().enumerate() {
-            let concerns = match fault {
-                // Whatever connection of the client was held.
-                NetworkFault::Release => socket.client == client,
-                NetworkFault::Hold
-                | NetworkFault::BlackHoleToBroker
-                | NetworkFault::BlackHoleToClient
-                | NetworkFault::Reset => current == Some(number as ConnectionNumber),
-            };
-            if concerns {
-                socket.fault(fault);
-            }
-        }
-    }
-
-    fn broker_fault(&mut self, fault: BrokerFault) {
-        let is_up = self.shared.broker.get() == Broker::Up;
-        match fault {
-            BrokerFault::Kill if is_up => {
-                self.shared.event(What::Broker(fault));
-                self.end_process();
-            }
-            BrokerFault::PowerCut if is_up => {
-                self.shared.event(What::Broker(fault));
-                // What dies with the power says nothing to anybody.
-                self.sim.partition(BROKER, CLIENTS);
-                self.sim.crash(BROKER);
-                self.sim.repair(BROKER, CLIENTS);
-                self.shared.broker.set(Broker::PowerDown);
-                self.shared.disk.cut(Cut::Power);
-            }
-            BrokerFault::Stop if is_up && !self.shared.is_stopping.get() => {
-                self.shared.event(What::Broker(fault));
-                self.shared.is_stopping.set(true);
-                self.shared.stopper.notify_one();
-            }
-            BrokerFault::Start => self.bring_up(),
-            BrokerFault::Kill | BrokerFault::PowerCut | BrokerFault::Stop => {}
-        }
-    }
-
     /// Starts the broker unless it runs; one that has not finished stopping is ended first.
     fn bring_up(&mut self) {
         if self.shared.broker.get() == Broker::Up && self.shared.is_stopping.get() {
@@ -290,7 +221,7 @@ impl World<'_> {
         }
         let failed = self.shared.broker_failed.borrow_mut().take();
         match failed {
-            Some((_, error)) if self.shared.disk.has_failed() => {
+            Some((_, error)) if self.shared.disk.has_failed() || self.mends_rot(&error) => {
                 self.shared.note(format_args!("broker ended: {error}"));
                 self.shared.event(What::Broker(BrokerFault::Kill));
                 self.restart_ms = Some(self.shared.clock.now_ms() + RESTART_MS);
@@ -301,6 +232,15 @@ impl World<'_> {
             None => self.shared.note(format_args!("broker stopped")),
         }
         self.end_process();
+    }
+
+    /// Whether the broker refused to go on with what rotted. Then its operator puts it right.
+    fn mends_rot(&self, error: &str) -> bool {
+        let names_it = self.shared.disk.rotten().any(|(name, _)| error.contains(&name));
+        if names_it {
+            self.shared.disk.mend_rot();
+        }
+        names_it
     }
 
     /// A process whose disk failed does not know what is there, and must not go on.
@@ -323,41 +263,120 @@ impl World<'_> {
         self.shared.disk.cut(Cut::Kill);
         self.shared.broker.set(Broker::ProcessDown);
     }
+}
 
-    /// The faults end, and everybody who lives comes back.
-    fn calm(&mut self) {
-        let shared = Rc::clone(&self.shared);
-        shared.event(What::Calm);
-        shared.is_calm.set(true);
-        shared.disk.set_syncs(true);
-        shared.disk.fail_at(None);
-        shared.disk.set_capacity_bytes(0);
-        self.bring_up();
-        let clients = shared.plan.clients.len();
-        for client in 0..clients {
-            self.network_fault(client, NetworkFault::Release);
-            shared.tell(client, ClientInput::Do(&Do::Reading { client, on: true }));
-            shared.wake_sockets(client);
-            shared.tell(client, ClientInput::Do(&Do::Acknowledging { client, on: true }));
-        }
-        for client in &shared.plan.dead {
-            shared.tell(*client, ClientInput::Do(&Do::Vanish { client: *client }));
-        }
-        self.bring_back();
+impl Stage for World<'_> {
+    fn plan(&self) -> &Plan {
+        &self.shared.plan
     }
 
-    fn bring_back(&mut self) {
-        for client in 0..self.shared.plan.clients.len() {
-            if self.shared.plan.dead.contains(&client) || self.is_well(client) {
-                continue;
+    fn event(&mut self, what: What) {
+        self.shared.event(what);
+    }
+
+    fn tell(&mut self, client: ClientIndex, input: ClientInput<'_>) {
+        self.shared.tell(client, input);
+    }
+
+    fn read_on(&mut self, client: ClientIndex) {
+        self.shared.wake_sockets(client);
+    }
+
+    fn network_fault(&mut self, client: ClientIndex, fault: NetworkFault) {
+        self.shared.event(What::Network { client, fault });
+        let current = self.shared.clients.borrow().client(client).connection();
+        let mut unreachable = self.shared.unreachable.borrow_mut();
+        for (number, socket) in self.shared.sockets.borrow_mut().iter_mut().enumerate() {
+            let concerns = match fault {
+                // Whatever connection of the client was held.
+                NetworkFault::Release => socket.client == client,
+                NetworkFault::Unreachable => false,
+                NetworkFault::Hold
+                | NetworkFault::BlackHoleToBroker
+                | NetworkFault::BlackHoleToClient
+                | NetworkFault::Reset
+                | NetworkFault::HalfClose
+                | NetworkFault::Drip => current == Some(number as ConnectionNumber),
+            };
+            if concerns {
+                socket.fault(fault);
             }
-            let connect = Do::Connect { client, clean_start: false, will: None };
-            self.shared.tell(client, ClientInput::Do(&connect));
+        }
+        if fault == NetworkFault::Unreachable {
+            unreachable.insert(client);
+        } else if fault == NetworkFault::Release {
+            unreachable.remove(&client);
         }
     }
 
-    /// Whether a client has a connection that works.
-    fn is_well(&self, client: ClientIndex) -> bool {
+    fn hold_all(&mut self, fault: NetworkFault) {
+        for socket in self.shared.sockets.borrow_mut().iter_mut() {
+            socket.fault(fault);
+        }
+    }
+
+    /// The host's timers go on there; what they lead to arrives nowhere before the release.
+    fn set_frozen(&mut self, on: bool) {
+        self.shared.is_frozen.set(on);
+    }
+
+    fn broker_fault(&mut self, fault: BrokerFault) {
+        let is_up = self.shared.broker.get() == Broker::Up;
+        match fault {
+            BrokerFault::Kill if is_up => {
+                self.shared.event(What::Broker(fault));
+                self.end_process();
+            }
+            BrokerFault::PowerCut if is_up => {
+                self.shared.event(What::Broker(fault));
+                // What dies with the power says nothing to anybody.
+                self.sim.partition(BROKER, CLIENTS);
+                self.sim.crash(BROKER);
+                self.sim.repair(BROKER, CLIENTS);
+                self.shared.broker.set(Broker::PowerDown);
+                self.shared.disk.cut(Cut::Power);
+            }
+            BrokerFault::Stop if is_up && !self.shared.is_stopping.get() => {
+                self.shared.event(What::Broker(fault));
+                self.shared.is_stopping.set(true);
+                self.shared.stopper.notify_one();
+            }
+            BrokerFault::Start => self.bring_up(),
+            BrokerFault::Kill | BrokerFault::PowerCut | BrokerFault::Stop => {}
+        }
+    }
+
+    /// The rules are the settings' there, and nothing changes them.
+    fn deny(&mut self, _denial: Option<&Denial>) {}
+
+    fn set_syncs(&mut self, on: bool) {
+        self.shared.disk.set_syncs(on);
+    }
+
+    fn disk_fault(&mut self, fault: DiskFault) {
+        let disk = &self.shared.disk;
+        match fault {
+            DiskFault::Fail { operation, count } => disk.fail_next(operation, count),
+            DiskFault::Space { left_bytes } => disk.set_left_bytes(left_bytes),
+            DiskFault::Rot { place } => {
+                if let Some((name, offset)) = disk.rot_somewhere(place) {
+                    self.shared.note(format_args!("  {name} rots at {offset}"));
+                }
+            }
+        }
+    }
+
+    fn mend_disk(&mut self) {
+        let disk = &self.shared.disk;
+        disk.set_syncs(true);
+        disk.mend();
+    }
+
+    fn set_calm(&mut self) {
+        self.shared.is_calm.set(true);
+    }
+
+    fn is_well(&mut self, client: ClientIndex) -> bool {
         let connection = self.shared.clients.borrow().client(client).connection();
         connection.is_some_and(|connection| {
             self.shared.with_socket(connection, |socket| socket.is_well())

@@ -17,12 +17,14 @@ pub(super) fn clients(spec: &ClientSpec) -> Vec<ClientSpec> {
     one(|client| client.level = 5);
     one(|client| client.keep_alive_s = 0);
     one(|client| client.receive_maximum = u16::MAX);
+    one(|client| client.later_receive_maximum = 0);
     one(|client| client.maximum_packet_size_bytes = 0);
     one(|client| client.topic_alias_maximum = 0);
     one(|client| client.ack_delay_ms = 0);
     one(|client| client.reorders_acks = false);
     one(|client| client.reconnect_after_ms = None);
     one(|client| client.forgets = false);
+    one(|client| client.clock_percent = 100);
     one(|client| client.session_expiry_interval_s = 0);
     one(|client| client.session_expiry_interval_s = u32::MAX);
     simpler
@@ -62,9 +64,11 @@ pub(super) fn steps(what: &Do) -> Vec<Do> {
         | Do::Pinging { .. }
         | Do::Network { .. }
         | Do::Broker(_)
+        | Do::Frozen { .. }
         | Do::Deny(_)
         | Do::AllowAll
-        | Do::DiskSyncs { .. } => Vec::new(),
+        | Do::DiskSyncs { .. }
+        | Do::Disk(_) => Vec::new(),
     }
 }
 

@@ -125,7 +125,9 @@ impl Page<'_> {
                 }
             }
         }
-        let row = Row { kind: "note", lane: Some(0), text: rest, states, ..Row::default() };
+        // A disk does many things for every packet: they are for those who ask.
+        let kind = if rest.starts_with("disk ") { "disk" } else { "note" };
+        let row = Row { kind, lane: Some(0), text: rest, states, ..Row::default() };
         self.row(at_ms, &row);
     }
 
@@ -169,9 +171,11 @@ impl Page<'_> {
             What::Network { client, fault } => {
                 (row.kind, row.lane, row.color) = ("fault", Some(client + 1), "leave");
                 let state = match fault {
-                    NetworkFault::Hold => "slow",
+                    NetworkFault::Hold | NetworkFault::Drip | NetworkFault::Unreachable => "slow",
                     NetworkFault::Release => "on",
-                    NetworkFault::BlackHoleToBroker | NetworkFault::BlackHoleToClient => "cut",
+                    NetworkFault::BlackHoleToBroker
+                    | NetworkFault::BlackHoleToClient
+                    | NetworkFault::HalfClose => "cut",
                     NetworkFault::Reset => "away",
                 };
                 row.states.extend(self.connected(*client).map(|lane| (lane, state)));
@@ -181,7 +185,9 @@ impl Page<'_> {
                 let is_up = *fault == BrokerFault::Start;
                 row.states.push((0, if is_up { "on" } else { "down" }));
             }
-            What::Denied(_) | What::Dropped { .. } => (row.kind, row.lane) = ("note", Some(0)),
+            What::Denied(_) | What::Kept(_) | What::Dropped { .. } => {
+                (row.kind, row.lane) = ("note", Some(0));
+            }
             What::Calm => (row.kind, row.text) = ("fault", "the faults end; who lives comes back"),
             What::End => {
                 (row.kind, row.text) = ("fault", "the end: all that is owed must have happened");

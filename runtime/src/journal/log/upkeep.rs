@@ -30,6 +30,8 @@ const GROWTH: u64 = 4;
 const GROWTH_SEGMENTS: u64 = 2;
 /// How long to wait before asking a full disk again.
 const RETRY_MS: u64 = 1_000;
+/// How long a segment is put off where the simulator wants it late.
+const LATE_MS: u64 = 50;
 
 /// A segment in which nothing more is written.
 #[derive(Clone, Copy, Debug)]
@@ -190,8 +192,8 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         is_over
     }
 
-    fn wait(&mut self) {
-        let at = self.clock.now().plus_ms(RETRY_MS);
+    fn wait(&mut self, ms: u64) {
+        let at = self.clock.now().plus_ms(ms);
         self.retry = Some(Box::pin(self.clock.sleep_until(at)));
     }
 
@@ -203,7 +205,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
     fn judge_room(&mut self, free_bytes: u64) {
         self.is_short = free_bytes < self.reserve_bytes();
         if self.is_short {
-            self.wait();
+            self.wait(RETRY_MS);
         }
     }
 
@@ -226,7 +228,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             }
             Err(error) if is_full(&error) => {
                 self.is_short = true;
-                self.wait();
+                self.wait(RETRY_MS);
             }
             Err(error) => return Err(error),
         }
@@ -240,13 +242,17 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         if self.making.is_some() || self.retry.is_some() || is_enough {
             return false;
         }
+        if sim_point!(SegmentLate) {
+            self.wait(LATE_MS);
+            return true;
+        }
         let number = if is_too_short { active + 1 } else { self.last_number + 1 };
         let usual = usual_bytes(number, self.segment_bytes);
         let bytes = if number == active + 1 { usual.max(self.wanted_bytes) } else { usual };
         // What is still being read must stay as it is.
         let (obsolete, fetching) = (&self.stock.obsolete, &self.fetching);
         let can_be = |(old, length): &(u64, u64)| *length == bytes && !fetching.reads(*old);
-        let again = obsolete.iter().position(can_be);
+        let again = obsolete.iter().position(can_be).filter(|_| !sim_point!(SegmentNotReused));
         let again = again.map(|place| self.stock.obsolete.swap_remove(place).0);
         let (disk, salt) = (self.disk.clone(), self.salts.next());
         self.making = Some(Box::pin(async move {
@@ -274,6 +280,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         let worth_it = (GROWTH * live_bytes).max(GROWTH_SEGMENTS * self.segment_bytes);
         // On a full disk, whatever becomes free counts.
         let worth_it = if self.is_short { live_bytes.max(1) } else { worth_it };
+        let worth_it = if sim_point!(CompactEarly) { 1 } else { worth_it };
         let Some((last, sealed_through)) = segments.last().copied() else { return false };
         if log_bytes < worth_it {
             return false;
@@ -305,7 +312,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             Ok(compacted) => compacted,
             Err(error) if is_full(&error) => {
                 self.is_short = true;
-                self.wait();
+                self.wait(RETRY_MS);
                 return Ok(true);
             }
             Err(error) => return Err(error),

@@ -15,6 +15,9 @@ pub(super) const STEPS: usize = 12;
 /// How many seeds that find a canary are shrunk, if the plans of the first stay too long.
 const FINDS: usize = 6;
 
+/// How many seeds are tried at most in the runtime layer.
+const RUNTIME_SEEDS: u64 = 200;
+
 /// The most plans that shrinking tries.
 const TRIES: usize = 6_000;
 
@@ -38,9 +41,16 @@ pub(super) struct Found {
 /// Looks for a canary.
 pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found, String> {
     let start = std::time::Instant::now();
-    let stored = if arguments.quick { Stored::read(canary)? } else { None };
+    let is_stored = arguments.quick && canary::layer(canary) == Layer::Core;
+    let stored = if is_stored { Stored::read(canary)? } else { None };
     let mut seeds = stored.iter().map(|stored| (stored.seed, stored.profile)).collect::<Vec<_>>();
-    seeds.extend((0..arguments.seeds).zip(Profile::EACH.into_iter().cycle()));
+    match canary::layer(canary) {
+        Layer::Core => seeds.extend((0..arguments.seeds).zip(Profile::EACH.into_iter().cycle())),
+        Layer::Runtime => {
+            let most = arguments.seeds.min(RUNTIME_SEEDS);
+            seeds.extend((0..most).map(|seed| (seed, Profile::Disk)));
+        }
+    }
     let mut known = stored.map(|stored| stored.plan).filter(|plan| is_shown_by(canary, plan));
     let mut seeds = seeds.into_iter();
     let mut found = search(canary, &mut seeds, 0)?;
@@ -94,8 +104,8 @@ fn search(
     for (seed, profile) in seeds {
         found.tried += 1;
         let plan = with(canary, &draw(seed, profile));
-        let Some(violation) = violation(&plan)? else { continue };
-        if self::violation(&canary::without(&plan))?.is_some() {
+        let Some(violation) = violation(canary, &plan)? else { continue };
+        if self::violation(canary, &canary::without(&plan))?.is_some() {
             continue;
         }
         found.guarantee = violation.guarantee.to_owned();
@@ -114,20 +124,20 @@ fn search(
 /// Whether a plan is small, shows the canary under a right code, and is clean without it.
 fn is_shown_by(canary: Canary, plan: &Plan) -> bool {
     let right = expected(canary).guarantees;
-    let shown = violation(&with(canary, plan)).ok().flatten();
+    let shown = violation(canary, &with(canary, plan)).ok().flatten();
     plan.steps.len() <= STEPS
         && shown.is_some_and(|violation| right.contains(&violation.guarantee))
-        && violation(&canary::without(plan)).is_ok_and(|violation| violation.is_none())
+        && violation(canary, &canary::without(plan)).is_ok_and(|violation| violation.is_none())
 }
 
 fn shrink_for(canary: Canary, found: &Found) -> Result<Plan, String> {
     let profile = Profile::from_name(&found.profile).ok_or("a profile that is not known")?;
     let plan = with(canary, &draw(found.seed, profile));
     let is_shown = |plan: &Plan| {
-        let shown = violation(plan).ok().flatten();
+        let shown = violation(canary, plan).ok().flatten();
         canary::name_in(plan).is_some()
             && shown.is_some_and(|violation| violation.guarantee == found.guarantee)
-            && violation(&canary::without(plan)).is_ok_and(|violation| violation.is_none())
+            && violation(canary, &canary::without(plan)).is_ok_and(|violation| violation.is_none())
     };
     Ok(shrink::shrink(&plan, TRIES, &mut |plan| is_shown(plan)))
 }
@@ -138,8 +148,9 @@ fn with(canary: Canary, plan: &Plan) -> Plan {
     plan
 }
 
-fn violation(plan: &Plan) -> Result<Option<Violation>, String> {
-    Ok(Layer::Core.run(plan, false)?.violation)
+/// In the layer in which `canary` shows.
+fn violation(canary: Canary, plan: &Plan) -> Result<Option<Violation>, String> {
+    Ok(canary::layer(canary).run(plan, false)?.violation)
 }
 
 impl Found {

@@ -1,0 +1,218 @@
+//! BM: the broker keeps no more than it may, at any time: queues and retained messages stay within
+//! their limits. At the end it keeps no more than its sessions and retained messages need: what a
+//! client that reads and acknowledges has had is gone, and so is what was cleared.
+
+use crate::history::{Event, Kept, KeptSession, Violation, What};
+use crate::oracle::model::{Bounds, Model, Publication, Seen, Session};
+use crate::oracle::owed::Owed;
+use crate::oracle::rule::{Rule, violation};
+
+/// Judges BM.
+#[derive(Default)]
+pub(crate) struct Memory {
+    last: Option<(usize, Kept)>,
+}
+
+impl Rule for Memory {
+    fn look(&mut self, model: &Model, _seen: &Seen, event: &Event) -> Result<(), Violation> {
+        let place = model.now.index;
+        let What::Kept(kept) = &event.what else {
+            // What was kept earlier says nothing of the end.
+            self.last.take_if(|(of, _)| event.what != What::End || *of + 1 < place);
+            return Ok(());
+        };
+        self.last = Some((place, kept.clone()));
+        match over_limit(&model.bounds, kept) {
+            Some(what) => Err(violation("BM", what, [place])),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, model: &Model, _owed: &Owed) -> Vec<Violation> {
+        let Some((place, kept)) = self.last.as_ref().filter(|_| model.end.is_some()) else {
+            return Vec::new();
+        };
+        let sessions = kept.sessions.iter().filter_map(|session| needless(model, session));
+        let retained = kept.retained.iter().filter_map(|topic| cleared(model, topic));
+        sessions.chain(retained).map(|what| violation("BM", what, [*place])).collect()
+    }
+}
+
+/// What is more than its limit. Exchanges that began are bounded by the client's receive maximum,
+/// which FC judges.
+fn over_limit(bounds: &Bounds, kept: &Kept) -> Option<String> {
+    let most = bounds.queue_messages;
+    let is_over = |count: usize| count as u64 > most;
+    if let Some(session) = kept.sessions.iter().find(|session| is_over(session.waiting)) {
+        let KeptSession { client_id, waiting, .. } = session;
+        return Some(format!("{waiting} messages wait for {client_id:?}, at most {most} may"));
+    }
+    if let Some(waiting) = kept.shares.iter().find(|waiting| is_over(**waiting)) {
+        return Some(format!("{waiting} messages wait at a share, at most {most} may"));
+    }
+    let (retained, most) = (kept.retained.len(), bounds.retained_messages);
+    (retained as u64 > most)
+        .then(|| format!("{retained} messages are retained, at most {most} may"))
+}
+
+/// What of a session is kept for nothing.
+fn needless(model: &Model, kept: &KeptSession) -> Option<String> {
+    let client_id = &kept.client_id;
+    let client = model.clients.get(client_id);
+    let sessions = client.into_iter().flat_map(|client| &client.sessions);
+    let mut living = sessions.map(|id| &model.sessions[*id]).filter(|one| !model.is_over(one));
+    let Some(session) = living.next_back() else {
+        // A CONNECT without an answer may have begun one.
+        let is_unclear = client.is_some_and(|client| {
+            let attempts = client.attempts.iter().filter_map(|one| model.connections.get(one));
+            attempts.into_iter().any(|one| one.connack.is_none())
+        });
+        return (!is_unclear)
+            .then(|| format!("a session of {client_id:?} is kept, and none lives"));
+    };
+    if !has_had_everything(model, session) {
+        return None;
+    }
+    let waiting = kept.waiting + kept.under_way;
+    if waiting > 0 {
+        return Some(format!("{waiting} messages are kept for {client_id:?}, which has had them"));
+    }
+    let under_way = session.connections.last().and_then(|number| model.connections.get(number));
+    let under_way = under_way.map_or(0, |connection| connection.outstanding.len());
+    (kept.inbound > under_way).then(|| {
+        let held = kept.inbound;
+        format!("{held} packet identifiers of {client_id:?} are kept, {under_way} are under way")
+    })
+}
+
+/// Whether a client is served at the end and has finished every exchange.
+fn has_had_everything(model: &Model, session: &Session) -> bool {
+    let is_settled = |at_ms: u64| at_ms <= model.settled_by_ms();
+    model.served(session).is_some()
+        && session.exchanges.values().all(|holder| is_settled(holder.moment.at_ms))
+        && session
+            .deliveries
+            .values()
+            .flatten()
+            .all(|delivery| is_settled(model.deliveries[*delivery].moment.at_ms))
+}
+
+/// A retained message where there can be none.
+fn cleared(model: &Model, topic: &str) -> Option<String> {
+    let writes = || model.publications.iter().filter(|found| found.retain && found.topic == topic);
+    if writes().all(|write| write.payload.is_empty()) {
+        return Some(format!("a retained message is kept on {topic:?}, where none was published"));
+    }
+    let last = writes().max_by_key(|write| write.first())?;
+    let is_alone = |write: &Publication| {
+        write.token == last.token
+            || !write.is_will() && write.settled.is_some_and(|at| at.index < last.first().index)
+    };
+    let is_cleared = last.payload.is_empty()
+        && last.accepted.is_some()
+        && last.sends.len() == 1
+        && writes().all(is_alone);
+    is_cleared.then(|| format!("a retained message is kept on {topic:?}, which was cleared"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Memory, over_limit};
+    use crate::history::{Kept, KeptSession, What};
+    use crate::oracle::model::Bounds;
+    use crate::oracle::told::{Told, fails, passes, publish_of};
+    use crate::packet::Publish;
+
+    fn two() -> Told {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 2);
+        told.publish(1, "t", "one", 2).read(2, "t", "one", 2);
+        told
+    }
+
+    fn keeps(client_id: &str, inbound: usize, waiting: usize) -> Kept {
+        let client_id = client_id.to_owned();
+        let session = KeptSession { client_id, inbound, waiting, under_way: 0 };
+        Kept { sessions: vec![session], ..Kept::default() }
+    }
+
+    fn retains(topics: &[&str]) -> Kept {
+        Kept {
+            retained: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            ..Kept::default()
+        }
+    }
+
+    fn ends_with(told: &mut Told, kept: Kept) {
+        told.push(What::Calm).wait(60_000).push(What::Kept(kept)).push(What::End);
+    }
+
+    /// What is said of a moment under a limit of two messages in a queue, one retained.
+    fn limited(kept: &Kept) -> Option<String> {
+        let bounds = Bounds { queue_messages: 2, retained_messages: 1, ..Bounds::default() };
+        over_limit(&bounds, kept)
+    }
+
+    #[test]
+    fn sessions_without_messages_are_right() {
+        let mut told = two();
+        ends_with(&mut told, keeps("b", 0, 0));
+        passes(Memory::default(), &told);
+    }
+
+    #[test]
+    fn messages_for_a_client_that_is_away_are_right() {
+        let mut told = two();
+        told.lose(2).publish(1, "t", "two", 1);
+        ends_with(&mut told, keeps("b", 0, 1));
+        passes(Memory::default(), &told);
+    }
+
+    #[test]
+    fn messages_that_were_acknowledged_are_wrong() {
+        let mut told = two();
+        ends_with(&mut told, keeps("b", 0, 1));
+        fails(Memory::default(), &told, "BM");
+    }
+
+    #[test]
+    fn an_identifier_that_was_released_is_wrong() {
+        let mut told = two();
+        ends_with(&mut told, keeps("a", 1, 0));
+        fails(Memory::default(), &told, "BM");
+    }
+
+    #[test]
+    fn a_session_that_ended_is_wrong() {
+        let mut told = two();
+        told.connect(3, "c").lose(3);
+        ends_with(&mut told, keeps("c", 0, 0));
+        fails(Memory::default(), &told, "BM");
+    }
+
+    #[test]
+    fn a_retained_message_is_right_until_it_is_cleared() {
+        let mut told = two();
+        told.retain(1, "r", "value", 1);
+        ends_with(&mut told, retains(&["r"]));
+        passes(Memory::default(), &told);
+        let mut told = two();
+        let clear = Publish { retain: true, ..publish_of("r", "", 1, 77) };
+        told.retain(1, "r", "value", 1).publishes(1, clear);
+        ends_with(&mut told, retains(&["r"]));
+        fails(Memory::default(), &told, "BM");
+    }
+
+    #[test]
+    fn what_is_within_its_limit_is_right() {
+        assert_eq!(limited(&keeps("a", 9, 2)), None);
+        assert_eq!(limited(&Kept { shares: vec![2, 2], ..retains(&["r"]) }), None);
+    }
+
+    #[test]
+    fn what_is_over_its_limit_is_wrong() {
+        assert!(limited(&keeps("a", 0, 3)).is_some());
+        assert!(limited(&Kept { shares: vec![1, 3], ..Kept::default() }).is_some());
+        assert!(limited(&retains(&["r", "s"])).is_some());
+    }
+}

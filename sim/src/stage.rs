@@ -1,0 +1,117 @@
+//! What both layers do alike: the steps of a plan, and the calm after the last of them.
+
+use crate::client::ClientInput;
+use crate::history::What;
+use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, Do, NetworkFault, Plan};
+
+/// The world of a layer, as a plan acts on it.
+pub(crate) trait Stage {
+    /// The plan.
+    fn plan(&self) -> &Plan;
+
+    /// Adds to the history.
+    fn event(&mut self, what: What);
+
+    /// Tells a client something and does what it wants.
+    fn tell(&mut self, client: ClientIndex, input: ClientInput<'_>);
+
+    /// A client's reading may have been switched on: it reads on all its connections.
+    fn read_on(&mut self, client: ClientIndex);
+
+    /// Does something to the network between a client and the broker.
+    fn network_fault(&mut self, client: ClientIndex, fault: NetworkFault);
+
+    /// Does something to every connection there is.
+    fn hold_all(&mut self, fault: NetworkFault);
+
+    /// Has the broker's host stand still, or go on.
+    fn set_frozen(&mut self, on: bool);
+
+    /// Does something to the broker's process.
+    fn broker_fault(&mut self, fault: BrokerFault);
+
+    /// Denies something more; with `None`, allows everything again.
+    fn deny(&mut self, denial: Option<&Denial>);
+
+    /// Lets the disk's syncs complete, or hang.
+    fn set_syncs(&mut self, on: bool);
+
+    /// Does something else to the disk.
+    fn disk_fault(&mut self, fault: DiskFault);
+
+    /// The faults of the disk end.
+    fn mend_disk(&mut self);
+
+    /// From now on the dead are dead.
+    fn set_calm(&mut self);
+
+    /// Whether a client has a connection that works.
+    fn is_well(&mut self, client: ClientIndex) -> bool;
+
+    /// Does a step of the plan.
+    fn step(&mut self, what: &Do) {
+        match what {
+            Do::Connect { client, .. }
+            | Do::Subscribe { client, .. }
+            | Do::Unsubscribe { client, .. }
+            | Do::Publish { client, .. }
+            | Do::Ping { client }
+            | Do::Disconnect { client, .. }
+            | Do::Vanish { client }
+            | Do::Misbehave { client, .. }
+            | Do::Acknowledging { client, .. }
+            | Do::Pinging { client, .. } => self.tell(*client, ClientInput::Do(what)),
+            Do::Reading { client, .. } => {
+                self.tell(*client, ClientInput::Do(what));
+                self.read_on(*client);
+            }
+            Do::Network { client, fault } => self.network_fault(*client, *fault),
+            Do::Broker(fault) => self.broker_fault(*fault),
+            Do::Frozen { on } => self.freeze(*on),
+            Do::Deny(denial) => self.deny(Some(denial)),
+            Do::AllowAll => self.deny(None),
+            Do::DiskSyncs { on } => self.set_syncs(*on),
+            Do::Disk(fault) => self.disk_fault(*fault),
+        }
+    }
+
+    /// Nothing passes between the clients and a host that stands still.
+    fn freeze(&mut self, on: bool) {
+        let fault = if on { NetworkFault::Hold } else { NetworkFault::Release };
+        for client in 0..self.plan().clients.len() {
+            self.event(What::Network { client, fault });
+        }
+        self.set_frozen(on);
+        self.hold_all(fault);
+    }
+
+    /// The faults end, and everybody who lives comes back.
+    fn calm(&mut self) {
+        self.event(What::Calm);
+        self.set_calm();
+        self.mend_disk();
+        self.freeze(false);
+        self.broker_fault(BrokerFault::Start);
+        for client in 0..self.plan().clients.len() {
+            self.network_fault(client, NetworkFault::Release);
+            self.tell(client, ClientInput::Do(&Do::Reading { client, on: true }));
+            self.read_on(client);
+            self.tell(client, ClientInput::Do(&Do::Acknowledging { client, on: true }));
+        }
+        for client in self.plan().dead.clone() {
+            self.tell(client, ClientInput::Do(&Do::Vanish { client }));
+        }
+        self.bring_back();
+    }
+
+    /// Who should be connected by now and is not, connects.
+    fn bring_back(&mut self) {
+        for client in 0..self.plan().clients.len() {
+            if self.plan().dead.contains(&client) || self.is_well(client) {
+                continue;
+            }
+            let connect = Do::Connect { client, clean_start: false, will: None };
+            self.tell(client, ClientInput::Do(&connect));
+        }
+    }
+}

@@ -125,8 +125,13 @@ async fn judge_rot(shared: &Rc<Shared>, options: &Options) -> Result<(), Broken>
             if shared.appended.borrow().is_all_durable_in(through) {
                 return Ok(());
             }
-            let cut =
-                cut.ok_or_else(|| ("RC", format!("rot took records behind {through} in silence")))?;
+            // Where the head of the last frame rotted, nothing tells it from space that is free, and
+            // as nothing else says that it was durable, nothing can be said of it.
+            let Some(cut) = cut else {
+                shared.note(format_args!("rot took the end behind {through}, and is put right"));
+                disk.mend_rot();
+                return Ok(());
+            };
             cut.file
         }
         Err(

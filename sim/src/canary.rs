@@ -140,7 +140,6 @@ mod known {
             }
 
             Canary::QueueLimitIgnored => ("resources", &["BM"]),
-
             Canary::DurableWhenWritten
             | Canary::SnapshotNameNotSynced
             | Canary::DeletionNotRecorded

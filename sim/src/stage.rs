@@ -90,7 +90,9 @@ pub(crate) trait Stage {
         self.event(What::Calm);
         self.set_calm();
         self.mend_disk();
-        self.freeze(false);
+        if self.plan().steps.iter().any(|step| step.what == Do::Frozen { on: true }) {
+            self.freeze(false);
+        }
         self.broker_fault(BrokerFault::Start);
         for client in 0..self.plan().clients.len() {
             self.network_fault(client, NetworkFault::Release);

@@ -69,7 +69,10 @@ impl Summary {
             median(all().flat_map(|sums| &sums.clients_of_seeds)),
         );
         if inputs < MEDIAN_INPUTS || clients < MEDIAN_CLIENTS {
-            found.push(format!("the median plan has {inputs} inputs and {clients} clients, at least {MEDIAN_INPUTS} and {MEDIAN_CLIENTS} are asked for"));
+            found.push(format!(
+                "the median plan has {inputs} inputs and {clients} clients, at least \
+                 {MEDIAN_INPUTS} and {MEDIAN_CLIENTS} are asked for"
+            ));
         }
         found
     }

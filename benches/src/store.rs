@@ -78,6 +78,7 @@ pub(crate) fn session(number: u64) -> Record {
         client_id: Text::try_from(format!("session-{number}")).expect("a text"),
         identity: None,
         claims: Claims::default(),
+        address: None,
         version: Version::V5,
         session_expiry_interval_s: u32::MAX,
         will: None,

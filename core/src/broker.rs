@@ -20,6 +20,7 @@ use crate::routing::retained::RetainedStore;
 use crate::routing::shared::Groups;
 use crate::routing::tree::SubscriptionTree;
 use crate::session::{Session, SessionKey, Sessions};
+use crate::stored::Accounts;
 use crate::time::Time;
 use crate::timers::{Timer, Timers};
 use crate::wire::packet::{ClientPacket, ServerPacket};
@@ -43,6 +44,7 @@ mod request;
 mod route;
 mod share;
 mod snapshot;
+mod stored;
 mod subscribe;
 mod sys;
 mod will;
@@ -95,6 +97,7 @@ pub struct Broker {
     once: Once,
     quotas: Arc<Quotas>,
     usage: Usage,
+    accounts: Accounts,
 }
 
 impl Broker {
@@ -141,6 +144,7 @@ impl Broker {
             once: Once::default(),
             quotas: Arc::new(Quotas::default()),
             usage: Usage::default(),
+            accounts: Accounts::default(),
             config,
         }
     }

@@ -47,6 +47,7 @@ pub mod record;
 mod rng;
 pub mod routing;
 mod session;
+mod stored;
 mod time;
 mod timers;
 pub mod wire;

@@ -57,9 +57,7 @@ impl Message {
     /// Bytes of topic, payload and properties, for accounting.
     #[must_use]
     pub fn content_bytes(&self) -> usize {
-        self.topic.as_text().len()
-            + self.payload.len()
-            + self.properties.as_ref().map_or(0, |properties| properties.content_bytes())
+        content_bytes(&self.topic, &self.payload, self.properties.as_deref())
     }
 
     /// The same message in storage of its own, so that it does not keep a read buffer alive.
@@ -74,4 +72,13 @@ impl Message {
             properties: self.properties.as_ref().map(|properties| Box::new(properties.compact())),
         }
     }
+}
+
+/// Bytes of topic, payload and properties.
+pub(crate) fn content_bytes(
+    topic: &Topic,
+    payload: &[u8],
+    properties: Option<&MessageProperties>,
+) -> usize {
+    topic.as_text().len() + payload.len() + properties.map_or(0, MessageProperties::content_bytes)
 }

@@ -264,6 +264,8 @@ impl fmt::Display for SessionEnd {
 pub enum DropCause {
     /// The receiver's queue is at its limit of messages or bytes.
     QueueFull,
+    /// The receiver's quota of stored bytes is used up.
+    OverQuota,
     /// Its expiry passed before delivery began.
     Expired,
     /// Larger than the receiver's maximum packet size.
@@ -282,6 +284,7 @@ impl fmt::Display for DropCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DropCause::QueueFull => f.write_str("queue full"),
+            DropCause::OverQuota => f.write_str("over the receiver's quota of stored bytes"),
             DropCause::Expired => f.write_str("expired"),
             DropCause::TooLarge => f.write_str("larger than the receiver's maximum packet size"),
             DropCause::NotAuthorized => f.write_str("receiver not authorized"),

@@ -83,6 +83,8 @@ pub struct QuotaState {
     pub remaining_today: Option<u64>,
     /// Set if a quota is used up, which is then why it was refused: when to try again.
     pub retry_after_ms: Option<u64>,
+    /// Set if its quota of stored bytes has no room, which is then why it was refused.
+    pub is_storage_full: bool,
 }
 
 /// Who is this?

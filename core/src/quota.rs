@@ -6,6 +6,7 @@
 use alloc::collections::BTreeMap;
 use core::fmt;
 
+use crate::stored::Bound;
 use crate::time::Time;
 use crate::wire::types::Text;
 
@@ -27,7 +28,14 @@ pub struct Quota {
     pub messages_per_day: u64,
     /// Connections at once. Over it: CONNACK 0x97.
     pub connections: u32,
-    /// Whether a client over its quota at QoS 0 is closed with 0x96 instead of ignored.
+    /// Bytes kept at once, as counted by
+    /// [`Message::content_bytes`](crate::message::Message::content_bytes): what waits for its sessions
+    /// and is in flight to them, their wills, and what it published and is retained. Over it: a
+    /// message is dropped for that session; 0x97 for what would be retained, and for a CONNECT with
+    /// a will.
+    pub stored_bytes: u64,
+    /// Whether a client over its quota at QoS 0 is closed instead of ignored: with 0x96 for its
+    /// messages, with 0x97 for its stored bytes.
     pub closes_at_qos0: bool,
 }
 
@@ -50,6 +58,17 @@ impl fmt::Display for Holder {
             Holder::Address(name) => write!(f, "address {name}"),
         }
     }
+}
+
+/// Whom what somebody makes the broker keep counts against.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// Who it proved to be.
+    pub identity: Option<Text>,
+    /// Its client identifier, or what stands for it.
+    pub client_id: Text,
+    /// The address it came from.
+    pub address: Option<Text>,
 }
 
 /// The quotas in force. The default bounds nobody.
@@ -81,6 +100,12 @@ impl Quotas {
         self.of.get(holder).copied().or(common)
     }
 
+    /// Whether anybody's stored bytes are bound.
+    pub(crate) fn bound_stored_bytes(&self) -> bool {
+        let all = [&self.every_user, &self.every_address].into_iter().flatten();
+        all.chain(self.of.values()).any(|quota| quota.stored_bytes > 0)
+    }
+
     /// The holders, among whom somebody falls under, that are bound, with their quotas.
     pub(crate) fn bound(
         &self,
@@ -88,16 +113,40 @@ impl Quotas {
         client_id: &Text,
         peer: Option<&Text>,
     ) -> alloc::vec::Vec<(Holder, Quota)> {
-        let user = identity.map(|name| Holder::User(name.clone()));
-        let address = peer.and_then(address_of).map(Holder::Address);
-        let client = Some(Holder::Client(client_id.clone()));
-        let holders = [user, client, address].into_iter().flatten();
-        holders.filter_map(|holder| self.quota(&holder).map(|quota| (holder, quota))).collect()
+        self.of_holders(holders(identity, client_id, peer.and_then(address_of))).collect()
+    }
+
+    /// The bounds of what somebody makes the broker keep.
+    pub(crate) fn stored_bounds(&self, owner: &Owner) -> alloc::vec::Vec<Bound> {
+        let Owner { identity, client_id, address } = owner;
+        let bound = self.of_holders(holders(identity.as_ref(), client_id, address.clone()));
+        bound
+            .filter(|(_, quota)| quota.stored_bytes > 0)
+            .map(|(holder, quota)| Bound { holder, most_bytes: quota.stored_bytes })
+            .collect()
+    }
+
+    fn of_holders(
+        &self,
+        holders: impl Iterator<Item = Holder>,
+    ) -> impl Iterator<Item = (Holder, Quota)> {
+        holders.filter_map(|holder| self.quota(&holder).map(|quota| (holder, quota)))
     }
 }
 
+/// Under what names somebody falls.
+fn holders(
+    identity: Option<&Text>,
+    client_id: &Text,
+    address: Option<Text>,
+) -> impl Iterator<Item = Holder> {
+    let user = identity.map(|name| Holder::User(name.clone()));
+    let client = Some(Holder::Client(client_id.clone()));
+    [user, client, address.map(Holder::Address)].into_iter().flatten()
+}
+
 /// The address of a peer written as address and port.
-fn address_of(peer: &Text) -> Option<Text> {
+pub(crate) fn address_of(peer: &Text) -> Option<Text> {
     let name = peer.as_str();
     let address = name.rsplit_once(':').map_or(name, |(address, _)| address);
     Text::try_from(address.trim_matches(['[', ']'])).ok()
@@ -119,7 +168,8 @@ struct Used {
 /// Why something is over a quota, and when it is worth trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Over {
-    pub(crate) retry_after_ms: u64,
+    /// `None` where only what is stored can make room.
+    pub(crate) retry_after_ms: Option<u64>,
     pub(crate) closes_at_qos0: bool,
 }
 
@@ -150,10 +200,12 @@ impl Usage {
     ) -> Result<(Option<u64>, alloc::vec::Vec<DayCount>), Over> {
         for (holder, quota) in bound {
             let Some(used) = self.entry(holder, now, most_holders) else {
-                return Err(Over { retry_after_ms: 1_000, closes_at_qos0: quota.closes_at_qos0 });
+                let closes_at_qos0 = quota.closes_at_qos0;
+                return Err(Over { retry_after_ms: Some(1_000), closes_at_qos0 });
             };
             used.turn(now, quota);
-            if let Some(retry_after_ms) = used.wait_ms(now, quota) {
+            let retry_after_ms = used.wait_ms(now, quota);
+            if retry_after_ms.is_some() {
                 return Err(Over { retry_after_ms, closes_at_qos0: quota.closes_at_qos0 });
             }
         }

@@ -1,13 +1,14 @@
 //! The journal's records: what the broker must remember across a power cut, in the order it
 //! happened. A record is atomic: recovery from any whole number of them is a legal state.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::credential::Claims;
 use crate::message::{Message, MessageId};
-use crate::quota::Holder;
+use crate::quota::{Holder, Owner};
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::time::Time;
 use crate::wire::packet::{SubscriptionOptions, Will};
@@ -72,6 +73,8 @@ pub enum Record {
         identity: Option<Text>,
         /// What this CONNECT showed of the client beyond that.
         claims: Claims,
+        /// The address it came from.
+        address: Option<Text>,
         /// The version spoken.
         version: Version,
         /// How many seconds it outlives its connection.
@@ -234,6 +237,9 @@ pub enum Record {
         /// The client's packet identifier.
         packet_id: InboundPacketId,
     },
+    /// A request under a key was carried out. Only in snapshots: otherwise the publication's own
+    /// record says it.
+    Requested(Box<Requested>),
     /// The topic's retained message is gone. Only where no publication says so.
     RetainedCleared {
         /// The topic.
@@ -316,6 +322,23 @@ pub enum Origin {
         /// The session.
         session: SessionId,
     },
+    /// A request that must not be carried out twice.
+    Request(Box<Requested>),
+}
+
+/// A request under a key that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requested {
+    /// Whose it was; the keys of one identity are its own.
+    pub identity: Option<Text>,
+    /// Its key.
+    pub key: Text,
+    /// Tells its message from another that comes under the same key.
+    pub fingerprint: u64,
+    /// Sessions and shares with a matching subscription.
+    pub matched: u32,
+    /// When.
+    pub at: Time,
 }
 
 /// What a publication does to its topic's retained message.
@@ -325,8 +348,8 @@ pub enum RetainedChange {
     None,
     /// The message becomes it.
     Set {
-        /// The publishing client, for No Local.
-        publisher: Option<Text>,
+        /// The publishing client, for No Local and for quotas of stored bytes.
+        publisher: Option<Arc<Owner>>,
     },
     /// It is removed.
     Clear,

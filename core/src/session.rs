@@ -11,10 +11,12 @@ use crate::hash::{KeyedMap, KeyedState};
 use crate::input::ConnectionId;
 use crate::message::MessageId;
 use crate::permission::{Permissions, Subject};
+use crate::quota::Owner;
 use crate::record::{GroupId, LogPosition, SessionId};
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Flight;
 use crate::session::queue::Queue;
+use crate::stored::Counted;
 use crate::time::Time;
 use crate::wire::packet::{SubscriptionOptions, Will};
 use crate::wire::types::{InboundPacketId, Text, Version};
@@ -39,6 +41,10 @@ pub(crate) struct Session {
     pub(crate) claims: Claims,
     /// What its latest connection may do at most.
     pub(crate) grants: Option<Arc<Permissions>>,
+    /// Where its latest connection came from.
+    pub(crate) address: Option<Text>,
+    /// Whom what its client retains counts against; made when it is first asked for.
+    owner: Option<Arc<Owner>>,
     pub(crate) version: Version,
     pub(crate) connection: Option<ConnectionId>,
     /// How long it outlives its connection; `u32::MAX` for ever.
@@ -60,6 +66,8 @@ pub(crate) struct Session {
     pub(crate) queue: Queue,
     /// The queue's bytes in memory, as the broker last counted them.
     pub(crate) counted_bytes: u64,
+    /// What is kept for it, as quotas count it.
+    pub(crate) stored: Counted,
     pub(crate) flight: Flight,
     /// The client's QoS 2 publications not yet released; `true` while one counts against the
     /// receive maximum of the present connection.
@@ -116,6 +124,8 @@ impl Session {
             identity,
             claims: Claims::NONE,
             grants: None,
+            address: None,
+            owner: None,
             version,
             connection: None,
             expiry_interval_s: 0,
@@ -129,11 +139,41 @@ impl Session {
             groups: Vec::new(),
             queue: Queue::default(),
             counted_bytes: 0,
+            stored: Counted::default(),
             flight: Flight::default(),
             inbound: BTreeMap::new(),
             replays: VecDeque::new(),
             has_work: false,
         }
+    }
+
+    /// Its client comes from there now.
+    pub(crate) fn moved_to(&mut self, address: Option<Text>) {
+        if self.address != address {
+            self.address = address;
+            self.owner = None;
+        }
+    }
+
+    /// Whom what its client retains counts against.
+    pub(crate) fn owner(&mut self) -> Arc<Owner> {
+        let owner = self.owner.get_or_insert_with(|| {
+            Arc::new(Owner {
+                identity: self.identity.clone(),
+                client_id: self.client_id.clone(),
+                address: self.address.clone(),
+            })
+        });
+        Arc::clone(owner)
+    }
+
+    /// Bytes of what is kept for it: what waits, what it has not received yet, its will.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        if self.ended {
+            return 0;
+        }
+        let will = self.will.as_ref().map_or(0, |armed| armed.will.content_bytes() as u64);
+        self.queue.content_bytes() + self.flight.content_bytes() + will
     }
 
     /// Whom the rules of permission are applied to.

@@ -3,6 +3,8 @@
 //! Each world comes from a seed alone. `SIGNALHOUSE_RANDOM_SEEDS=A..B` plays those seeds instead of
 //! the usual ones; a failure names its seed and the command that repeats it.
 
+#[path = "random/accounts.rs"]
+mod accounts;
 #[path = "random/acting.rs"]
 mod acting;
 #[path = "random/check.rs"]
@@ -182,6 +184,18 @@ proptest! {
         }
         world.check_prefixes(1);
         prop_assert!(world.is_sound(), "{shape:?}: {:?}", world.problems());
+    }
+
+    /// What quotas count of stored bytes is what is stored.
+    #[test]
+    fn accounts_of_stored_bytes_equal_a_recount(
+        seed: u64,
+        clients in 1usize..8,
+        inputs in 10u64..400,
+    ) {
+        let shape = Shape { seed, clients, inputs, checked: false, traced: false };
+        let largest = accounts::play(&mut World::new(&shape), inputs);
+        prop_assert!(inputs < 300 || clients < 3 || largest > 0, "{:?}: nothing was kept", shape);
     }
 
     /// A slow disk delays, and changes the order of nothing.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use signalhouse_core::hash::KeyedState;
 use signalhouse_core::message::{Message, MessageId};
+use signalhouse_core::quota::Owner;
 use signalhouse_core::routing::retained::{RetainedStore, Scan};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::routing::tree::SubscriptionTree;
@@ -224,6 +225,11 @@ struct Checked {
     found: Vec<Topic>,
 }
 
+fn owner(number: u8) -> Owner {
+    let client_id = Text::try_from(number.to_string()).expect("a number is a text");
+    Owner { identity: None, client_id, address: None }
+}
+
 impl Checked {
     fn new(filter: TopicFilter) -> Self {
         Checked {
@@ -240,7 +246,7 @@ impl Checked {
         match step {
             StoreStep::Set(topic, size, expiry) => {
                 let new = message(id, &topic, size, expiry);
-                let publisher = Text::try_from(size.to_string()).ok();
+                let publisher = Some(Arc::new(owner(size)));
                 let old = self.store.set(Arc::clone(&new), publisher.clone());
                 let expected = self.model.insert(store_order(&topic), Arc::clone(&new));
                 prop_assert_eq!(old.map(|old| old.message), expected);
@@ -265,7 +271,7 @@ impl Checked {
         let taken = self.store.take_expired(now, budget);
         let taken: Vec<_> = taken
             .iter()
-            .map(|topic| self.forget(topic).and_then(|message| message.expires_at))
+            .map(|old| self.forget(old.topic()).and_then(|message| message.expires_at))
             .collect();
         prop_assert_eq!(taken, due.into_iter().map(Some).collect::<Vec<_>>());
         Ok(())

@@ -130,6 +130,7 @@ fn cause_labels(cause: &Cause) -> Labels {
 fn drop_labels(cause: DropCause) -> Labels {
     let (cause, code) = match cause {
         DropCause::QueueFull => ("queue_full", None),
+        DropCause::OverQuota => ("over_quota", None),
         DropCause::Expired => ("expired", None),
         DropCause::TooLarge => ("too_large", None),
         DropCause::NotAuthorized => ("not_authorized", None),

@@ -152,6 +152,7 @@ impl Broker {
             let cause = DropCause::RefusedByClient(reason);
             out.notice(dropped_waiting(session.client_id.clone(), entry, cause));
         }
+        self.count_stored(key);
         self.pump(key, out);
     }
 
@@ -171,7 +172,8 @@ impl Broker {
             let record = Record::Received { session: session_id, packet_id: id };
             after = self.gate.persist(record, out);
         }
-        exchange.stage = Stage::Release { after };
+        session.flight.release(id, after);
+        let Some(exchange) = session.flight.get_mut(id) else { return };
         if canary!(PubrecGivesCredit)
             && core::mem::take(&mut exchange.in_window)
             && let Some(link) = self.links.get_mut(connection)
@@ -184,6 +186,7 @@ impl Broker {
             // It was still to be sent again; PUBREL now goes out by itself.
             link.unsent.retain(|(other, _)| *other != id);
         }
+        self.count_stored(key);
         self.send_pubrel(connection, id, ReasonCode::Success, after, out); // [MQTT-4.3.3-4]
     }
 

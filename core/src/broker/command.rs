@@ -46,7 +46,7 @@ impl Broker {
         let now = self.now;
         let is_recorded = publish.topic.is_recorded();
         let source =
-            Source { client_id: None, origin: Origin::Untracked, is_recorded, is_refusable: false };
+            Source { publisher: None, origin: Origin::Untracked, is_recorded, is_refusable: false };
         let message = Message {
             id: self.fresh_message_id(),
             topic: publish.topic,

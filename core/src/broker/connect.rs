@@ -12,6 +12,7 @@ use crate::link::{Handshake, Link, Phase};
 use crate::notice::{Cause, Notice, SessionEnd};
 use crate::outbox::{Action, ExchangeStep, Outbox, Question};
 use crate::permission::{Action as Permitted, Subject};
+use crate::quota::address_of;
 use crate::record::Record;
 use crate::session::{ArmedWill, Session, SessionKey};
 use crate::time::Time;
@@ -136,13 +137,8 @@ impl Broker {
         let refusal = self
             .check_identity(&handshake.connect, identity.as_ref(), &credential)
             .or_else(|| check_size(&handshake.connect, &connack));
-        let refusal = match refusal {
-            Some(cause) => Some(cause),
-            None => {
-                let client_id = &handshake.connect.client_id;
-                self.count_connection(connection, identity.as_ref(), client_id)
-            }
-        };
+        let refusal = refusal
+            .or_else(|| self.count_connection(connection, identity.as_ref(), &handshake.connect));
         if let Some(cause) = refusal {
             if let Some(link) = self.links.get_mut(connection) {
                 link.phase = Phase::Authenticating(handshake);
@@ -295,6 +291,7 @@ impl Broker {
         link.ends_at = credential.ends_at.unwrap_or(Time::NEVER);
         session.claims = credential.claims;
         session.grants = credential.grants;
+        session.moved_to(address_of(&link.peer));
         spoil_flow(session, link);
         session.connection = Some(connection);
         session.version = connect.version;
@@ -318,6 +315,7 @@ impl Broker {
                 client_id: session.client_id.clone(),
                 identity: session.identity.clone(),
                 claims: session.claims.clone(),
+                address: session.address.clone(),
                 version: session.version,
                 session_expiry_interval_s: session.expiry_interval_s,
                 will: session.will.as_ref().map(|will| will.will.clone()),
@@ -328,6 +326,7 @@ impl Broker {
         let due_at = link.due_at();
         self.set_connection_timer(connection, due_at);
         self.set_shares_durable(key);
+        self.rebind_stored(key);
     }
 
     /// CONNACK for a client that is let in, as if it had no session.

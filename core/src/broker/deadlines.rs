@@ -180,7 +180,9 @@ impl Broker {
 
     fn expire_retained(&mut self, out: &mut Outbox) {
         let now = self.now;
-        for topic in self.retained.take_expired(now, EXPIRY_SLICE) {
+        for expired in self.retained.take_expired(now, EXPIRY_SLICE) {
+            self.discount_retained(Some(&expired));
+            let topic = expired.message.topic.clone();
             out.notice(Notice::RetainedExpired { topic });
         }
         self.set_retained_timer(None);

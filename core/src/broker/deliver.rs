@@ -276,8 +276,8 @@ impl Pump<'_> {
         if exchange.journaled == Journaled::Here {
             after = self.gate.persist(Record::Received { session, packet_id }, self.out);
         }
-        exchange.stage = Stage::Release { after };
         self.link.unsent.push_back((packet_id, exchange.order));
+        self.session.flight.release(packet_id, after);
         if !self.gate.is_durable(after) {
             self.gate.hold(after, Item::Wake { session: self.key, id: session });
         }

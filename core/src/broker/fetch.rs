@@ -182,13 +182,14 @@ impl Broker {
         self.count_memory(key);
     }
 
-    /// Counts what a session's queue has in memory, after it may have changed.
+    /// Counts what a session's queue has, in memory and for quotas, after it may have changed.
     pub(super) fn count_memory(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(key) {
             let bytes = session.queue.memory_bytes();
             self.fetches.memory_bytes = self.fetches.memory_bytes + bytes - session.counted_bytes;
             session.counted_bytes = bytes;
         }
+        self.count_stored(key);
     }
 
     /// A session goes with all that is in its queue.

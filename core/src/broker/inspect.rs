@@ -41,6 +41,8 @@ pub struct SessionView {
     pub queued_bytes: u64,
     /// Deliveries at QoS 1 and 2 that are not finished.
     pub inflight: usize,
+    /// Bytes of the content of those that the client has not received.
+    pub inflight_bytes: u64,
     /// Whether it has a will that has not been published.
     pub has_will: bool,
 }
@@ -240,6 +242,7 @@ impl Broker {
             queued: session.queue.len(),
             queued_bytes: session.queue.content_bytes(),
             inflight: session.flight.len(),
+            inflight_bytes: session.flight.content_bytes(),
             has_will: session.will.is_some(),
         }
     }

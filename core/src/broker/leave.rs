@@ -164,7 +164,9 @@ impl Broker {
         }
         if !keeps_will {
             session.will = None; // [MQTT-3.1.2-10]
+            self.count_stored(key);
         }
+        let Some(session) = self.sessions.get_mut(key) else { return };
         session.open_in_journal = false;
         let record = Record::Disconnected {
             session: session.id,
@@ -215,6 +217,8 @@ impl Broker {
         self.give_back_shared(key, out);
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.ended = true;
+        self.count_stored(key);
+        let Some(session) = self.sessions.get_mut(key) else { return };
         self.durable_timers.remove(session.ends_at, Timer::SessionExpiry(key));
         session.ends_at = Time::NEVER;
         session.replays.clear();

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use super::Broker;
 use super::route::Source;
 use crate::input::ConnectionId;
-use crate::message::Message;
+use crate::message::{Message, content_bytes};
 use crate::notice::{Cause, Notice};
 use crate::outbox::Outbox;
 use crate::permission::{Action as Permitted, Subject};
@@ -52,14 +52,13 @@ impl Broker {
             self.close(connection, cause, out);
         } else if let Some(reason) = self.refused_publish(key, &publish) {
             self.refuse(connection, key, &publish, reason, out);
-        } else if let Err(over) = self.count_publish(connection, key, out) {
+        } else if let Err(over) = self.count_publish(connection, key, &publish, out) {
             if over.closes_at_qos0 && publish_is_qos0(&publish) {
-                let reason = ReasonCode::MessageRateTooHigh;
-                self.close(
-                    connection,
-                    Cause::Limit { reason, detail: "over the quota of messages" },
-                    out,
-                );
+                let (reason, detail) = match over.retry_after_ms {
+                    Some(_) => (ReasonCode::MessageRateTooHigh, "over the quota of messages"),
+                    None => (ReasonCode::QuotaExceeded, "over the quota of stored bytes"),
+                };
+                self.close(connection, Cause::Limit { reason, detail }, out);
             } else {
                 self.refuse(connection, key, &publish, ReasonCode::QuotaExceeded, out);
             }
@@ -83,7 +82,7 @@ impl Broker {
         publish: Publish,
         out: &mut Outbox,
     ) {
-        let Some(session) = self.sessions.get(key) else { return };
+        let Some(session) = self.sessions.get_mut(key) else { return };
         let origin = match publish.delivery {
             Delivery::ExactlyOnce(packet_id) if session.is_durable() => {
                 Origin::Inbound { session: session.id, packet_id }
@@ -93,7 +92,7 @@ impl Broker {
             }
         };
         let source = Source {
-            client_id: Some(session.client_id.clone()),
+            publisher: Some(session.owner()),
             origin,
             is_recorded: true,
             is_refusable: true,
@@ -228,9 +227,7 @@ impl Broker {
         properties: Option<&MessageProperties>,
     ) -> Option<ReasonCode> {
         if retain && !payload.is_empty() {
-            let bytes = topic.as_text().len()
-                + payload.len()
-                + properties.map_or(0, MessageProperties::content_bytes);
+            let bytes = content_bytes(topic, payload, properties);
             if self.journal_is_short || !self.retained_has_space(topic, bytes) {
                 return Some(ReasonCode::QuotaExceeded);
             }

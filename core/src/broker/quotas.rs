@@ -5,17 +5,20 @@ use alloc::vec::Vec;
 
 use super::Broker;
 use crate::input::ConnectionId;
+use crate::message::content_bytes;
 use crate::notice::Cause;
 use crate::outbox::Outbox;
-use crate::quota::{DayCount, Holder, Over, Quota, Quotas};
+use crate::quota::{DayCount, Holder, Over, Owner, Quota, Quotas, address_of};
 use crate::record::Record;
 use crate::session::SessionKey;
+use crate::wire::packet::{Connect, Publish};
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::Text;
 
 impl Broker {
     pub(super) fn set_quotas(&mut self, quotas: Arc<Quotas>) {
         self.quotas = quotas;
+        self.count_all_stored();
         self.usage.forget_connections();
         for connection in self.links.ids() {
             let bound = self.bound_of(connection);
@@ -31,14 +34,22 @@ impl Broker {
         &mut self,
         connection: ConnectionId,
         key: SessionKey,
+        publish: &Publish,
         out: &mut Outbox,
     ) -> Result<(), Over> {
         if self.quotas.is_empty() {
             return Ok(());
         }
-        let Some(session) = self.sessions.get(key) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
+        let owner = session.owner();
         let peer = self.links.get(connection).map(|link| &link.peer);
-        let bound = self.quotas.bound(session.identity.as_ref(), &session.client_id, peer);
+        let bound = self.quotas.bound(owner.identity.as_ref(), &owner.client_id, peer);
+        let Publish { topic, payload, properties, retain, .. } = publish;
+        let bytes = content_bytes(topic, payload, properties.as_deref());
+        if *retain && !payload.is_empty() && !self.may_retain(&owner, topic, bytes) {
+            let closes_at_qos0 = bound.iter().any(|(_, quota)| quota.closes_at_qos0);
+            return Err(Over { retry_after_ms: None, closes_at_qos0 });
+        }
         self.count_bound(&bound, out).map(drop)
     }
 
@@ -59,12 +70,21 @@ impl Broker {
         &mut self,
         connection: ConnectionId,
         identity: Option<&Text>,
-        client_id: &Text,
+        connect: &Connect,
     ) -> Option<Cause> {
         if self.quotas.is_empty() {
             return None;
         }
+        let client_id = &connect.client_id;
         let peer = self.links.get(connection).map(|link| &link.peer);
+        let over = |detail| Some(Cause::Limit { reason: ReasonCode::QuotaExceeded, detail });
+        if let Some(will) = &connect.will {
+            let (identity, client_id) = (identity.cloned(), client_id.clone());
+            let owner = Owner { identity, client_id, address: peer.and_then(address_of) };
+            if !self.may_keep_will(&owner, will.content_bytes()) {
+                return over("the quota of stored bytes has no room for the will");
+            }
+        }
         let bound = self.quotas.bound(identity, client_id, peer);
         // What this connection takes over ends with it, and must not count against it.
         let taken_over = self
@@ -79,8 +99,7 @@ impl Broker {
         if accepted {
             return None;
         }
-        let reason = ReasonCode::QuotaExceeded;
-        Some(Cause::Limit { reason, detail: "the quota of connections is used up" })
+        over("the quota of connections is used up")
     }
 
     /// A connection of this session has ended.

@@ -215,6 +215,10 @@ impl Broker {
                 self.retained.clear(&topic);
                 Ok(())
             }
+            Record::Requested(requested) => {
+                self.remember_request(*requested, LogPosition::START);
+                Ok(())
+            }
             Record::Counted { holder, day, count } => self.apply_counted(holder, day, count),
             Record::Counters { next_session, next_group, next_message, next_seq } => {
                 self.next_session = self.next_session.max(next_session.0);
@@ -237,6 +241,7 @@ impl Broker {
             client_id,
             identity,
             claims,
+            address,
             version,
             session_expiry_interval_s,
             will,
@@ -259,6 +264,7 @@ impl Broker {
         let session = self.known_session(id, index)?;
         session.version = version;
         session.claims = claims;
+        session.moved_to(address);
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
         session.will = will
@@ -413,6 +419,10 @@ impl Broker {
                 self.known_session(*session, index)?.inbound.insert(*packet_id, false);
             }
             Origin::Will { session } => self.known_session(*session, index)?.will = None,
+            Origin::Request(requested) => {
+                index.latest = index.latest.max(requested.at);
+                self.remember_request((**requested).clone(), LogPosition::START);
+            }
         }
         let is_retained = match retained {
             RetainedChange::None => false,
@@ -652,8 +662,8 @@ impl crate::session::flight::Flight {
     /// PUBREC came for an exchange, or, in a snapshot, had come.
     fn receive(&mut self, packet_id: OutboundPacketId) {
         let after = LogPosition::START;
-        if let Some(exchange) = self.get_mut(packet_id) {
-            exchange.stage = Stage::Release { after };
+        if self.get(packet_id).is_some() {
+            self.release(packet_id, after);
         } else {
             self.insert_released(packet_id);
         }

@@ -35,7 +35,7 @@ impl Broker {
                 Scan::Found(entry) => {
                     let topic = entry.message.topic.clone();
                     let message = entry.message.clone();
-                    let is_own = entry.publisher.as_ref() == Some(&session.client_id);
+                    let is_own = entry.is_by(&session.client_id);
                     let was_early = replay.early.remove(&topic);
                     replay.after_topic = Some(topic);
                     let is_wanted = message.id < replay.before
@@ -65,7 +65,7 @@ impl Broker {
         }
         let Some(stored) = self.retained.get(topic) else { return };
         let message = stored.message.clone();
-        let is_own = stored.publisher.as_ref() == Some(&session.client_id);
+        let is_own = stored.is_by(&session.client_id);
         let bytes = message.content_bytes();
         if !session.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes) {
             // Then the live message has no place either.

@@ -1,62 +1,91 @@
 //! Publications for those who have no connection: judged, routed and gated as a client's are.
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
 use super::Broker;
 use super::route::Source;
 use crate::gate::Item;
 use crate::input::{PublishCommand, PublishFor, Publisher};
-use crate::message::Message;
-use crate::once::{Outcome, fingerprint};
+use crate::message::{Message, content_bytes};
+use crate::once::fingerprint;
 use crate::outbox::{Action, Answer, Outbox, QuotaState};
 use crate::permission::Subject;
-use crate::record::{LogPosition, Origin};
+use crate::quota::{Owner, address_of};
+use crate::record::{LogPosition, Origin, Requested};
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::Text;
 
 impl Broker {
     /// Publishes for somebody without a connection, once for each key.
     pub(super) fn publish_for(&mut self, request: PublishFor, out: &mut Outbox) {
-        let limits = &self.config.limits;
-        self.once.forget(self.now, limits.request_key_ms, limits.request_keys);
         let PublishFor { message, publisher, ticket, once } = request;
-        let mark = fingerprint(&message);
-        let identity = publisher.as_ref().and_then(|publisher| publisher.identity.as_ref());
-        let key = once.map(|key| (identity.map(Text::compact), key.compact()));
-        if let Some(known) = key.as_ref().and_then(|key| self.once.get(key)) {
-            let Outcome { fingerprint, reason, matched, after } = known;
-            let reason =
-                if fingerprint == mark { reason } else { ReasonCode::PacketIdentifierInUse };
-            let quota = QuotaState::default();
-            self.answer_request(
-                after,
-                Answer { ticket, reason, matched, repeated: true, quota },
-                out,
-            );
+        let requested = once.map(|key| {
+            let identity = publisher.as_ref().and_then(|publisher| publisher.identity.as_ref());
+            Box::new(Requested {
+                identity: identity.map(Text::compact),
+                key: key.compact(),
+                fingerprint: fingerprint(&message),
+                matched: 0,
+                at: self.now,
+            })
+        });
+        if let Some(requested) = &requested
+            && self.answer_again(requested, ticket, out)
+        {
             return;
         }
         self.counters.publish_received += 1;
         self.counters.publish_bytes_received += message.payload.len() as u64;
-        let client_id = publisher.as_ref().map(|publisher| publisher.client_id.compact());
+        let owner = publisher.as_ref().map(|publisher| {
+            Arc::new(Owner {
+                identity: publisher.identity.as_ref().map(Text::compact),
+                client_id: publisher.client_id.compact(),
+                address: address_of(&publisher.peer),
+            })
+        });
         let topic = message.topic.compact();
         let before = self.gate.appended();
         let mut quota = QuotaState::default();
         let refusal = self.refused_request(publisher.as_ref(), &message);
         let refusal = refusal.or_else(|| {
-            quota = self.count_request(publisher.as_ref(), out);
-            quota.retry_after_ms.map(|_| ReasonCode::QuotaExceeded)
+            quota = self.count_request(publisher.as_ref(), owner.as_deref(), &message, out);
+            let is_over = quota.retry_after_ms.is_some() || quota.is_storage_full;
+            is_over.then_some(ReasonCode::QuotaExceeded)
         });
-        let outcome = match refusal {
-            Some(reason) => {
-                Outcome { fingerprint: mark, reason, matched: 0, after: LogPosition::START }
-            }
-            None => self.take_request(client_id.clone(), message, mark, before, out),
+        let client_id = owner.as_ref().map(|owner| owner.client_id.clone());
+        let (reason, matched, after) = match refusal {
+            Some(reason) => (reason, 0, LogPosition::START),
+            None => self.take_request(owner, message, requested, before, out),
         };
-        let Outcome { reason, matched, after, .. } = outcome;
         if reason.is_error() {
             self.notice_publish_refused(client_id.unwrap_or_default(), topic, reason, out);
-        } else if let Some(key) = key {
-            self.once.insert(self.now, key, outcome);
         }
         self.answer_request(after, Answer { ticket, reason, matched, repeated: false, quota }, out);
+    }
+
+    /// Answers a request whose key is known as the first one under it was. Tells whether it is.
+    fn answer_again(&mut self, requested: &Requested, ticket: u64, out: &mut Outbox) -> bool {
+        let key = (requested.identity.clone(), requested.key.clone());
+        let age_ms = self.config.limits.request_key_ms;
+        let Some(known) = self.once.get(&key, self.now, age_ms) else { return false };
+        let reason = if known.fingerprint != requested.fingerprint {
+            ReasonCode::PacketIdentifierInUse
+        } else if known.matched == 0 {
+            ReasonCode::NoMatchingSubscribers
+        } else {
+            ReasonCode::Success
+        };
+        let (matched, quota) = (known.matched, QuotaState::default());
+        let answer = Answer { ticket, reason, matched, repeated: true, quota };
+        self.answer_request(known.after, answer, out);
+        true
+    }
+
+    /// Remembers a request that was carried out.
+    pub(super) fn remember_request(&mut self, requested: Requested, after: LogPosition) {
+        let limits = &self.config.limits;
+        self.once.insert(requested, after, limits.request_key_ms, limits.request_keys);
     }
 
     /// What refuses the publication. The operator is bound by the limits alone.
@@ -88,30 +117,42 @@ impl Broker {
         }
     }
 
-    fn count_request(&mut self, publisher: Option<&Publisher>, out: &mut Outbox) -> QuotaState {
-        let Some(Publisher { identity, client_id, peer, .. }) = publisher else {
+    fn count_request(
+        &mut self,
+        publisher: Option<&Publisher>,
+        owner: Option<&Owner>,
+        message: &PublishCommand,
+        out: &mut Outbox,
+    ) -> QuotaState {
+        let (Some(publisher), Some(owner)) = (publisher, owner) else {
             return QuotaState::default();
         };
+        let PublishCommand { topic, payload, properties, retain, .. } = message;
+        let bytes = content_bytes(topic, payload, properties.as_deref());
+        if *retain && !payload.is_empty() && !self.may_retain(owner, topic, bytes) {
+            return QuotaState { is_storage_full: true, ..QuotaState::default() };
+        }
+        let Publisher { identity, client_id, peer, .. } = publisher;
         let bound = self.quotas.bound(identity.as_ref(), client_id, Some(peer));
         match self.count_bound(&bound, out) {
-            Ok(remaining_today) => QuotaState { remaining_today, retry_after_ms: None },
+            Ok(remaining_today) => QuotaState { remaining_today, ..QuotaState::default() },
             Err(over) => {
-                QuotaState { remaining_today: None, retry_after_ms: Some(over.retry_after_ms) }
+                QuotaState { retry_after_ms: over.retry_after_ms, ..QuotaState::default() }
             }
         }
     }
 
     fn take_request(
         &mut self,
-        client_id: Option<Text>,
+        publisher: Option<Arc<Owner>>,
         message: PublishCommand,
-        fingerprint: u64,
+        requested: Option<Box<Requested>>,
         before: LogPosition,
         out: &mut Outbox,
-    ) -> Outcome {
+    ) -> (ReasonCode, u32, LogPosition) {
         let is_recorded = message.topic.is_recorded();
-        let source =
-            Source { client_id, origin: Origin::Untracked, is_recorded, is_refusable: true };
+        let origin = requested.map_or(Origin::Untracked, Origin::Request);
+        let source = Source { publisher, origin, is_recorded, is_refusable: true };
         let now = self.now;
         let retain = message.retain;
         let message = Message {
@@ -127,7 +168,7 @@ impl Broker {
         // here somebody asks.
         let appended = self.gate.appended();
         let after = if appended > before { appended } else { routed.after };
-        Outcome { fingerprint, reason: routed.reason(), matched: routed.matched, after }
+        (routed.reason(), routed.matched, after)
     }
 
     fn answer_request(&mut self, after: LogPosition, answer: Answer, out: &mut Outbox) {

@@ -13,6 +13,7 @@ use crate::message::Message;
 use crate::notice::{DropCause, Notice};
 use crate::outbox::Outbox;
 use crate::permission::Action as Permitted;
+use crate::quota::Owner;
 use crate::record::{
     Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, RetainedChange,
 };
@@ -38,8 +39,8 @@ pub(super) struct Subscriber {
 
 /// Where a message comes from.
 pub(super) struct Source {
-    /// The publishing client, for No Local.
-    pub(super) client_id: Option<Text>,
+    /// The publishing client, for No Local and for quotas of stored bytes.
+    pub(super) publisher: Option<Arc<Owner>>,
     pub(super) origin: Origin,
     /// Whether the journal may know of it; `$SYS` is made anew at every start.
     pub(super) is_recorded: bool,
@@ -121,12 +122,15 @@ impl Broker {
         source: Source,
         out: &mut Outbox,
     ) -> Routed {
+        let mut source = source;
         let mut scratch = core::mem::take(&mut self.scratch);
         let matched = self.find_targets(&message, retain, &source, &mut scratch, out);
-        let refused = u32::try_from(
-            scratch.drops.iter().filter(|(_, cause)| *cause == DropCause::QueueFull).count(),
-        )
-        .unwrap_or(u32::MAX);
+        self.accounts.end_reservations();
+        let has_no_space =
+            |cause: &DropCause| matches!(cause, DropCause::QueueFull | DropCause::OverQuota);
+        let drops = scratch.drops.iter();
+        let refused = drops.filter(|(_, cause)| has_no_space(cause)).count();
+        let refused = u32::try_from(refused).unwrap_or(u32::MAX);
         for (receiver, cause) in scratch.drops.drain(..) {
             self.counters.dropped += 1;
             let topic = message.topic.compact();
@@ -135,6 +139,13 @@ impl Broker {
         let is_short =
             self.journal_is_short && must_be_recorded(&message, &source, &scratch.targets);
         let mut routed = Routed { matched, refused, is_short, after: LogPosition::START };
+        if let Origin::Request(requested) = &mut source.origin {
+            requested.matched = matched;
+            if routed.is_refused() {
+                // At QoS 0 it takes what effect it can; but whoever asks may ask again.
+                source.origin = Origin::Untracked;
+            }
+        }
         let is_taken = message.qos == QoS::AtMostOnce || !source.is_refusable;
         if is_taken || !routed.is_refused() {
             routed.after = self.commit(message, retain, source, &mut scratch, out);
@@ -164,6 +175,12 @@ impl Broker {
         scratch: &mut Scratch,
         out: &mut Outbox,
     ) -> u32 {
+        if retain
+            && let Some(publisher) = source.publisher.as_ref().filter(|_| self.accounts.is_kept())
+        {
+            let bounds = self.quotas.stored_bounds(publisher);
+            self.accounts.reserve(&bounds, message.content_bytes() as u64);
+        }
         let matches = &mut scratch.matches;
         self.subscriptions
             .for_each_match(&message.topic, |key, subscriber| matches.push((key, *subscriber)));
@@ -218,7 +235,8 @@ impl Broker {
         let mut merged: Option<Target> = None;
         for subscriber in subscribers {
             // [MQTT-3.8.3-3]
-            if subscriber.no_local && source.client_id.as_ref() == Some(&session.client_id) {
+            let publisher = source.publisher.as_ref().map(|publisher| &publisher.client_id);
+            if subscriber.no_local && publisher == Some(&session.client_id) {
                 continue;
             }
             let target = merged.get_or_insert(Target {
@@ -286,9 +304,9 @@ impl Broker {
         }
         let bytes = message.content_bytes();
         let (max_messages, max_bytes) = (limits.queue_messages, limits.queue_bytes);
-        if !session.queue.has_space(bytes, max_messages, max_bytes)
-            && session.queue.may_have_expired(now)
-        {
+        let has_space = session.queue.has_space(bytes, max_messages, max_bytes)
+            && self.session_may_store(key, bytes);
+        if !has_space && session.queue.may_have_expired(now) {
             self.drop_expired(key, out);
         }
         let Some(session) = self.sessions.get(key) else {
@@ -297,6 +315,10 @@ impl Broker {
         if !session.queue.has_space(bytes, max_messages, max_bytes) && !canary!(QueueLimitIgnored) {
             return Err((session.client_id.clone(), DropCause::QueueFull));
         }
+        if !self.session_may_store(key, bytes) {
+            return Err((session.client_id.clone(), DropCause::OverQuota));
+        }
+        self.accounts.reserve(&session.stored.bounds, bytes as u64);
         // QoS 0 writes no record, even where it waits for a client that is away.
         if session.is_durable() && source.is_recorded && target.qos > QoS::AtMostOnce {
             target.journaled = Journaled::Here;
@@ -331,7 +353,7 @@ impl Broker {
         let retained = match (retain, message.payload.is_empty()) {
             (false, _) => RetainedChange::None,    // [MQTT-3.3.1-8]
             (true, true) => RetainedChange::Clear, // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
-            (true, false) => RetainedChange::Set { publisher: source.client_id.clone() },
+            (true, false) => RetainedChange::Set { publisher: source.publisher.clone() },
         };
         let is_persisted = source.is_recorded
             && (!entries.is_empty()
@@ -341,7 +363,7 @@ impl Broker {
         let after = if is_persisted {
             let record = Record::Published {
                 message: message.clone(),
-                origin: source.origin,
+                origin: source.origin.clone(),
                 retained: retained.clone(),
                 entries,
             };
@@ -349,6 +371,9 @@ impl Broker {
         } else {
             LogPosition::START
         };
+        if let Origin::Request(requested) = source.origin {
+            self.remember_request(*requested, after);
+        }
         self.change_retained(&message, retained);
         let mut seqs = seqs.into_iter();
         let mut forms = Forms::new(&message, retain, packing);
@@ -388,20 +413,6 @@ impl Broker {
             },
             Receiver::Group(group) => Enqueued::at_group(group, seq, message.qos, published_retain),
         })
-    }
-
-    fn change_retained(&mut self, message: &Arc<Message>, change: RetainedChange) {
-        let earlier = self.retained.next_expiry();
-        match change {
-            RetainedChange::None => return,
-            RetainedChange::Set { publisher } => {
-                self.retained.set(message.clone(), publisher); // [MQTT-3.3.1-5]
-            }
-            RetainedChange::Clear => {
-                self.retained.clear(&message.topic);
-            }
-        }
-        self.set_retained_timer(earlier);
     }
 
     fn hand_over(
@@ -462,6 +473,7 @@ impl Broker {
                 if let Some(group) = self.groups.get_mut(key) {
                     group.queue.push(entry);
                 }
+                self.count_group(key);
                 self.offer_behind(key, out);
             }
             Place::Wire(..) => {}
@@ -488,7 +500,8 @@ impl Broker {
 
 /// Whether a message cannot be taken without a record. Retained messages are judged before.
 fn must_be_recorded(message: &Message, source: &Source, targets: &[Target]) -> bool {
-    message.qos > QoS::AtMostOnce
+    let is_asked_for = matches!(source.origin, Origin::Request(_));
+    (message.qos > QoS::AtMostOnce || is_asked_for)
         && source.is_recorded
         && (source.origin != Origin::Untracked
             || targets.iter().any(|target| target.journaled != Journaled::No))

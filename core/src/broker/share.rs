@@ -72,6 +72,12 @@ impl Broker {
             {
                 target.group = Some((key, id));
                 target.journaled = self.journaled_for(member, target.qos, is_durable, era);
+                if let (Place::Session(_), Some(session)) =
+                    (target.place, self.sessions.get(member))
+                {
+                    let bytes = message.content_bytes() as u64;
+                    self.accounts.reserve(&session.stored.bounds, bytes);
+                }
                 return Ok(target);
             }
         }
@@ -84,8 +90,10 @@ impl Broker {
             let cause = if nobody_is_here { DropCause::Offline } else { DropCause::QueueFull };
             return Err((receiver, cause));
         }
-        if !self.group_has_space(key, message.content_bytes(), out) {
-            return Err((receiver, DropCause::QueueFull));
+        self.group_has_space(key, message.content_bytes(), out)
+            .map_err(|cause| (receiver, cause))?;
+        if let Some(group) = self.groups.get(key) {
+            self.accounts.reserve(&group.stored.bounds, message.content_bytes() as u64);
         }
         Ok(Target {
             place: Place::Group(key),
@@ -128,6 +136,10 @@ impl Broker {
         let session = self.sessions.get(member)?;
         let link = self.links.get(session.connection?).filter(|link| link.is_live())?;
         let qos = message.qos.min(options.options.maximum_qos); // [MQTT-4.8.2-3]
+        if message.qos > QoS::AtMostOnce && !self.session_may_store(member, message.content_bytes())
+        {
+            return None;
+        }
         let place = match qos {
             QoS::AtMostOnce => {
                 let is_free = link.has_room() && session.queue.lane_len(Lane::Qos0) == 0;
@@ -222,6 +234,7 @@ impl Broker {
             }
             let group = self.groups.get_mut(group_key);
             let Some(entry) = group.and_then(|group| group.queue.remove(seq)) else { break };
+            self.count_group(group_key);
             if is_expired {
                 self.drop_at_group(group_key, &entry, DropCause::Expired, out);
             } else if may_receive {
@@ -378,6 +391,7 @@ impl Broker {
         if canary!(SharedLostWithMember) {
             return;
         }
+        self.count_stored(key);
         let mut groups: Vec<GroupKey> = Vec::new();
         for entry in entries {
             if let Some(group) = self.give_back(key, entry, out)
@@ -429,6 +443,7 @@ impl Broker {
             }
         }
         group.put_back(entry);
+        self.count_group(place.0);
         Some(place.0)
     }
 
@@ -531,6 +546,7 @@ impl Broker {
                 self.unrecorded_shares.push_back(UnrecordedShare { group, from, to });
             }
         }
+        self.may_keep(group, key);
         subscription
     }
 
@@ -541,9 +557,13 @@ impl Broker {
         }
         self.groups.leave(group, key);
         if self.groups.get(group).is_some_and(Group::has_members) {
+            if self.groups.get(group).is_some_and(|group| group.keeper == Some(key)) {
+                self.find_keeper(group);
+            }
             return;
         }
         let Some(mut ended) = self.groups.remove(group) else { return };
+        self.accounts.count(&mut ended.stored, 0);
         self.shares.remove(&ended.filter, group);
         let receiver = ended.filter.as_text().clone();
         while let Some(entry) = ended.queue.pop(Lane::Main) {
@@ -559,22 +579,36 @@ impl Broker {
         }
     }
 
-    /// Whether a group's queue can take so many bytes more; what has expired there makes room.
-    fn group_has_space(&mut self, key: GroupKey, bytes: usize, out: &mut Outbox) -> bool {
+    /// Makes sure that a group's queue can take so many bytes more; what has expired there makes
+    /// room.
+    fn group_has_space(
+        &mut self,
+        key: GroupKey,
+        bytes: usize,
+        out: &mut Outbox,
+    ) -> Result<(), DropCause> {
         let now = self.durable_now();
-        let limits = &self.config.limits;
-        let (messages_max, bytes_max) = (limits.queue_messages, limits.queue_bytes);
-        let has_space = |group: &Group| group.queue.has_space(bytes, messages_max, bytes_max);
-        let Some(group) = self.groups.get_mut(key) else { return false };
-        if has_space(group) {
-            return true;
+        if self.lacks_group_space(key, bytes).is_none() {
+            return Ok(());
         }
-        if group.queue.may_have_expired(now) {
+        if let Some(group) = self.groups.get_mut(key)
+            && group.queue.may_have_expired(now)
+        {
             for entry in group.queue.take_if(|entry| entry.message.is_expired(now)) {
                 self.drop_at_group(key, &entry, DropCause::Expired, out);
             }
+            self.count_group(key);
         }
-        self.groups.get(key).is_some_and(has_space)
+        self.lacks_group_space(key, bytes).map_or(Ok(()), Err)
+    }
+
+    fn lacks_group_space(&self, key: GroupKey, bytes: usize) -> Option<DropCause> {
+        let limits = &self.config.limits;
+        let group = self.groups.get(key)?;
+        if !group.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes) {
+            return Some(DropCause::QueueFull);
+        }
+        (!self.group_may_store(key, bytes)).then_some(DropCause::OverQuota)
     }
 
     /// Whether some member of a group, connected or not, may receive on this topic.

@@ -1,5 +1,6 @@
 //! The durable state as a run of ordinary records.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,6 +38,8 @@ impl Broker {
                 count,
             }),
         );
+        let requests = self.once.iter();
+        records.extend(requests.map(|requested| Record::Requested(Box::new(requested))));
         let mut sessions: Vec<&Session> = self
             .sessions
             .iter()
@@ -71,6 +74,7 @@ impl Broker {
             client_id: session.client_id.clone(),
             identity: session.identity.clone(),
             claims: session.claims.clone(),
+            address: session.address.clone(),
             version: session.version,
             session_expiry_interval_s: session.expiry_interval_s,
             will: session.will.as_ref().map(|armed| armed.will.clone()),

@@ -76,7 +76,7 @@ impl Broker {
                 properties: None,
             };
             let source = Source {
-                client_id: None,
+                publisher: None,
                 origin: Origin::Untracked,
                 is_recorded: false,
                 is_refusable: false,

@@ -18,7 +18,9 @@ impl Broker {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(armed) = session.will.take() else { return }; // [MQTT-3.1.2-10]
-        let session = &*session;
+        let publisher = session.owner();
+        self.count_stored(key);
+        let Some(session) = self.sessions.get(key) else { return };
         if armed.due_at != Time::NEVER {
             self.durable_timers.remove(armed.due_at, Timer::WillDelay(key));
         }
@@ -28,13 +30,14 @@ impl Broker {
         let subject = session.subject();
         let allowed = self.permissions.allows(&subject, Permitted::Publish, &will.topic).allowed;
         let stores = will.retain && !will.payload.is_empty();
-        let properties = will.properties.as_ref();
-        let bytes = will.topic.as_text().len()
-            + will.payload.len()
-            + properties.map_or(0, |properties| properties.content_bytes());
+        let bytes = will.content_bytes();
+        let has_space = || {
+            self.retained_has_space(&will.topic, bytes)
+                && self.may_retain(&publisher, &will.topic, bytes)
+        };
         let refusal = if !allowed {
             Some(ReasonCode::NotAuthorized)
-        } else if stores && !self.retained_has_space(&will.topic, bytes) {
+        } else if stores && !has_space() {
             Some(ReasonCode::QuotaExceeded)
         } else {
             None
@@ -48,12 +51,8 @@ impl Broker {
         }
         let origin =
             if recorded { Origin::Will { session: session_id } } else { Origin::Untracked };
-        let source = Source {
-            client_id: Some(client_id.clone()),
-            origin,
-            is_recorded: true,
-            is_refusable: false,
-        };
+        let source =
+            Source { publisher: Some(publisher), origin, is_recorded: true, is_refusable: false };
         let message = Message {
             id: self.fresh_message_id(),
             topic: will.topic.clone(),

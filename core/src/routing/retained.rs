@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::ops::Bound;
 
 use crate::message::Message;
+use crate::quota::Owner;
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::time::Time;
 use crate::wire::types::Text;
@@ -23,11 +24,17 @@ use seek::{ByTopic, Place, Probe, Seek};
 pub struct Retained {
     /// The message. Its number tells what was retained before a moment from what came later.
     pub message: Arc<Message>,
-    /// The client that published it, for No Local; `None` if it was not a client.
-    pub publisher: Option<Text>,
+    /// Who published it, for No Local and for quotas; `None` if it was not a client.
+    pub publisher: Option<Arc<Owner>>,
 }
 
 impl Retained {
+    /// Whether this client published it.
+    #[must_use]
+    pub fn is_by(&self, client_id: &Text) -> bool {
+        self.publisher.as_ref().is_some_and(|publisher| publisher.client_id == *client_id)
+    }
+
     /// The topic.
     #[must_use]
     pub fn topic(&self) -> &Topic {
@@ -91,7 +98,11 @@ impl RetainedStore {
     /// The store keeps the message's memory alive for long: pass a
     /// [compact](Message::compact) one. That an empty payload clears instead of being stored
     /// `[MQTT-3.3.1-7]` is up to the caller.
-    pub fn set(&mut self, message: Arc<Message>, publisher: Option<Text>) -> Option<Retained> {
+    pub fn set(
+        &mut self,
+        message: Arc<Message>,
+        publisher: Option<Arc<Owner>>,
+    ) -> Option<Retained> {
         let expiry = expiry_of(&message);
         self.content_bytes += message.content_bytes() as u64;
         // [MQTT-3.3.1-5]
@@ -128,18 +139,17 @@ impl RetainedStore {
     }
 
     /// Removes messages that have expired at the moment `now`, the earliest first and `budget` of
-    /// them at most. Returns their topics.
-    pub fn take_expired(&mut self, now: Time, budget: usize) -> Vec<Topic> {
-        let mut topics = Vec::new();
-        while topics.len() < budget
+    /// them at most.
+    pub fn take_expired(&mut self, now: Time, budget: usize) -> Vec<Retained> {
+        let mut expired = Vec::new();
+        while expired.len() < budget
             && let Some((at, _)) = self.expiries.first()
             && *at <= now
             && let Some((_, topic)) = self.expiries.pop_first()
         {
-            self.clear(&topic);
-            topics.push(topic);
+            expired.extend(self.clear(&topic));
         }
-        topics
+        expired
     }
 
     /// Finds the first message after the topic `after` (or from the beginning) whose topic matches
@@ -246,7 +256,7 @@ mod tests {
         let mut store = RetainedStore::new();
         assert_eq!(store.set(message(1, "a/b", Some(50)), None), None);
         assert_eq!(store.content_bytes(), 8);
-        let old = store.set(message(2, "a/b", None), Text::try_from("me").ok());
+        let old = store.set(message(2, "a/b", None), None);
         assert_eq!(old.map(|old| old.message.id), Some(MessageId(1)));
         assert_eq!((store.len(), store.content_bytes(), store.next_expiry()), (1, 8, None));
         assert_eq!(store.get(&topic("a/b")).map(|entry| entry.message.id), Some(MessageId(2)));
@@ -264,9 +274,13 @@ mod tests {
         }
         store.set(message(0, "e", None), None);
         assert_eq!(store.next_expiry(), Some(Time::from_ms(10)));
-        assert_eq!(store.take_expired(Time::from_ms(9), 10), []);
-        assert_eq!(store.take_expired(Time::from_ms(30), 2), [topic("b"), topic("c")]);
-        assert_eq!(store.take_expired(Time::from_ms(30), 2), [topic("a")]);
+        let mut expired = |at, budget| {
+            let expired = store.take_expired(Time::from_ms(at), budget);
+            expired.into_iter().map(|entry| entry.message.topic.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(expired(9, 10), []);
+        assert_eq!(expired(30, 2), [topic("b"), topic("c")]);
+        assert_eq!(expired(30, 2), [topic("a")]);
         assert_eq!((store.len(), store.next_expiry()), (2, Some(Time::from_ms(40))));
     }
 

@@ -9,6 +9,7 @@ use crate::record::{GroupId, QueueSeq};
 use crate::routing::topic::TopicFilter;
 use crate::session::queue::{Queue, Waiting};
 use crate::session::{GroupKey, SessionKey, Subscription};
+use crate::stored::Counted;
 
 /// One share: the whole filter, `$share/NAME/` included.
 #[derive(Clone, Debug)]
@@ -26,6 +27,9 @@ pub(crate) struct Group {
     passed: BTreeMap<SessionKey, QueueSeq>,
     /// Under which rules of permission.
     passed_under: u64,
+    /// The member against whom quotas count what waits here.
+    pub(crate) keeper: Option<SessionKey>,
+    pub(crate) stored: Counted,
     /// Messages that no member could take, at the QoS and with the RETAIN they were published.
     pub(crate) queue: Queue,
 }
@@ -148,6 +152,8 @@ impl Groups {
             journal_era: 0,
             passed: BTreeMap::new(),
             passed_under: 0,
+            keeper: None,
+            stored: Counted::default(),
             queue: Queue::default(),
         };
         // There are no more groups than subscriptions, which are counted in a `u32`.
@@ -201,6 +207,11 @@ impl Groups {
         let group = self.slab.try_remove(key as usize)?;
         self.by_filter.remove(&group.filter);
         Some(group)
+    }
+
+    /// One above the highest key in use.
+    pub(crate) fn end(&self) -> GroupKey {
+        GroupKey::try_from(self.slab.capacity()).unwrap_or(GroupKey::MAX)
     }
 
     /// All groups in the order of their keys.

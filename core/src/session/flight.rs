@@ -18,6 +18,8 @@ pub(crate) struct Flight {
     /// The identifier given out last.
     last_id: u16,
     next_order: u64,
+    /// Bytes of the content of what is not received yet.
+    bytes: u64,
 }
 
 /// One delivery in progress.
@@ -40,6 +42,15 @@ pub(crate) enum Stage {
     Publish { entry: Waiting, after: LogPosition },
     /// PUBREC came. PUBREL is owed, or sent and unanswered, once that is durable at `after`.
     Release { after: LogPosition },
+}
+
+impl Stage {
+    fn content_bytes(&self) -> u64 {
+        match self {
+            Stage::Publish { entry, .. } => entry.message.content_bytes(),
+            Stage::Release { .. } => 0,
+        }
+    }
 }
 
 impl Flight {
@@ -69,7 +80,9 @@ impl Flight {
         let exchange = Exchange { order, stage, journaled, in_window: false, asked: false };
         self.next_order += 1;
         self.last_id = id.0.value();
+        self.bytes += exchange.stage.content_bytes();
         let earlier = self.exchanges.insert(id, exchange);
+        self.bytes -= earlier.as_ref().map_or(0, |earlier| earlier.stage.content_bytes());
         assert!(
             earlier.is_none() || canary!(IdsRestartOnResume),
             "a packet identifier is in use for one thing at a time"
@@ -85,7 +98,22 @@ impl Flight {
     }
 
     pub(crate) fn remove(&mut self, id: OutboundPacketId) -> Option<Exchange> {
-        self.exchanges.remove(&id)
+        let exchange = self.exchanges.remove(&id)?;
+        self.bytes -= exchange.stage.content_bytes();
+        Some(exchange)
+    }
+
+    /// The client has the message: only PUBREL is owed from here on.
+    pub(crate) fn release(&mut self, id: OutboundPacketId, after: LogPosition) {
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            self.bytes -= exchange.stage.content_bytes();
+            exchange.stage = Stage::Release { after };
+        }
+    }
+
+    /// Bytes of the content of what the client has not received yet.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -126,6 +126,7 @@ pub(crate) fn quotas(rest: &str) -> Result<Command, String> {
             messages_per_second: args.number("per_second")?.unwrap_or(0),
             messages_per_day: args.number("per_day")?.unwrap_or(0),
             connections: args.number("connections")?.unwrap_or(0),
+            stored_bytes: args.number("stored")?.unwrap_or(0),
             closes_at_qos0: args.flag("closes"),
         };
         match (args.text("user")?, args.text("client")?, args.text("address")?) {

@@ -26,6 +26,9 @@ pub(crate) fn answer(answer: &Answer) -> String {
     if let Some(ms) = quota.retry_after_ms {
         line.push_str(&format!(" retry_after_ms={ms}"));
     }
+    if quota.is_storage_full {
+        line.push_str(" storage_full");
+    }
     line
 }
 
@@ -279,6 +282,9 @@ pub(crate) fn record(record: &Record) -> String {
             format!("InboundReleased {session} id={}", packet_id.0)
         }
         Record::RetainedCleared { topic } => format!("RetainedCleared {topic}"),
+        Record::Requested(requested) => {
+            format!("Requested {} matched={}", requested.key, requested.matched)
+        }
         Record::Counted { holder, day, count } => format!("Counted {holder} day={day} {count}"),
         Record::Counters { next_session, next_group, next_message, next_seq } => {
             format!("Counters {next_session} {next_group} {next_message} {next_seq}")
@@ -301,6 +307,9 @@ fn published(
         }
         Origin::Will { session } => {
             let _ = write!(line, " will={session}");
+        }
+        Origin::Request(requested) => {
+            let _ = write!(line, " request={} matched={}", requested.key, requested.matched);
         }
     }
     match retained {

@@ -171,6 +171,10 @@ async fn send(
         let reason = "the Idempotency-Key was used for another message";
         return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", reason));
     }
+    if answer.quota.is_storage_full {
+        let reason = "the quota of stored bytes has no room for this";
+        return Err(Fault::new(StatusCode::TOO_MANY_REQUESTS, "quota", reason));
+    }
     if let Some(retry_after_ms) = answer.quota.retry_after_ms {
         let reason = "a quota of messages is used up; Retry-After says for how long";
         let fault = Fault::new(StatusCode::TOO_MANY_REQUESTS, "quota", reason);

@@ -42,6 +42,7 @@ mod tag {
     pub(super) const COUNTERS: u8 = 18;
     pub(super) const REQUEUED: u8 = 19;
     pub(super) const COUNTED: u8 = 20;
+    pub(super) const REQUESTED: u8 = 21;
 }
 
 /// Bits of the flags bytes.
@@ -53,6 +54,7 @@ mod flag {
     pub(super) const IDENTITY: u8 = 1 << 2;
     pub(super) const WILL: u8 = 1 << 3;
     pub(super) const CLAIMS: u8 = 1 << 4;
+    pub(super) const ADDRESS: u8 = 1 << 5;
     // A will or message.
     pub(super) const RETAIN: u8 = 1 << 2;
     pub(super) const EXPIRY: u8 = 1 << 3;
@@ -61,6 +63,8 @@ mod flag {
     pub(super) const ORIGIN: u8 = 0b11;
     pub(super) const RETAINED: u8 = 0b11 << 2;
     pub(super) const PUBLISHER: u8 = 1 << 4;
+    pub(super) const PUBLISHER_IDENTITY: u8 = 1 << 5;
+    pub(super) const PUBLISHER_ADDRESS: u8 = 1 << 6;
     // A queue entry.
     pub(super) const MAYBE_SENT: u8 = 1 << 3;
     pub(super) const AT_GROUP: u8 = 1 << 4;

@@ -28,6 +28,8 @@ struct Entry {
     messages_per_day: u64,
     #[serde(default)]
     connections: u32,
+    #[serde(default)]
+    stored_bytes: u64,
 }
 
 impl Quotas {
@@ -37,23 +39,25 @@ impl Quotas {
     /// What is wrong with the file, in words.
     pub fn to_core(&self) -> Result<quota::Quotas, String> {
         let closes_at_qos0 = self.qos0 == "close";
-        let every = |messages_per_second, messages_per_day, connections| {
-            let quota =
-                Quota { messages_per_second, messages_per_day, connections, closes_at_qos0 };
-            let bounds = u64::from(messages_per_second) + messages_per_day + u64::from(connections);
-            (bounds > 0).then_some(quota)
+        let bounds = |quota: Quota| {
+            let unbounded = Quota { closes_at_qos0: quota.closes_at_qos0, ..Quota::default() };
+            (quota != unbounded).then_some(quota)
         };
         let mut quotas = quota::Quotas {
-            every_user: every(
-                self.user_messages_per_second,
-                self.user_messages_per_day,
-                self.user_connections,
-            ),
-            every_address: every(
-                self.address_messages_per_second,
-                self.address_messages_per_day,
-                self.address_connections,
-            ),
+            every_user: bounds(Quota {
+                messages_per_second: self.user_messages_per_second,
+                messages_per_day: self.user_messages_per_day,
+                connections: self.user_connections,
+                stored_bytes: self.user_stored_bytes,
+                closes_at_qos0,
+            }),
+            every_address: bounds(Quota {
+                messages_per_second: self.address_messages_per_second,
+                messages_per_day: self.address_messages_per_day,
+                connections: self.address_connections,
+                stored_bytes: self.address_stored_bytes,
+                closes_at_qos0,
+            }),
             ..quota::Quotas::default()
         };
         if self.file.is_empty() {
@@ -71,6 +75,7 @@ impl Quotas {
                 messages_per_second: entry.messages_per_second,
                 messages_per_day: entry.messages_per_day,
                 connections: entry.connections,
+                stored_bytes: entry.stored_bytes,
                 closes_at_qos0,
             };
             if quotas.of.insert(holder.clone(), quota).is_some() {

@@ -125,13 +125,18 @@ section! {
         user_messages_per_day: u64 = 0, Whole(0, 1_000_000_000_000), reloads;
         /// Connections of each user at once. Over it: CONNACK 0x97.
         user_connections: u32 = 0, Whole(0, 10_000_000), reloads;
+        /// Bytes kept for each user: waiting, in flight, wills, and retained by it. Over it: dropped
+        /// for that session; 0x97 for what would be retained.
+        user_stored_bytes: u64 = 0, Whole(0, 1024 * 1024 * MIB), reloads;
         /// Publications from each address in a second.
         address_messages_per_second: u32 = 0, Whole(0, 1_000_000_000), reloads;
         /// Publications from each address in a day of UTC.
         address_messages_per_day: u64 = 0, Whole(0, 1_000_000_000_000), reloads;
         /// Connections from each address at once.
         address_connections: u32 = 0, Whole(0, 10_000_000), reloads;
-        /// What comes of QoS 0 over a quota: `drop`, counted and noticed, or `close` with 0x96.
+        /// Bytes kept for those who came from one address last.
+        address_stored_bytes: u64 = 0, Whole(0, 1024 * 1024 * MIB), reloads;
+        /// What comes of QoS 0 over a quota: `drop`, counted and noticed, or `close` with 0x96 (0x97 for bytes).
         qos0: String = "drop".to_owned(), Word(&["drop", "close"]), reloads;
         /// File of quotas of single users, keys and addresses, in TOML; empty for none.
         file: String = String::new(), Text(4_096), reloads;

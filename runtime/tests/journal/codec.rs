@@ -56,7 +56,7 @@ fn what_is_never_written_is_refused() {
     assert_eq!(encoded(&ended)[..], [3, 5]);
     assert_eq!(decode(&[]), Err(DecodeRecordError::Short));
     assert_eq!(decode(&[0, 5]), Err(DecodeRecordError::Tag(0)));
-    assert_eq!(decode(&[21, 5]), Err(DecodeRecordError::Tag(21)));
+    assert_eq!(decode(&[22, 5]), Err(DecodeRecordError::Tag(22)));
     // The number 5 in two bytes, and one of more than 64 bits.
     assert_eq!(decode(&[3, 0x85, 0]), Err(DecodeRecordError::Value("number")));
     let mut large = vec![3];

@@ -9,9 +9,10 @@ use proptest::prelude::*;
 use signalhouse_core::Time;
 use signalhouse_core::credential::Claims;
 use signalhouse_core::message::{Message, MessageId};
-use signalhouse_core::quota::Holder;
+use signalhouse_core::quota::{Holder, Owner};
 use signalhouse_core::record::{
-    Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
+    Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, Requested, RetainedChange,
+    SessionId,
 };
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{RetainHandling, SubscriptionOptions, Will};
@@ -139,16 +140,32 @@ fn options() -> BoxedStrategy<SubscriptionOptions> {
         .boxed()
 }
 
+fn requested() -> BoxedStrategy<Box<Requested>> {
+    (of(text()), text(), number(), any::<u32>(), number())
+        .prop_map(|(identity, key, fingerprint, matched, at)| {
+            let at = Time::from_ms(at);
+            Box::new(Requested { identity, key, fingerprint, matched, at })
+        })
+        .boxed()
+}
+
+fn owner() -> BoxedStrategy<Arc<Owner>> {
+    (of(text()), text(), of(text()))
+        .prop_map(|(identity, client_id, address)| Arc::new(Owner { identity, client_id, address }))
+        .boxed()
+}
+
 fn published() -> BoxedStrategy<Record> {
     let origin = prop_oneof![
         Just(Origin::Untracked),
         (session(), packet_id())
             .prop_map(|(session, id)| Origin::Inbound { session, packet_id: InboundPacketId(id) }),
         session().prop_map(|session| Origin::Will { session }),
+        requested().prop_map(Origin::Request),
     ];
     let retained = prop_oneof![
         Just(RetainedChange::None),
-        of(text()).prop_map(|publisher| RetainedChange::Set { publisher }),
+        of(owner()).prop_map(|publisher| RetainedChange::Set { publisher }),
         Just(RetainedChange::Clear),
     ];
     (message(), origin, retained, vec(enqueued(), 0..4))
@@ -175,20 +192,31 @@ fn requeued() -> BoxedStrategy<Record> {
 
 fn of_session() -> BoxedStrategy<Record> {
     let versions = prop_oneof![Just(Version::V31), Just(Version::V311), Just(Version::V5)];
-    let connected =
-        (session(), text(), of(text()), claims(), versions, any::<u32>(), will(), number())
-            .prop_map(|(session, client_id, identity, claims, version, expiry, will, at)| {
+    let connected = (
+        session(),
+        text(),
+        of(text()),
+        (claims(), of(text())),
+        versions,
+        any::<u32>(),
+        will(),
+        number(),
+    )
+        .prop_map(
+            |(session, client_id, identity, (claims, address), version, expiry, will, at)| {
                 Record::Connected {
                     session,
                     client_id,
                     identity,
                     claims,
+                    address,
                     version,
                     session_expiry_interval_s: expiry,
                     will,
                     at: Time::from_ms(at),
                 }
-            });
+            },
+        );
     let disconnected = (session(), any::<(u32, bool)>(), number(), number()).prop_map(
         |(session, (expiry, keeps_will), before, at)| Record::Disconnected {
             session,
@@ -268,6 +296,7 @@ pub(crate) fn record() -> BoxedStrategy<Record> {
             retain,
         }),
         1 => topic().prop_map(|topic| Record::RetainedCleared { topic }),
+        1 => requested().prop_map(Record::Requested),
         1 => (0_u8..3, text(), number(), number()).prop_map(|(kind, name, day, count)| {
             let holder = match kind {
                 0 => Holder::User(name),

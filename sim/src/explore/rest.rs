@@ -65,6 +65,7 @@ fn nothing_left(world: &World) -> Result<(), Wrong> {
             | Record::WillDropped { .. }
             | Record::RetainedCleared { .. }
             | Record::Counted { .. }
+            | Record::Requested(_)
             | Record::Counters { .. } => false,
             Record::Requeued { .. }
             | Record::Replayed { .. }

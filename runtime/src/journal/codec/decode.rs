@@ -6,9 +6,10 @@ use bytes::Bytes;
 use signalhouse_core::Time;
 use signalhouse_core::credential::Claims;
 use signalhouse_core::message::Message;
-use signalhouse_core::quota::Holder;
+use signalhouse_core::quota::{Holder, Owner};
 use signalhouse_core::record::{
-    Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, RetainedChange, SessionId,
+    Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, ReplayState, Requested, RetainedChange,
+    SessionId,
 };
 use signalhouse_core::wire::packet::{RetainHandling, SubscriptionOptions, Will};
 use signalhouse_core::wire::property::{MessageProperties, SubscriptionIds};
@@ -46,6 +47,7 @@ fn record(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
         tag::PUBLISHED => published(cursor),
         tag::REQUEUED => requeued(cursor),
         tag::COUNTED => counted(cursor),
+        tag::REQUESTED => Ok(Record::Requested(Box::new(requested(cursor)?))),
         tag::REMOVED | tag::MOVED | tag::RETAINED_CLEARED => of_queues(tag, cursor),
         _ => of_session(tag, cursor),
     }
@@ -84,6 +86,17 @@ fn counted(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
         _ => return Err(DecodeRecordError::Value("holder")),
     };
     Ok(Record::Counted { holder, day: cursor.number()?, count: cursor.number()? })
+}
+
+fn requested(cursor: &mut Cursor<'_>) -> Result<Requested, DecodeRecordError> {
+    let identity = if cursor.truth()? { Some(cursor.text()?) } else { None };
+    Ok(Requested {
+        identity,
+        key: cursor.text()?,
+        fingerprint: cursor.number()?,
+        matched: cursor.small()?,
+        at: Time::from_ms(cursor.number()?),
+    })
 }
 
 fn of_session(tag: u8, cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
@@ -141,7 +154,8 @@ fn of_session(tag: u8, cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordEr
 fn connected(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     let session = SessionId(cursor.number()?);
     let client_id = cursor.text()?;
-    let flags = cursor.flags(flag::VERSION | flag::IDENTITY | flag::CLAIMS | flag::WILL)?;
+    let known = flag::VERSION | flag::IDENTITY | flag::CLAIMS | flag::WILL | flag::ADDRESS;
+    let flags = cursor.flags(known)?;
     let version = match flags & flag::VERSION {
         0 => Version::V31,
         1 => Version::V311,
@@ -150,6 +164,7 @@ fn connected(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     };
     let identity = if flags & flag::IDENTITY == 0 { None } else { Some(cursor.text()?) };
     let claims = if flags & flag::CLAIMS == 0 { Claims::NONE } else { Claims::new(pairs(cursor)?) };
+    let address = if flags & flag::ADDRESS == 0 { None } else { Some(cursor.text()?) };
     let session_expiry_interval_s = cursor.small()?;
     let will = if flags & flag::WILL == 0 { None } else { Some(Arc::new(will(cursor)?)) };
     let at = Time::from_ms(cursor.number()?);
@@ -158,6 +173,7 @@ fn connected(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
         client_id,
         identity,
         claims,
+        address,
         version,
         session_expiry_interval_s,
         will,
@@ -202,7 +218,8 @@ fn replay(flags: u8, cursor: &mut Cursor<'_>) -> Result<ReplayState, DecodeRecor
 
 fn published(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     let message = Arc::new(message(cursor)?);
-    let flags = cursor.flags(flag::ORIGIN | flag::RETAINED | flag::PUBLISHER)?;
+    let of_publisher = flag::PUBLISHER_IDENTITY | flag::PUBLISHER_ADDRESS;
+    let flags = cursor.flags(flag::ORIGIN | flag::RETAINED | flag::PUBLISHER | of_publisher)?;
     let origin = match flags & flag::ORIGIN {
         0 => Origin::Untracked,
         1 => Origin::Inbound {
@@ -210,9 +227,13 @@ fn published(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
             packet_id: InboundPacketId(cursor.packet_id()?),
         },
         2 => Origin::Will { session: SessionId(cursor.number()?) },
-        _ => return Err(DecodeRecordError::Value("origin")),
+        _ => Origin::Request(Box::new(requested(cursor)?)),
     };
-    let publisher = if flags & flag::PUBLISHER == 0 { None } else { Some(cursor.text()?) };
+    let publisher = match flags & flag::PUBLISHER {
+        0 if flags & of_publisher != 0 => return Err(DecodeRecordError::Value("flags")),
+        0 => None,
+        _ => Some(Arc::new(publisher(flags, cursor)?)),
+    };
     let change = (flags & flag::RETAINED) >> flag::RETAINED.trailing_zeros();
     let retained = match (change, publisher) {
         (0, None) => RetainedChange::None,
@@ -222,6 +243,15 @@ fn published(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     };
     let entries = (0..cursor.count()?).map(|_| enqueued(cursor)).collect::<Result<_, _>>()?;
     Ok(Record::Published { message, origin, retained, entries })
+}
+
+fn publisher(flags: u8, cursor: &mut Cursor<'_>) -> Result<Owner, DecodeRecordError> {
+    let client_id = cursor.text()?;
+    let mut text_if = |flag: u8| {
+        if flags & flag == 0 { Ok(None) } else { cursor.text().map(Some) }
+    };
+    let identity = text_if(flag::PUBLISHER_IDENTITY)?;
+    Ok(Owner { identity, client_id, address: text_if(flag::PUBLISHER_ADDRESS)? })
 }
 
 fn requeued(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {

@@ -3,9 +3,9 @@
 use bytes::{BufMut, BytesMut};
 use signalhouse_core::Record;
 use signalhouse_core::message::Message;
-use signalhouse_core::quota::Holder;
+use signalhouse_core::quota::{Holder, Owner};
 use signalhouse_core::record::{
-    Enqueued, Origin, Receiver, ReplayState, RetainedChange, SessionId,
+    Enqueued, Origin, Receiver, ReplayState, Requested, RetainedChange, SessionId,
 };
 use signalhouse_core::wire::packet::{SubscriptionOptions, Will};
 use signalhouse_core::wire::property::{MessageProperties, SubscriptionIds};
@@ -69,6 +69,10 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
         Record::InboundReleased { session, packet_id } => {
             exchange(tag::INBOUND_RELEASED, *session, packet_id.0, out);
         }
+        Record::Requested(request) => {
+            out.put_u8(tag::REQUESTED);
+            requested(request, out);
+        }
         Record::RetainedCleared { topic } => {
             out.put_u8(tag::RETAINED_CLEARED);
             bytes(topic.as_text().as_bytes(), out);
@@ -94,6 +98,18 @@ fn counted(holder: &Holder, day: u64, count: u64, out: &mut BytesMut) {
     bytes(name.as_bytes(), out);
     number(day, out);
     number(count, out);
+}
+
+fn requested(request: &Requested, out: &mut BytesMut) {
+    let Requested { identity, key, fingerprint, matched, at } = request;
+    out.put_u8(u8::from(identity.is_some()));
+    if let Some(identity) = identity {
+        bytes(identity.as_bytes(), out);
+    }
+    bytes(key.as_bytes(), out);
+    number(*fingerprint, out);
+    number(u64::from(*matched), out);
+    number(at.as_ms(), out);
 }
 
 fn requeued(record: &Record, out: &mut BytesMut) {
@@ -148,6 +164,7 @@ fn connected(record: &Record, out: &mut BytesMut) {
         client_id,
         identity,
         claims,
+        address,
         version,
         session_expiry_interval_s,
         will,
@@ -167,6 +184,7 @@ fn connected(record: &Record, out: &mut BytesMut) {
         version
             | set(flag::IDENTITY, identity.is_some())
             | set(flag::CLAIMS, !claims.is_empty())
+            | set(flag::ADDRESS, address.is_some())
             | set(flag::WILL, will.is_some()),
     );
     if let Some(identity) = identity {
@@ -174,6 +192,9 @@ fn connected(record: &Record, out: &mut BytesMut) {
     }
     if !claims.is_empty() {
         pairs(claims.iter().count(), claims.iter(), out);
+    }
+    if let Some(address) = address {
+        bytes(address.as_bytes(), out);
     }
     number(u64::from(*session_expiry_interval_s), out);
     if let Some(will) = will {
@@ -233,6 +254,7 @@ fn published(
         Origin::Untracked => 0,
         Origin::Inbound { .. } => 1,
         Origin::Will { .. } => 2,
+        Origin::Request(_) => 3,
     };
     let (change, publisher) = match retained {
         RetainedChange::None => (0, None),
@@ -242,7 +264,12 @@ fn published(
     out.put_u8(
         origin_bits
             | change << flag::RETAINED.trailing_zeros()
-            | set(flag::PUBLISHER, publisher.is_some()),
+            | set(flag::PUBLISHER, publisher.is_some())
+            | set(
+                flag::PUBLISHER_IDENTITY,
+                publisher.is_some_and(|owner| owner.identity.is_some()),
+            )
+            | set(flag::PUBLISHER_ADDRESS, publisher.is_some_and(|owner| owner.address.is_some())),
     );
     match origin {
         Origin::Untracked => {}
@@ -251,9 +278,14 @@ fn published(
             number(packet_id.0.value().into(), out);
         }
         Origin::Will { session } => number(session.0, out),
+        Origin::Request(request) => requested(request, out),
     }
-    if let Some(publisher) = publisher {
-        bytes(publisher.as_bytes(), out);
+    if let Some(owner) = publisher {
+        let Owner { identity, client_id, address } = owner.as_ref();
+        bytes(client_id.as_bytes(), out);
+        for name in [identity, address].into_iter().flatten() {
+            bytes(name.as_bytes(), out);
+        }
     }
     number(entries.len() as u64, out);
     for entry in entries {

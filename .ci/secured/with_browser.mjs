@@ -1,8 +1,9 @@
 // MQTT.js in a web page in headless Chromium, over secure WebSocket:
-// `node with_browser.mjs CACHE MODULES PORT PIN`.
+// `node with_browser.mjs CACHE MODULES PORT PIN TOKEN`.
 //
 // CACHE has puppeteer-core, MODULES has MQTT.js, PIN is the hash of the broker's public key, which stands
-// for trust in its authority. The page is served on localhost, another origin than the broker's.
+// for trust in its authority; TOKEN is one that the broker made for ann. The page is served on localhost,
+// another origin than the broker's.
 
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -10,7 +11,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-const [cache, modules, port, pin] = process.argv.slice(2);
+const [cache, modules, port, pin, token] = process.argv.slice(2);
 const puppeteer = createRequire(join(resolve(cache), 'program.cjs'))('puppeteer-core');
 const library = readFileSync(join(modules, 'node_modules/mqtt/dist/mqtt.min.js'));
 
@@ -58,6 +59,8 @@ try {
   for (const [what, url, password, size, wanted] of [
     ['at /mqtt', `${broker}/mqtt`, 'ann', 10, 'mail/ann/page 10'],
     ['at /', `${broker}/`, 'ann', 300000, 'mail/ann/page 300000'],
+    ['with a token', `${broker}/mqtt`, token, 10, 'mail/ann/page 10'],
+    ['with a forged token', `${broker}/mqtt`, token.replace('.', '.x'), 10, 'error: Connection refused: Not authorized'],
     ['with a wrong password', `${broker}/mqtt`, 'wrong', 10, 'error: Connection refused: Bad User Name or Password'],
     ['at another path', `${broker}/other`, 'ann', 10, 'error: WebSocket connection error'],
   ]) {

@@ -15,7 +15,7 @@ use crate::quota::Owner;
 use crate::record::{GroupId, LogPosition, SessionId};
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Flight;
-use crate::session::queue::Queue;
+use crate::session::queue::{Queue, Waiting};
 use crate::stored::Counted;
 use crate::time::Time;
 use crate::wire::packet::{SubscriptionOptions, Will};
@@ -75,6 +75,9 @@ pub(crate) struct Session {
     pub(crate) replays: VecDeque<Replay>,
     /// Whether it is in the list of sessions with more work.
     pub(crate) has_work: bool,
+    /// When something last moved on its way to the client: a first message came to wait, one went
+    /// out at QoS 0, or one was acknowledged; or when the broker was recovered.
+    pub(crate) moved_at: Time,
 }
 
 /// A will that has not been published.
@@ -144,6 +147,7 @@ impl Session {
             inbound: BTreeMap::new(),
             replays: VecDeque::new(),
             has_work: false,
+            moved_at: Time::ZERO,
         }
     }
 
@@ -189,6 +193,14 @@ impl Session {
     /// Whether it outlives its connection, so that the journal must know what it receives.
     pub(crate) fn is_durable(&self) -> bool {
         self.expiry_interval_s > 0
+    }
+
+    /// Puts a message into the queue.
+    pub(crate) fn wait(&mut self, now: Time, entry: impl Into<Waiting>) {
+        if self.backlog() == 0 {
+            self.moved_at = now;
+        }
+        self.queue.push(entry);
     }
 
     /// Messages waiting or in flight.

@@ -9,6 +9,7 @@ mod guests;
 pub(crate) mod hash;
 mod hashing;
 pub(crate) mod passwords;
+pub mod read;
 pub(crate) mod rules;
 pub(crate) mod scram;
 pub(crate) mod token;
@@ -19,6 +20,7 @@ mod robustness;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,19 +34,23 @@ use signalhouse_core::{ConnectionId, ExchangeStep, Question};
 use tracing::info;
 
 use self::backoff::Backoff;
-use self::guests::Guests;
+pub use self::guests::Review;
+use self::guests::{Guests, Proof};
 use self::hashing::{Busy, Hashing};
 use self::passwords::Passwords;
 use self::rules::RuleFile;
 use self::scram::Exchange;
+pub use self::token::issue::Issuer;
 use self::token::{Bearer, Tokens};
 use crate::seams::{Authenticate, Caller, Clock};
+use crate::transport::tls::Authority;
 
 /// What clients are judged by, as it was read from files.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     passwords: Option<Arc<Passwords>>,
     tokens: Arc<Tokens>,
+    authority: Option<Authority>,
     rules: Option<Arc<RuleFile>>,
     asks: bool,
     allow_anonymous: bool,
@@ -130,35 +136,36 @@ impl<C: Clock> Access<C> {
         }
     }
 
-    /// Judges by `known` from now on. Gives the connections whose users are gone, or have another
-    /// password than the one they came in with.
-    pub fn replace(&self, known: Known) -> Vec<ConnectionId> {
-        let gone = self.guests.borrow().no_longer_hold(known.passwords.as_deref());
-        *self.known.borrow_mut() = Arc::new(known);
-        gone
+    /// Judges by `known` from now on. What comes of those who are in already is for the review
+    /// to say.
+    pub fn replace(&self, known: Known) -> Review {
+        let known = Arc::new(known);
+        let review = self.guests.borrow().review(&known);
+        *self.known.borrow_mut() = known;
+        review
     }
 
     async fn credentials(
         &self,
         caller: &Caller,
+        known: &Known,
         user_name: Option<&Text>,
         password: Option<&Bytes>,
-    ) -> Result<Bearer, Refusal> {
-        let known = Arc::clone(&self.known.borrow());
-        if let Some(name) = &caller.certificate {
-            return Ok(Bearer { identity: name.clone(), credential: Credential::default() });
+    ) -> Result<Entrance, Refusal> {
+        if let Some(shown) = &caller.certificate {
+            let credential = Credential { ends_at: Some(shown.ends_at), ..Credential::default() };
+            let proof = Proof::Certificate(Arc::clone(shown));
+            return Ok(Entrance::new(shown.name.clone(), credential, proof));
         }
         if let Some(password) = password
             && !known.tokens.is_empty()
             && token::looks_like_token(password)
         {
-            return self.bearer(caller, &known, password);
+            return self.bearer(caller, known, password);
         }
         match (user_name, password, &known.passwords) {
             (Some(user_name), Some(password), Some(passwords)) => {
-                self.password(caller, passwords, user_name, password).await?;
-                let identity = user_name.compact();
-                Ok(Bearer { identity, credential: Credential::default() })
+                self.password(caller, passwords, user_name, password).await
             }
             (Some(_), _, _) | (None, Some(_), _) => Err(Refusal::wrong_password()),
             (None, None, _) => {
@@ -174,7 +181,7 @@ impl<C: Clock> Access<C> {
         passwords: &Passwords,
         user_name: &Text,
         password: &Bytes,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Entrance, Refusal> {
         let (address, name) = (caller.address, user_name.as_bytes());
         self.check_backoff(caller, name)?;
         let hash = passwords.user(user_name.as_str()).and_then(|user| user.hash.clone());
@@ -187,8 +194,8 @@ impl<C: Clock> Access<C> {
         match hash.filter(|_| right) {
             Some(hash) => {
                 self.backoff.borrow_mut().succeeded(address, name);
-                self.guests.borrow_mut().enter(caller.connection, user_name.as_str(), hash);
-                Ok(())
+                let proof = Proof::Password { user: user_name.as_str().into(), hash };
+                Ok(Entrance::new(user_name.compact(), Credential::default(), proof))
             }
             None => {
                 self.backoff.borrow_mut().failed(self.clock.now(), address, name);
@@ -206,28 +213,29 @@ impl<C: Clock> Access<C> {
         })
     }
 
-    fn bearer(&self, caller: &Caller, known: &Known, token: &[u8]) -> Result<Bearer, Refusal> {
+    fn bearer(&self, caller: &Caller, known: &Known, token: &[u8]) -> Result<Entrance, Refusal> {
         /// Failures count against the address alone: a wrong token names nobody.
         const NOBODY: &[u8] = b"";
         self.check_backoff(caller, NOBODY)?;
-        known.tokens.check(self.clock.now(), token).map_err(|error| {
+        let checked = known.tokens.check(self.clock.now(), token).map_err(|error| {
             self.backoff.borrow_mut().failed(self.clock.now(), caller.address, NOBODY);
             Refusal::new(ReasonCode::NotAuthorized, error)
-        })
+        });
+        let Bearer { identity, credential, basis } = checked?;
+        Ok(Entrance::new(identity, credential, Proof::Token(basis)))
     }
 
     fn exchange(
         &self,
         caller: &Caller,
+        known: &Known,
         method: &Text,
         data: Option<&Bytes>,
         step: ExchangeStep,
-    ) -> Result<AuthOutcome, Refusal> {
-        let known = Arc::clone(&self.known.borrow());
+    ) -> Result<Step, Refusal> {
         let data = data.map_or(&b""[..], |data| data);
         if method.as_str() == token::METHOD {
-            let Bearer { identity, credential } = self.bearer(caller, &known, data)?;
-            return Ok(AuthOutcome::Accepted { identity: Some(identity), data: None, credential });
+            return self.bearer(caller, known, data).map(Step::In);
         }
         match step {
             ExchangeStep::Connect | ExchangeStep::ReAuthenticate => {
@@ -238,8 +246,7 @@ impl<C: Clock> Access<C> {
                 let begun = Exchange::begin(data, verifier_of);
                 let (exchange, answer) = begun.ok_or_else(Refusal::wrong_password)?;
                 self.check_backoff(caller, exchange.user_name.as_bytes())?;
-                self.exchanges.borrow_mut().insert(caller.connection, exchange);
-                Ok(AuthOutcome::Continue { data: Some(Bytes::from(answer)) })
+                Ok(Step::Further(exchange, Bytes::from(answer)))
             }
             ExchangeStep::Continue => {
                 let exchange = self.exchanges.borrow_mut().remove(&caller.connection);
@@ -252,37 +259,92 @@ impl<C: Clock> Access<C> {
                 };
                 self.backoff.borrow_mut().succeeded(caller.address, name.as_bytes());
                 let user = known.passwords.as_ref().and_then(|passwords| passwords.user(name));
-                if let Some(hash) = user.and_then(|user| user.hash.clone()) {
-                    self.guests.borrow_mut().enter(caller.connection, name, hash);
-                }
+                let hash = user.and_then(|user| user.hash.clone());
+                let hash = hash.ok_or_else(Refusal::wrong_password)?;
                 let identity = Text::try_from(name).map_err(|_| Refusal::wrong_password())?;
-                Ok(AuthOutcome::Accepted {
-                    identity: Some(identity),
-                    data: Some(Bytes::from(proof)),
-                    credential: Credential::default(),
-                })
+                let user = Proof::Password { user: name.into(), hash };
+                let entrance = Entrance::new(identity, Credential::default(), user);
+                Ok(Step::In(Entrance { data: Some(Bytes::from(proof)), ..entrance }))
             }
         }
     }
 
-    async fn judge(&self, caller: &Caller, question: &Question) -> Result<AuthOutcome, Refusal> {
+    async fn judge(
+        &self,
+        caller: &Caller,
+        known: &Known,
+        question: &Question,
+    ) -> Result<Step, Refusal> {
         match question {
+            Question::Credentials { user_name: None, password: None, .. }
+                if known.allow_anonymous && caller.certificate.is_none() =>
+            {
+                Ok(Step::Anonymous)
+            }
             Question::Credentials { user_name, password, .. } => {
-                let shows_nothing =
-                    user_name.is_none() && password.is_none() && caller.certificate.is_none();
-                if shows_nothing && self.known.borrow().allow_anonymous {
-                    let credential = Credential::default();
-                    return Ok(AuthOutcome::Accepted { identity: None, data: None, credential });
-                }
-                let bearer =
-                    self.credentials(caller, user_name.as_ref(), password.as_ref()).await?;
-                let Bearer { identity, credential } = bearer;
-                Ok(AuthOutcome::Accepted { identity: Some(identity), data: None, credential })
+                let (user_name, password) = (user_name.as_ref(), password.as_ref());
+                self.credentials(caller, known, user_name, password).await.map(Step::In)
             }
             Question::Exchange { method, data, step, .. } => {
-                self.exchange(caller, method, data.as_ref(), *step)
+                self.exchange(caller, known, method, data.as_ref(), *step)
             }
         }
+    }
+
+    /// What comes of a question whose connection waits among the guests.
+    async fn outcome(&self, caller: &Caller, question: &Question) -> Result<AuthOutcome, Refusal> {
+        let known = Arc::clone(&self.known.borrow());
+        let step = self.judge(caller, &known, question).await;
+        // Nothing may be kept for a connection that has gone meanwhile: nobody would take it out.
+        let is_there = self.guests.borrow_mut().answer(caller.connection);
+        Ok(match step? {
+            Step::Anonymous => {
+                let credential = Credential::default();
+                AuthOutcome::Accepted { identity: None, data: None, credential }
+            }
+            Step::Further(exchange, answer) => {
+                if is_there {
+                    self.exchanges.borrow_mut().insert(caller.connection, exchange);
+                }
+                AuthOutcome::Continue { data: Some(answer) }
+            }
+            Step::In(Entrance { identity, data, credential, proof }) => {
+                // It may have been judged, or its handshake made, by what is replaced by now.
+                if !proof.holds(&Arc::clone(&self.known.borrow())) {
+                    let cause = "what the client shows has just been withdrawn";
+                    return Err(Refusal::new(ReasonCode::NotAuthorized, cause));
+                }
+                if is_there {
+                    self.guests.borrow_mut().enter(caller.connection, proof);
+                }
+                AuthOutcome::Accepted { identity: Some(identity), data, credential }
+            }
+        })
+    }
+}
+
+/// How far a client comes.
+enum Step {
+    /// In, without a name.
+    Anonymous,
+    /// In.
+    In(Entrance),
+    /// To the next message of an exchange, which our answer calls for.
+    Further(Exchange, Bytes),
+}
+
+/// How a client comes in.
+struct Entrance {
+    identity: Text,
+    /// The last message of an exchange.
+    data: Option<Bytes>,
+    credential: Credential,
+    proof: Proof,
+}
+
+impl Entrance {
+    fn new(identity: Text, credential: Credential, proof: Proof) -> Self {
+        Entrance { identity, data: None, credential, proof }
     }
 }
 
@@ -295,18 +357,26 @@ impl<C: Clock> Authenticate for Access<C> {
         self.methods.clone()
     }
 
-    async fn answer(self: Rc<Self>, caller: Caller, question: Question) -> AuthOutcome {
-        self.judge(&caller, &question).await.unwrap_or_else(|refusal| {
-            let Refusal { reason, cause } = refusal;
-            let (connection, address) = (caller.connection, caller.address);
-            let user = match &question {
-                Question::Credentials { user_name, .. } => user_name.as_ref(),
-                Question::Exchange { method, .. } => Some(method),
-            };
-            let user = user.map(tracing::field::display);
-            info!(%connection, %address, user, %cause, "login refused");
-            AuthOutcome::Refused { reason }
-        })
+    fn answer(
+        self: Rc<Self>,
+        caller: Caller,
+        question: Question,
+    ) -> impl Future<Output = AuthOutcome> + 'static {
+        // Before anything can be forgotten again.
+        self.guests.borrow_mut().wait(caller.connection);
+        async move {
+            self.outcome(&caller, &question).await.unwrap_or_else(|refusal| {
+                let Refusal { reason, cause } = refusal;
+                let (connection, address) = (caller.connection, caller.address);
+                let user = match &question {
+                    Question::Credentials { user_name, .. } => user_name.as_ref(),
+                    Question::Exchange { method, .. } => Some(method),
+                };
+                let user = user.map(tracing::field::display);
+                info!(%connection, %address, user, %cause, "login refused");
+                AuthOutcome::Refused { reason }
+            })
+        }
     }
 
     fn forget(&self, connection: ConnectionId) {
@@ -325,8 +395,12 @@ impl<C: Clock> Authenticate for Rc<Access<C>> {
         (**self).methods()
     }
 
-    async fn answer(self: Rc<Self>, caller: Caller, question: Question) -> AuthOutcome {
-        Rc::clone(&*self).answer(caller, question).await
+    fn answer(
+        self: Rc<Self>,
+        caller: Caller,
+        question: Question,
+    ) -> impl Future<Output = AuthOutcome> + 'static {
+        Rc::clone(&*self).answer(caller, question)
     }
 
     fn forget(&self, connection: ConnectionId) {

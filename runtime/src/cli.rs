@@ -9,6 +9,7 @@ mod format;
 mod health;
 mod key;
 mod passwd;
+mod place;
 mod properties;
 mod publish;
 mod store;

@@ -6,16 +6,19 @@
 //! the keys, and each of the others has the routes of one resource.
 
 mod admin;
+mod body;
 mod door;
 mod fault;
 pub mod keys;
 mod publish;
+pub mod read;
 mod render;
 mod server;
 mod subscribe;
 mod subscriber;
 mod system;
 mod tokens;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,10 +31,10 @@ use axum::routing::{get, post};
 use signalhouse_core::Time;
 use signalhouse_core::wire::types::Text;
 
-use self::keys::Keys;
 pub use self::server::Server;
+pub use self::trust::Trust;
 use crate::seams::Clock;
-use crate::shard::Gateway;
+use crate::shard::{Gateway, View};
 
 /// How the HTTP server behaves.
 #[derive(Clone, Debug)]
@@ -58,8 +61,6 @@ pub struct Options {
     pub session_expiry_s: u32,
     /// First levels of the topics on which answers to requests are awaited.
     pub response_topics: String,
-    /// Signs the tokens for browsers; `None` for no tokens.
-    pub token_secret: Option<Arc<[u8]>>,
 }
 
 /// What the routes share.
@@ -70,8 +71,10 @@ pub(crate) struct Inner {
     pub(crate) gateway: Gateway,
     pub(crate) options: Options,
     pub(crate) timer: Timer,
-    /// Replaced as a whole when the file changes.
-    pub(crate) keys: RwLock<Arc<Keys>>,
+    /// Replaced as a whole when the files change.
+    pub(crate) trust: RwLock<Trust>,
+    /// Clients inside the process, by what they were let in by.
+    pub(crate) guests: trust::Guests,
     /// Whether clients without credentials are let in at all.
     pub(crate) allows_anonymous: bool,
     pub(crate) started_at: Time,
@@ -86,6 +89,21 @@ impl std::ops::Deref for State {
 
     fn deref(&self) -> &Inner {
         &self.0
+    }
+}
+
+impl State {
+    /// What `look` finds between two rounds of the shard.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&View<'_>) -> T + Send + 'static,
+    ) -> Result<T, fault::Fault> {
+        self.gateway.look(look).await.ok_or_else(fault::Fault::unavailable)
+    }
+
+    /// What requests are believed for, now.
+    pub(crate) fn trust(&self) -> Trust {
+        self.trust.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 }
 

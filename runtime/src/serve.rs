@@ -127,7 +127,7 @@ impl Serving<'_> {
             let surroundings =
                 Surroundings { net: TcpNet, clock, journal, spawn: LocalSpawn, authenticate };
             let shard = Shard::recovered(surroundings, &options, broker, through);
-            self.run_shard(clock, guard, shard).await
+            self.run_shard(clock, guard, loaded.trust.clone(), shard).await
         } else {
             let clock = TokioClock::from_wall_clock();
             let journal = MemoryJournal::new();
@@ -135,7 +135,8 @@ impl Serving<'_> {
             let authenticate = guard.access();
             let surroundings =
                 Surroundings { net: TcpNet, clock, journal, spawn: LocalSpawn, authenticate };
-            self.run_shard(clock, guard, Shard::new(surroundings, options)).await
+            let shard = Shard::new(surroundings, options);
+            self.run_shard(clock, guard, loaded.trust.clone(), shard).await
         }
     }
 
@@ -143,6 +144,7 @@ impl Serving<'_> {
         mut self,
         clock: TokioClock,
         mut guard: Guard,
+        trust: http::Trust,
         shard: Shard<TcpNet, TokioClock, J, LocalSpawn, Rc<Access<TokioClock>>>,
     ) -> Result<(), ServeError> {
         let mut signals = Signals::new()?;
@@ -155,7 +157,7 @@ impl Serving<'_> {
             bound.push((kind, at));
         }
         self.announce(&bound);
-        let http = self.serve_http(&shard, clock)?;
+        let http = self.serve_http(&shard, clock, trust)?;
         let handle = shard.handle();
         self.set_quotas(&self.settings.quotas, &handle);
         let mut shard = pin!(shard.run());
@@ -207,13 +209,15 @@ impl Serving<'_> {
         &self,
         shard: &Shard<TcpNet, TokioClock, J, LocalSpawn, A>,
         clock: TokioClock,
+        trust: http::Trust,
     ) -> Result<http::Server<TokioClock, LocalSpawn>, ServeError> {
         let settings = &self.settings.http;
-        let keys = settings.keys().map_err(io::Error::other)?;
-        let allows_anonymous = !shard.asks_credentials();
+        let allows_anonymous =
+            self.settings.security.allow_anonymous || !self.settings.authenticates();
         let gateway = shard.gateway();
         let options = settings.options();
-        let server = http::Server::new(gateway, clock, LocalSpawn, options, keys, allows_anonymous);
+        let server =
+            http::Server::new(gateway, clock, LocalSpawn, options, trust, allows_anonymous);
         let mut bound = Vec::new();
         for address in settings.addresses() {
             match server.listen(&TcpNet, address, self.settings.network.accept_backlog) {
@@ -276,7 +280,7 @@ impl Serving<'_> {
     }
 
     /// Takes over what was read and found right.
-    fn reload<S>(
+    fn reload<S: 'static>(
         &mut self,
         read: Read,
         guard: &mut Guard,
@@ -284,7 +288,7 @@ impl Serving<'_> {
         http: &http::Server<TokioClock, LocalSpawn>,
     ) {
         let occasion = read.occasion;
-        let new = guard.take_over(read, handle);
+        let new = guard.take_over(read, handle, http);
         if occasion == Occasion::Change {
             return;
         }
@@ -303,10 +307,7 @@ impl Serving<'_> {
         self.set_quotas(&new.quotas, handle);
         self.settings.quotas = new.quotas.clone();
         self.settings.http.keys_file.clone_from(&new.http.keys_file);
-        match new.http.keys() {
-            Ok(keys) => http.set_keys(keys),
-            Err(fault) => error!("the API keys stay as they are: {fault}"),
-        }
+        self.settings.http.token_secret_file.clone_from(&new.http.token_secret_file);
         self.settings.tls = new.tls.clone();
         self.settings.websocket = new.websocket.clone();
         self.settings.security = new.security.clone();

@@ -103,7 +103,7 @@ impl Settings {
     /// Whether clients have to say who they are.
     #[must_use]
     pub fn authenticates(&self) -> bool {
-        self.security.authenticates(&self.jwt, &self.tls)
+        self.security.authenticates(&self.jwt, &self.tls, &self.http)
     }
 
     /// The core's configuration.

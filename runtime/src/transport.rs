@@ -1,8 +1,9 @@
 //! How bytes come to the shard: over TCP as it is, over TLS, over WebSocket, or both.
 //!
-//! A [`Door`] is what a listener lets its connections through: handshakes, and bounds on those who
+//! [`dial`] is the same from the client's side. A [`Door`] is what a listener lets its connections through: handshakes, and bounds on those who
 //! are not yet clients. What comes out is a [`Transport`], which is bytes again.
 
+pub mod dial;
 mod door;
 mod origin;
 mod strangers;
@@ -14,7 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 pub use self::door::{Door, DoorError, Locks, Refusal};
 pub use self::strangers::{Stranger, Strangers};

@@ -134,6 +134,7 @@ impl Broker {
     ) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(exchange) = session.flight.remove(id) else { return };
+        session.moved_at = self.now;
         if exchange.in_window
             && let Some(link) = self.links.get_mut(connection)
         {
@@ -167,6 +168,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let session_id = session.id;
         let Some(exchange) = session.flight.get_mut(id) else { return };
+        session.moved_at = self.now;
         let mut after = LogPosition::START;
         if exchange.journaled == Journaled::Here && !canary!(ReceiptNotRecorded) {
             let record = Record::Received { session: session_id, packet_id: id };

@@ -314,6 +314,7 @@ impl Pump<'_> {
                 continue;
             }
             self.record_removal(&entry);
+            self.session.moved_at = self.now;
             self.send_parcel(Parcel {
                 message: entry.message,
                 retain: entry.retain,

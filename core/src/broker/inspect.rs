@@ -43,6 +43,9 @@ pub struct SessionView {
     pub inflight: usize,
     /// Bytes of the content of those that the client has not received.
     pub inflight_bytes: u64,
+    /// Since when nothing of these has moved: since the first of them came, or the client last
+    /// took or acknowledged one, or the broker started. `None` if there is nothing.
+    pub waits_since: Option<Time>,
     /// Whether it has a will that has not been published.
     pub has_will: bool,
 }
@@ -243,6 +246,7 @@ impl Broker {
             queued_bytes: session.queue.content_bytes(),
             inflight: session.flight.len(),
             inflight_bytes: session.flight.content_bytes(),
+            waits_since: (session.backlog() > 0).then_some(session.moved_at),
             has_will: session.will.is_some(),
         }
     }

@@ -603,6 +603,7 @@ impl Broker {
         for (id, key) in &index.sessions {
             let is_open = index.connected.get(id).copied().unwrap_or(false);
             let Some(session) = self.sessions.get_mut(*key) else { continue };
+            session.moved_at = now;
             if is_open {
                 session.queue.mark_maybe_sent(self.recovered_seq);
                 session.left_at = now;

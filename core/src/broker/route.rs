@@ -486,7 +486,7 @@ impl Broker {
         let after = entry.after;
         let Some(session) = self.sessions.get_mut(key) else { return };
         let id = session.id;
-        session.queue.push(entry);
+        session.wait(self.now, entry);
         self.count_memory(key);
         let is_connected =
             self.sessions.get(key).is_some_and(|session| session.connection.is_some());

@@ -261,7 +261,7 @@ impl Broker {
         let after = entry.after;
         let Some(session) = self.sessions.get_mut(key) else { return };
         let id = session.id;
-        session.queue.push(entry);
+        session.wait(self.now, entry);
         if !self.gate.is_durable(after) {
             self.gate.hold(after, Item::Wake { session: key, id });
         }

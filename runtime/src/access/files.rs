@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Known;
 use super::passwords::Passwords;
 use super::rules::RuleFile;
-use super::token::Tokens;
+use super::token::{KeyError, Tokens};
+use super::{Issuer, Known};
+use crate::http::Trust;
+use crate::http::keys::{KeyFile, Keys};
 use crate::settings::Settings;
 use crate::transport::tls::{self, Secured, TlsError};
 
@@ -21,6 +23,8 @@ pub struct Loaded {
     pub known: Known,
     /// How connections are secured, if there is a certificate.
     pub secured: Option<Secured>,
+    /// Who may use the HTTP interface.
+    pub trust: Trust,
 }
 
 /// What is wrong with one of the files.
@@ -60,19 +64,33 @@ pub fn load(settings: &Settings) -> Result<Loaded, FileError> {
     read_bytes("jwt.secret_file", &jwt.secret_file, |bytes| tokens.add_secret(bytes))?;
     read_bytes("jwt.public_key_file", &jwt.public_key_file, |bytes| tokens.add_pem(bytes))?;
     read_bytes("jwt.jwks_file", &jwt.jwks_file, |bytes| tokens.add_jwks(bytes))?;
+    // What HTTP hands out is good at every door.
+    let http = &settings.http;
+    let issuer = read_bytes("http.token_secret_file", &http.token_secret_file, |secret| {
+        tokens.add_secret(secret)?;
+        let secret = Arc::from(secret.trim_ascii_end());
+        Ok::<_, KeyError>(Issuer::new(secret, &jwt.issuer, &jwt.audience, &jwt.user_name_claim))
+    })?;
+    let keys = read_text("http.keys_file", &http.keys_file, |text| {
+        let keys = KeyFile::parse(text).and_then(|file| Keys::new(&file));
+        keys.map_err(|error| error.to_string())
+    })?;
     let secured = if settings.tls.certificate_file.is_empty() {
         None
     } else {
         Some(tls::load(&settings.tls)?)
     };
+    let tokens = Arc::new(tokens);
+    let trust = Trust::new(keys.unwrap_or_default(), Arc::clone(&tokens), issuer);
     let known = Known {
         passwords: passwords.map(Arc::new),
-        tokens: Arc::new(tokens),
+        tokens,
+        authority: secured.as_ref().and_then(|secured| secured.authority.clone()),
         rules: rules.map(Arc::new),
         asks: settings.authenticates(),
         allow_anonymous: security.allow_anonymous || !settings.authenticates(),
     };
-    Ok(Loaded { known, secured })
+    Ok(Loaded { known, secured, trust })
 }
 
 /// The state of all the files, to see whether one has changed.
@@ -99,6 +117,7 @@ impl Stamp {
 /// Every file that the settings name.
 fn paths(settings: &Settings) -> Vec<&Path> {
     let (tls, security, jwt) = (&settings.tls, &settings.security, &settings.jwt);
+    let http = &settings.http;
     [
         &tls.certificate_file,
         &tls.key_file,
@@ -109,6 +128,8 @@ fn paths(settings: &Settings) -> Vec<&Path> {
         &jwt.secret_file,
         &jwt.public_key_file,
         &jwt.jwks_file,
+        &http.keys_file,
+        &http.token_secret_file,
     ]
     .into_iter()
     .filter(|path| !path.is_empty())

@@ -3,14 +3,16 @@
 //! A key is only ever used with algorithms of its own family, so a public key cannot be taken for a
 //! shared secret, and a token without signature is none. Times are compared with the broker's clock.
 
+pub(crate) mod issue;
 mod verify;
 
 use std::fmt;
 use std::sync::Arc;
 
 use jsonwebtoken::jwk::{JwkSet, PublicKeyUse};
-use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind, Validation, decode, decode_header};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use signalhouse_core::Time;
 use signalhouse_core::credential::{Claims, Credential};
 use signalhouse_core::permission::{Action, Actions, Effect, Pattern, Permissions, Rule, Who};
@@ -49,6 +51,11 @@ struct Key {
     id: Option<String>,
     key: DecodingKey,
 }
+
+/// What a token was believed for: the key, and what was asked of its claims beside it. It tells
+/// nothing of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Basis([u8; 32]);
 
 /// Why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +104,7 @@ pub(crate) enum TokenError {
 pub(crate) struct Bearer {
     pub(crate) identity: Text,
     pub(crate) credential: Credential,
+    pub(crate) basis: Basis,
 }
 
 impl Tokens {
@@ -140,7 +148,7 @@ impl Tokens {
 
     /// Judges a token at the moment `now`.
     pub(crate) fn check(&self, now: Time, token: &[u8]) -> Result<Bearer, TokenError> {
-        let claims = self.verified(token)?;
+        let (claims, key) = self.verified(token)?;
         let ends_at = number_date(claims.get("exp")).ok_or(TokenError::NoEnd)?.plus_ms(LEEWAY_MS);
         if ends_at <= now {
             return Err(TokenError::Ended);
@@ -167,11 +175,36 @@ impl Tokens {
         let grants = claims.get("topics").map(grants_of).transpose()?;
         let claims = Claims::new(known_claims(&claims));
         let credential = Credential { claims, grants, ends_at: Some(ends_at) };
-        Ok(Bearer { identity, credential })
+        Ok(Bearer { identity, credential, basis: self.basis(key) })
     }
 
-    /// The claims of a token with a right signature.
-    fn verified(&self, token: &[u8]) -> Result<Map<String, Value>, TokenError> {
+    /// Whether a token that was believed for `basis` would still be, as long as it has not ended.
+    pub(crate) fn still_has(&self, basis: Basis) -> bool {
+        self.keys.iter().any(|key| self.basis(key) == basis)
+    }
+
+    fn basis(&self, key: &Key) -> Basis {
+        let mut digest = Sha256::new();
+        let mut add = |bytes: &[u8]| {
+            digest.update((bytes.len() as u64).to_be_bytes());
+            digest.update(bytes);
+        };
+        add(format!("{:?}", key.key.family()).as_bytes());
+        match key.key.kind() {
+            DecodingKeyKind::SecretOrDer(bytes) => add(bytes),
+            DecodingKeyKind::RsaModulusExponent { n, e } => {
+                add(n);
+                add(e);
+            }
+        }
+        for asked in [&self.issuer, &self.audience, &self.user_claim] {
+            add(asked.as_bytes());
+        }
+        Basis(digest.finalize().into())
+    }
+
+    /// The claims of a token with a right signature, and the key it is right by.
+    fn verified(&self, token: &[u8]) -> Result<(Map<String, Value>, &Key), TokenError> {
         verify::install();
         if token.len() > TOKEN_MAXIMUM_BYTES {
             return Err(TokenError::TooLong);
@@ -190,7 +223,7 @@ impl Tokens {
             validation.validate_exp = false;
             validation.validate_aud = false;
             if let Ok(data) = decode::<Map<String, Value>>(token, &key.key, &validation) {
-                return Ok(data.claims);
+                return Ok((data.claims, key));
             }
         }
         Err(TokenError::Signature)

@@ -9,24 +9,19 @@ use signalhouse_core::wire::packet::{ConnAck, Connect, Will};
 use signalhouse_core::wire::types::{QoS, Text, Version};
 use tokio::net::TcpStream;
 
+use super::place::{Place, PlaceArgs};
 use super::properties::{Packet, Properties};
 use crate::client::{Client, ClientError};
-use crate::seams::{Net, TcpNet, TokioClock};
+use crate::seams::TokioClock;
+use crate::transport::Transport;
 
 /// How long the broker may take to answer CONNECT.
 const CONNECT_MS: u64 = 10_000;
 
 #[derive(Args, Debug)]
 pub(super) struct ConnectionArgs {
-    /// Broker to connect to.
-    #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost")]
-    host: String,
-    /// Its port.
-    #[arg(short, long, value_name = "PORT", default_value_t = 1883)]
-    port: u16,
-    /// Host, port, user, password and topic in one: mqtt://[USER[:PASSWORD]@]HOST[:PORT]/TOPIC.
-    #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port"])]
-    pub(super) url: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Client identifier. Without it, the broker gives one (MQTT 5) or one is made up.
     #[arg(short, long, value_name = "ID")]
     id: Option<String>,
@@ -96,29 +91,19 @@ enum ProtocolVersion {
     V31,
 }
 
-/// Where `-L` points.
-#[derive(Debug, Default)]
-struct Target {
-    host: String,
-    port: u16,
-    user_name: Option<String>,
-    password: Option<String>,
-    topic: Option<String>,
-}
+/// A client over whatever leads to the broker.
+pub(super) type ToolClient = Client<Transport<TcpStream>, TokioClock>;
 
 /// A connection that the broker accepted.
-pub(super) type Connected = (Client<TcpStream, TokioClock>, ConnAck);
+pub(super) type Connected = (ToolClient, ConnAck);
 
 /// What has to be right before anything is sent.
 #[derive(Debug)]
 pub(super) struct Plan {
-    host: String,
-    port: u16,
+    place: Place,
     connect: Connect,
     /// What the other packets get.
     pub(super) properties: Properties,
-    /// The topic in the URL.
-    pub(super) topic: Option<String>,
 }
 
 impl ConnectionArgs {
@@ -139,27 +124,23 @@ impl ConnectionArgs {
                 "-c keeps a session, which needs a name to come back to: give -i".to_owned()
             );
         }
-        let target = match &self.url {
-            Some(url) => parse_url(url)?,
-            None => Target { host: self.host.clone(), port: self.port, ..Target::default() },
-        };
-        let connect = self.connect(version, &properties, &target)?;
-        let Target { host, port, topic, .. } = target;
-        Ok(Plan { host, port, connect, properties, topic })
+        let place = self.place.place()?;
+        let connect = self.connect(version, &properties, &place)?;
+        Ok(Plan { place, connect, properties })
     }
 
     fn connect(
         &self,
         version: Version,
         properties: &Properties,
-        target: &Target,
+        place: &Place,
     ) -> Result<Connect, String> {
         let extra = &properties.connect;
         let clean_start = !self.keep_session;
         let for_ever = self.keep_session || version != Version::V5 && !clean_start;
         let expiry = self.session_expiry_interval.or(extra.session_expiry_interval_s);
-        let user_name = self.username.clone().or_else(|| target.user_name.clone());
-        let password = self.password.clone().or_else(|| target.password.clone());
+        let user_name = self.username.clone().or_else(|| place.user_name.clone());
+        let password = self.password.clone().or_else(|| place.password.clone());
         if version != Version::V5 && password.is_some() && user_name.is_none() {
             return Err("before MQTT 5 a password needs a user name: give -u".to_owned());
         }
@@ -219,41 +200,16 @@ impl ConnectionArgs {
 }
 
 impl Plan {
+    /// The topic in the URL.
+    pub(super) fn topic(&self) -> Option<&String> {
+        self.place.topic.as_ref()
+    }
+
     /// Connects, and waits for the broker's answer.
     pub(super) async fn carry_out(&self) -> Result<Connected, ClientError> {
-        let stream = TcpNet.connect(&self.host, self.port).await.map_err(|source| {
-            ClientError::Unreachable { place: format!("{}:{}", self.host, self.port), source }
-        })?;
         let clock = TokioClock::from_wall_clock();
+        let stream = self.place.reach(&clock).await?;
         Client::connect(stream, clock, self.connect.clone(), CONNECT_MS).await
-    }
-}
-
-fn parse_url(url: &str) -> Result<Target, String> {
-    let wrong = || format!("{url} is not mqtt://[USER[:PASSWORD]@]HOST[:PORT]/TOPIC");
-    let rest = url.strip_prefix("mqtt://").ok_or_else(wrong)?;
-    let (place, topic) = match rest.split_once('/') {
-        Some((place, topic)) => (place, Some(topic.to_owned()).filter(|topic| !topic.is_empty())),
-        None => (rest, None),
-    };
-    let (user, place) = match place.rsplit_once('@') {
-        Some((user, place)) => (Some(user), place),
-        None => (None, place),
-    };
-    let (user_name, password) = match user.map(|user| user.split_once(':').ok_or(user)) {
-        None => (None, None),
-        Some(Ok((name, password))) => (Some(name.to_owned()), Some(password.to_owned())),
-        Some(Err(name)) => (Some(name.to_owned()), None),
-    };
-    let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
-        Some(_) | None => (place, 1883),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    if host.is_empty() {
-        Err(wrong())
-    } else {
-        Ok(Target { host, port, user_name, password, topic })
     }
 }
 
@@ -264,23 +220,4 @@ pub(super) fn text(text: &str, what: &str) -> Result<Text, String> {
 
 pub(super) fn parse_topic(topic: &str) -> Result<Topic, String> {
     Topic::try_from(topic).map_err(|error| format!("topic \"{topic}\": {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_taken_apart() {
-        let target = parse_url("mqtt://a:b:c@[::1]:99/x/y").expect("a URL");
-        assert_eq!((target.host.as_str(), target.port), ("::1", 99));
-        assert_eq!(target.user_name.as_deref(), Some("a"));
-        assert_eq!(target.password.as_deref(), Some("b:c"));
-        assert_eq!(target.topic.as_deref(), Some("x/y"));
-        let target = parse_url("mqtt://[::1]").expect("a URL");
-        assert_eq!((target.host.as_str(), target.port, target.topic), ("::1", 1883, None));
-        for wrong in ["http://a", "mqtt://", "mqtt://a:b", "mqtt://a:70000/"] {
-            assert!(parse_url(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -9,13 +9,12 @@ use signalhouse_core::routing::topic::Topic;
 use signalhouse_core::wire::packet::{ConnAck, Disconnect, Publish, ServerPacket};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, QoS};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::connection::{ConnectionArgs, Plan, parse_topic};
+use super::connection::{ConnectionArgs, Plan, ToolClient, parse_topic};
 use super::exit::{Exit, complain};
 use super::tool;
-use crate::client::{Client, ClientError, Outbox, Outcome};
+use crate::client::{ClientError, Outbox, Outcome};
 use crate::seams::{Clock, TokioClock};
 
 /// Unacknowledged publications at once, whatever the broker allows.
@@ -34,6 +33,8 @@ const GATHERED_BYTES: usize = 64 * 1024;
   tail -f /var/log/syslog | signalhouse pub -t log -l  every line a message
   signalhouse pub -t rooms/1 -r -n                     removes the retained message
   signalhouse pub -t t -m '{}' -D publish content-type application/json
+  signalhouse pub -h broker.example --cafile ca.pem -u ann -P secret -t t -m x     over TLS
+  signalhouse pub -L wss://broker.example:8084/mqtt --cafile ca.pem -t t -m x      over WebSocket
 
 Exits with 0 when every message is sent and, at QoS 1 and 2, acknowledged; with 1 if not."
 )]
@@ -84,7 +85,7 @@ pub(super) fn run(args: &PublishArgs, groups: &[Vec<String>]) -> Exit {
         Ok(plan) => plan,
         Err(fault) => return complain(Exit::Arguments, &fault),
     };
-    let Some(topic) = args.topic.as_ref().or(plan.topic.as_ref()) else {
+    let Some(topic) = args.topic.as_ref().or(plan.topic()) else {
         return complain(Exit::Arguments, &"where to? give a topic with -t");
     };
     let topic = match parse_topic(topic) {
@@ -203,7 +204,7 @@ fn check(ack: &ConnAck, qos: QoS, retain: bool) -> Result<(), String> {
 }
 
 struct Publisher {
-    client: Client<TcpStream, TokioClock>,
+    client: ToolClient,
     outbox: Outbox,
     template: Publish,
     qos: QoS,

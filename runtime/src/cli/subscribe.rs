@@ -11,14 +11,13 @@ use signalhouse_core::wire::packet::{
 };
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{InboundPacketId, PacketId, QoS};
-use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::connection::{ConnectionArgs, Plan, text};
+use super::connection::{ConnectionArgs, Plan, ToolClient, text};
 use super::exit::{Exit, complain};
 use super::format::Format;
 use super::tool;
-use crate::client::{Client, ClientError, Inbox};
+use crate::client::{ClientError, Inbox};
 use crate::seams::{Clock, TokioClock};
 
 #[derive(Args, Debug)]
@@ -30,6 +29,7 @@ use crate::seams::{Clock, TokioClock};
   signalhouse sub -t t -q 1 -i me -c              messages wait while this client is away
   signalhouse sub -t '$share/workers/jobs' -q 1   shares the work with others
   signalhouse sub -t t -F '%I %q %t %p'           a format of one's own
+  signalhouse sub -h broker.example --cafile ca.pem --cert me.pem --key me.key -t t    over TLS
 
 Formats: %t topic, %p payload, %x and %X payload in hexadecimal, %l its length, %q QoS, %r retain,
 %d repeat, %m packet identifier, %C content type, %D correlation data, %E expiry, %F payload
@@ -120,7 +120,7 @@ impl SubscribeArgs {
             },
         };
         let mut wanted: Vec<TopicFilter> = filters(&self.topic)?;
-        if let Some(topic) = &plan.topic {
+        if let Some(topic) = plan.topic() {
             wanted.push(parse_filter(topic)?);
         }
         if wanted.is_empty() && self.unsubscribe.is_empty() {
@@ -177,7 +177,7 @@ async fn subscribe(args: &SubscribeArgs, plan: &Plan, prepared: Prepared) -> Exi
 }
 
 struct Subscriber<'a> {
-    client: Client<TcpStream, TokioClock>,
+    client: ToolClient,
     inbox: Inbox,
     args: &'a SubscribeArgs,
     prepared: Prepared,

@@ -3,8 +3,9 @@
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{FromRequestParts, Path, Query, State as Shared};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use signalhouse_core::input::{Command, PublishCommand, PublishFor};
@@ -28,6 +29,18 @@ const SHOWN: usize = 100;
 type Query_<T> = Result<Query<T>, QueryRejection>;
 type Path_ = Result<Path<String>, PathRejection>;
 
+/// Who may see and do what is here.
+pub(super) struct Operator;
+
+impl<S: Sync> FromRequestParts<S> for Operator {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Outcome<Self> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        caller.needs(Scope::Admin).map(|()| Operator)
+    }
+}
+
 /// Which sessions, and which page of them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,13 +53,12 @@ pub(super) struct SessionsQuery {
 
 pub(super) async fn sessions(
     Shared(state): Shared<State>,
-    caller: Caller,
+    _: Operator,
     query: Query_<SessionsQuery>,
 ) -> Outcome<Json<Value>> {
-    caller.needs(Scope::Admin)?;
     let SessionsQuery { limit, next, connected, user } = query?.0;
     let (limit, from) = (page(limit)?, next.unwrap_or(0));
-    let look = state.gateway.look(move |view| {
+    let look = state.look(move |view| {
         view.broker.sessions(from, limit, VISITS, |session| {
             connected.is_none_or(|connected| session.peer.is_some() == connected)
                 && user.as_deref().is_none_or(|user| {
@@ -54,20 +66,19 @@ pub(super) async fn sessions(
                 })
         })
     });
-    let (found, next) = look.await.ok_or_else(Fault::unavailable)?;
+    let (found, next) = look.await?;
     let sessions: Vec<_> = found.iter().map(render::session).collect();
     Ok(Json(json!({"sessions": sessions, "next": next})))
 }
 
 pub(super) async fn session(
     Shared(state): Shared<State>,
-    caller: Caller,
+    _: Operator,
     client_id: Path_,
 ) -> Outcome<Json<Value>> {
-    caller.needs(Scope::Admin)?;
     let client_id = text("client_id", &client_id?.0)?;
     let wanted = client_id.clone();
-    let look = state.gateway.look(move |view| {
+    let look = state.look(move |view| {
         let broker = view.broker;
         let session = broker.session(&wanted)?;
         let mut object = Map::new();
@@ -83,24 +94,23 @@ pub(super) async fn session(
         object.insert("events".into(), Value::Array(events));
         Some(Value::Object(object))
     });
-    let found = look.await.ok_or_else(Fault::unavailable)?;
+    let found = look.await?;
     found.map(Json).ok_or_else(|| no_session(&client_id))
 }
 
 /// What became of a client, whether or not it has a session now.
 pub(super) async fn events(
     Shared(state): Shared<State>,
-    caller: Caller,
+    _: Operator,
     client_id: Path_,
 ) -> Outcome<Json<Value>> {
-    caller.needs(Scope::Admin)?;
     let client_id = text("client_id", &client_id?.0)?;
     let wanted = client_id.clone();
-    let look = state.gateway.look(move |view| {
+    let look = state.look(move |view| {
         let events: Vec<_> = view.history.events_of(&wanted).map(render::event).collect();
         (events, view.broker.session(&wanted).is_some())
     });
-    let (events, has_session) = look.await.ok_or_else(Fault::unavailable)?;
+    let (events, has_session) = look.await?;
     if events.is_empty() && !has_session {
         return Err(Fault::not_found(format!("nothing is remembered of {client_id}")));
     }
@@ -109,27 +119,19 @@ pub(super) async fn events(
 
 pub(super) async fn disconnect(
     Shared(state): Shared<State>,
-    caller: Caller,
+    _: Operator,
     client_id: Path_,
 ) -> Outcome<StatusCode> {
-    caller.needs(Scope::Admin)?;
-    let client_id = existing(&state, &client_id?.0).await?;
     let reason = ReasonCode::AdministrativeAction;
-    let order = Command::Disconnect { client_id, reason };
-    state.gateway.command(order).await.ok_or_else(Fault::unavailable)?;
-    Ok(StatusCode::NO_CONTENT)
+    order(&state, &client_id?.0, |client_id| Command::Disconnect { client_id, reason }).await
 }
 
 pub(super) async fn end_session(
     Shared(state): Shared<State>,
-    caller: Caller,
+    _: Operator,
     client_id: Path_,
 ) -> Outcome<StatusCode> {
-    caller.needs(Scope::Admin)?;
-    let client_id = existing(&state, &client_id?.0).await?;
-    let order = Command::EndSession { client_id };
-    state.gateway.command(order).await.ok_or_else(Fault::unavailable)?;
-    Ok(StatusCode::NO_CONTENT)
+    order(&state, &client_id?.0, |client_id| Command::EndSession { client_id }).await
 }
 
 /// A page of a list that needs no filter.
@@ -142,10 +144,9 @@ pub(super) struct PageQuery {
 
 pub(super) async fn subscriptions(
     Shared(state): Shared<State>,
-    caller: Caller,
+    _: Operator,
     query: Query_<PageQuery>,
 ) -> Outcome<Json<Value>> {
-    caller.needs(Scope::Admin)?;
     let PageQuery { limit, next } = query?.0;
     let limit = page(limit)?;
     // A page goes on at a session's place, behind one of its filters.
@@ -158,7 +159,7 @@ pub(super) async fn subscriptions(
             (place, (!filter.is_empty()).then(|| filter_of(filter)).transpose()?)
         }
     };
-    let look = state.gateway.look(move |view| {
+    let look = state.look(move |view| {
         let mut found = Vec::new();
         let end = place.saturating_add(VISITS);
         while found.len() < limit && place < end {
@@ -186,7 +187,7 @@ pub(super) async fn subscriptions(
         }
         (found, Some(place.to_string()))
     });
-    let (found, next) = look.await.ok_or_else(Fault::unavailable)?;
+    let (found, next) = look.await?;
     Ok(Json(json!({"subscriptions": found, "next": next})))
 }
 
@@ -202,21 +203,20 @@ pub(super) struct RetainedQuery {
 
 pub(super) async fn retained(
     Shared(state): Shared<State>,
-    caller: Caller,
+    _: Operator,
     query: Query_<RetainedQuery>,
 ) -> Outcome<Json<Value>> {
-    caller.needs(Scope::Admin)?;
     let RetainedQuery { filter, limit, next } = query?.0;
     let filter = filter_of(filter.as_deref().unwrap_or("#"))?;
     let after = next.as_deref().map(topic_of).transpose()?;
     let limit = page(limit)?;
-    let look = state.gateway.look(move |view| {
+    let look = state.look(move |view| {
         let (messages, next) =
             view.broker.retained_matching(&filter, after.as_ref(), limit, VISITS as usize);
         let messages: Vec<_> = messages.iter().map(|message| render::retained(message)).collect();
         json!({"retained": messages, "next": next.map(|next| next.as_str().to_owned())})
     });
-    look.await.map(Json).ok_or_else(Fault::unavailable)
+    look.await.map(Json)
 }
 
 /// Whose retained message is to go.
@@ -229,14 +229,13 @@ pub(super) struct TopicQuery {
 /// As any client would: by an empty retained message, which subscribers are sent.
 pub(super) async fn delete_retained(
     Shared(state): Shared<State>,
-    caller: Caller,
+    _: Operator,
     query: Query_<TopicQuery>,
 ) -> Outcome<StatusCode> {
-    caller.needs(Scope::Admin)?;
     let topic = topic_of(&query?.0.topic)?;
     let only = filter_of(topic.as_str())?;
-    let look = state.gateway.look(move |view| view.broker.retained_matching(&only, None, 1, 8).0);
-    if look.await.ok_or_else(Fault::unavailable)?.is_empty() {
+    let look = state.look(move |view| view.broker.retained_matching(&only, None, 1, 8).0);
+    if look.await?.is_empty() {
         return Err(Fault::not_found(format!("{topic} has no retained message")));
     }
     let message = PublishCommand {
@@ -268,13 +267,12 @@ pub(super) struct StuckQuery {
 /// Sessions for which something waits: who, since when, how much, and what they owe.
 pub(super) async fn stuck(
     Shared(state): Shared<State>,
-    caller: Caller,
+    _: Operator,
     query: Query_<StuckQuery>,
 ) -> Outcome<Json<Value>> {
-    caller.needs(Scope::Admin)?;
     let StuckQuery { limit, next, queued } = query?.0;
     let (limit, from, least) = (page(limit)?, next.unwrap_or(0), queued.unwrap_or(1).max(1));
-    let look = state.gateway.look(move |view| {
+    let look = state.look(move |view| {
         let broker = view.broker;
         let (found, next) = broker
             .sessions(from, limit, VISITS, |session| session.queued + session.inflight >= least);
@@ -288,34 +286,36 @@ pub(super) async fn stuck(
         });
         json!({"stuck": stuck.collect::<Vec<_>>(), "next": next})
     });
-    look.await.map(Json).ok_or_else(Fault::unavailable)
+    look.await.map(Json)
 }
 
 /// Connections that were not let in, the latest first.
 pub(super) async fn refused(
     Shared(state): Shared<State>,
-    caller: Caller,
+    _: Operator,
     query: Query_<PageQuery>,
 ) -> Outcome<Json<Value>> {
-    caller.needs(Scope::Admin)?;
     let limit = page(query?.0.limit)?;
-    let look = state.gateway.look(move |view| {
+    let look = state.look(move |view| {
         let refused: Vec<_> = view.history.refused().take(limit).map(render::refused).collect();
         json!({"refused": refused})
     });
-    look.await.map(Json).ok_or_else(Fault::unavailable)
+    look.await.map(Json)
 }
 
-/// The client, if it has a session.
-async fn existing(state: &State, client_id: &str) -> Outcome<Text> {
+/// Gives the broker an order about a client that has a session.
+async fn order(
+    state: &State,
+    client_id: &str,
+    order: impl FnOnce(Text) -> Command,
+) -> Outcome<StatusCode> {
     let client_id = text("client_id", client_id)?;
     let wanted = client_id.clone();
-    let look = state.gateway.look(move |view| view.broker.session(&wanted).is_some());
-    if look.await.ok_or_else(Fault::unavailable)? {
-        Ok(client_id)
-    } else {
-        Err(no_session(&client_id))
+    if !state.look(move |view| view.broker.session(&wanted).is_some()).await? {
+        return Err(no_session(&client_id));
     }
+    state.gateway.command(order(client_id)).await.ok_or_else(Fault::unavailable)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn no_session(client_id: &Text) -> Fault {

@@ -14,9 +14,10 @@ use signalhouse_core::input::Publisher;
 use signalhouse_core::wire::types::Text;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::State;
 use super::fault::{Fault, Outcome};
 use super::keys::Scope;
-use super::{State, tokens};
+use super::trust::Evidence;
 
 /// How a connection came.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,8 @@ pub(crate) struct Caller {
     pub(crate) credential: Credential,
     pub(crate) peer: Text,
     pub(crate) scopes: Vec<Scope>,
+    /// What it was let in by; `None` for the machine's own.
+    pub(crate) evidence: Option<Evidence>,
 }
 
 /// Paths that tell whether the broker lives.
@@ -99,6 +102,9 @@ async fn admitted(state: &State, request: Request) -> Outcome<Request> {
     let (mut parts, body) = request.into_parts();
     let caller = caller(state, &parts)?;
     parts.extensions.insert(caller);
+    if parts.method != Method::POST {
+        return Ok(Request::from_parts(parts, Body::empty())); // no other takes a body
+    }
     let limit = state.options.body_bytes;
     let announced = parts.headers.get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -126,7 +132,7 @@ fn too_large(limit: usize) -> Fault {
     Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
 }
 
-fn unauthorized(reason: impl Into<String>) -> Fault {
+pub(super) fn unauthorized(reason: impl Into<String>) -> Fault {
     Fault::new(StatusCode::UNAUTHORIZED, "unauthorized", reason)
 }
 
@@ -137,7 +143,7 @@ fn caller(state: &State, parts: &Parts) -> Outcome<Caller> {
     let peer = Text::try_from(door.peer.to_string().as_str()).unwrap_or_default();
     let bearer = bearer(parts)?;
     if let Some(bearer) = bearer {
-        return with_bearer(state, &bearer, peer);
+        return state.trust().caller(&bearer, state.timer.now(), peer);
     }
     let anonymous = |scopes: &[Scope]| Caller {
         identity: None,
@@ -145,6 +151,7 @@ fn caller(state: &State, parts: &Parts) -> Outcome<Caller> {
         credential: Credential::default(),
         peer,
         scopes: scopes.to_vec(),
+        evidence: None,
     };
     let is_health = HEALTH.contains(&parts.uri.path());
     if is_health && (door.is_loopback || state.options.health_without_key) {
@@ -158,22 +165,6 @@ fn caller(state: &State, parts: &Parts) -> Outcome<Caller> {
     }
     own_request(state, &parts.headers)?;
     Ok(anonymous(&KEYLESS))
-}
-
-fn with_bearer(state: &State, bearer: &str, peer: Text) -> Outcome<Caller> {
-    let now = state.timer.now();
-    if !bearer.starts_with("shk_") {
-        return tokens::caller(state, bearer, now, peer);
-    }
-    let keys = state.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    let key = keys.find(bearer, now).map_err(|fault| unauthorized(fault.to_string()))?;
-    Ok(Caller {
-        identity: Some(key.user.clone()),
-        client_id: Text::try_from(format!("http-{}", key.id).as_str()).unwrap_or_default(),
-        credential: key.credential(),
-        peer,
-        scopes: key.scopes.clone(),
-    })
 }
 
 /// The key or token that the request bears. A browser's event source can send no header, so a

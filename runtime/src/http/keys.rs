@@ -102,7 +102,7 @@ pub enum KeyFileError {
 }
 
 /// A key that a request can bear.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Key {
     pub(crate) id: String,
     pub(crate) user: Text,
@@ -115,7 +115,7 @@ pub(crate) struct Key {
 /// The keys in force.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
-    keys: Vec<Key>,
+    keys: Vec<Arc<Key>>,
 }
 
 /// Why a request's key is not taken.
@@ -172,13 +172,13 @@ impl Keys {
     /// # Errors
     /// [`KeyFileError::Key`] names the first key that makes no sense.
     pub fn new(file: &KeyFile) -> Result<Self, KeyFileError> {
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<Arc<Key>> = Vec::new();
         for entry in &file.keys {
             let fault = |fault: String| KeyFileError::Key { id: entry.id.clone(), fault };
             if keys.iter().any(|key| key.id == entry.id) {
                 return Err(fault("is there twice".to_owned()));
             }
-            keys.push(Key::new(entry).map_err(fault)?);
+            keys.push(Arc::new(Key::new(entry).map_err(fault)?));
         }
         Ok(Keys { keys })
     }
@@ -189,8 +189,13 @@ impl Keys {
         self.keys.is_empty()
     }
 
+    /// Whether the key is there, good for just what it was.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.keys.iter().any(|known| **known == *key)
+    }
+
     /// The key that `bearer` is.
-    pub(crate) fn find(&self, bearer: &str, now: Time) -> Result<&Key, KeyFault> {
+    pub(crate) fn find(&self, bearer: &str, now: Time) -> Result<&Arc<Key>, KeyFault> {
         let parts = bearer.strip_prefix("shk_").and_then(|rest| rest.split_once('_'));
         let (id, secret) = parts.ok_or(KeyFault::Unknown)?;
         let key = self.keys.iter().find(|key| key.id == id).ok_or(KeyFault::Unknown)?;

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State as Shared};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
@@ -21,7 +21,7 @@ use super::door::Caller;
 use super::fault::{Fault, Outcome};
 use super::keys::Scope;
 use super::subscriber::{Happened, Opening, Subscriber};
-use super::{State, render, text};
+use super::{State, body, render, text};
 
 /// Longest `Idempotency-Key`, in bytes.
 const KEY_BYTES: usize = 255;
@@ -81,7 +81,7 @@ pub(super) async fn publish(
     body: Result<Bytes, BytesRejection>,
 ) -> Outcome<(HeaderMap, Json<Value>)> {
     caller.needs(Scope::Publish)?;
-    let body = message_body(query?.0, body?)?;
+    let body = message_body(query?.0, &headers, body?)?;
     if body.timeout_s.is_some() {
         return Err(Fault::bad_request("timeout_s belongs to /v1/request"));
     }
@@ -98,11 +98,12 @@ pub(super) async fn request(
     Shared(state): Shared<State>,
     caller: Caller,
     query: Result<Query<MessageQuery>, QueryRejection>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Outcome<Json<Value>> {
     caller.needs(Scope::Publish)?;
     caller.needs(Scope::Subscribe)?;
-    let body = message_body(query?.0, body?)?;
+    let body = message_body(query?.0, &headers, body?)?;
     if body.response_topic.is_some() || body.correlation_data_base64.is_some() {
         let reason = "response_topic and correlation_data_base64 are chosen by the broker here";
         return Err(Fault::bad_request(reason));
@@ -157,6 +158,17 @@ pub(super) async fn request(
     }
 }
 
+/// Reads a request to publish, as `?QUERY` and body have it.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn publication(query: &str, body: &[u8]) -> Result<PublishCommand, String> {
+    let uri = format!("/?{query}").parse::<Uri>().map_err(|error| error.to_string())?;
+    let query = Query::<MessageQuery>::try_from_uri(&uri).map_err(|error| error.to_string())?;
+    let message = message_body(query.0, &HeaderMap::new(), Bytes::copy_from_slice(body));
+    message.and_then(command).map_err(|fault| fault.reason)
+}
+
 /// Publishes as the caller, and turns a refusal into a fault.
 async fn send(
     state: &State,
@@ -197,10 +209,9 @@ fn once(headers: &HeaderMap) -> Outcome<Option<Text>> {
 }
 
 /// The message from JSON or, if the topic stands in the query, with the body as its payload.
-fn message_body(query: MessageQuery, body: Bytes) -> Outcome<MessageBody> {
+fn message_body(query: MessageQuery, headers: &HeaderMap, body: Bytes) -> Outcome<MessageBody> {
     let Some(topic) = query.topic else {
-        return serde_json::from_slice(&body)
-            .map_err(|error| Fault::bad_request(format!("the body is not a message: {error}")));
+        return body::json(headers, &body, "a message");
     };
     let payload = String::from_utf8(body.to_vec());
     let (payload, payload_base64) = match payload {

@@ -58,6 +58,7 @@ pub(super) fn session(session: &SessionView) -> Value {
         "queued": session.queued,
         "queued_bytes": session.queued_bytes,
         "inflight": session.inflight,
+        "waits_since_ms": session.waits_since.map(|since| since.as_ms()),
         "has_will": session.has_will,
     })
 }

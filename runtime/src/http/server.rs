@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use signalhouse_core::ConnectionId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tower_service::Service;
 use tracing::{debug, warn};
 
 use super::door::Door;
-use super::keys::Keys;
-use super::{Options, State, Timer, router};
+use super::{Options, State, Timer, Trust, router, trust};
 use crate::seams::{Clock, Listener, Net, Spawn};
 use crate::shard::Gateway;
 
@@ -59,14 +59,15 @@ where
         clock: C,
         spawn: P,
         options: Options,
-        keys: Keys,
+        trust: Trust,
         allows_anonymous: bool,
     ) -> Self {
         let inner = super::Inner {
             gateway,
             options,
             timer: Timer::new(clock.clone()),
-            keys: RwLock::new(Arc::new(keys)),
+            trust: RwLock::new(trust),
+            guests: trust::Guests::default(),
             allows_anonymous,
             started_at: clock.now(),
             requests: Mutex::default(),
@@ -88,10 +89,12 @@ where
         Ok(address)
     }
 
-    /// Replaces the keys, for requests that come from now on.
-    pub fn set_keys(&self, keys: Keys) {
-        *self.state.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Arc::new(keys);
+    /// Replaces what requests are believed for. Gives the clients inside the process that rest on
+    /// what is believed no longer.
+    #[must_use]
+    pub fn set_trust(&self, trust: Trust) -> Vec<ConnectionId> {
+        self.state.trust.write().unwrap_or_else(PoisonError::into_inner).clone_from(&trust);
+        self.state.guests.gone(&trust)
     }
 
     /// Stops accepting and lets every connection end with the request it is at.

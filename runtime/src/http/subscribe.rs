@@ -17,7 +17,7 @@ use super::door::Caller;
 use super::fault::{Fault, Outcome};
 use super::keys::Scope;
 use super::subscriber::{Delivered, EventId, Happened, Opening, Subscriber, acknowledge_idle};
-use super::{State, Timer, render, text};
+use super::{State, Timer, body, render, text};
 
 /// How often a silent stream says that it lives.
 const HEARTBEAT_MS: u64 = 15_000;
@@ -62,7 +62,7 @@ pub(super) async fn subscribe(
         let last = last.to_str().map_err(|_| Fault::bad_request("Last-Event-ID is no text"))?;
         wish.acknowledged = Some(last.to_owned());
     }
-    let opening = wish.opening(&state)?;
+    let opening = wish.opening(state.options.session_expiry_s)?;
     let session = opening.session.clone();
     let subscriber = Subscriber::open(&state, &caller, opening).await?;
     let open = json!({
@@ -77,7 +77,7 @@ pub(super) async fn subscribe(
         first: Some(first),
         ended: false,
     };
-    let body = unfold(stream, |mut stream| async move {
+    let events = unfold(stream, |mut stream| async move {
         let chunk = stream.next().await?;
         Some((Ok::<_, std::convert::Infallible>(chunk), stream))
     });
@@ -87,7 +87,7 @@ pub(super) async fn subscribe(
         // Some proxies gather an answer before they pass it on, unless told so.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::from_stream(body)).into_response())
+    Ok((headers, Body::from_stream(events)).into_response())
 }
 
 /// An event stream under way.
@@ -161,7 +161,7 @@ pub(super) async fn messages(
 ) -> Outcome<Json<Value>> {
     caller.needs(Scope::Subscribe)?;
     let wish = Wish::parse(query.as_deref().unwrap_or(""))?;
-    let opening = wish.opening(&state)?;
+    let opening = wish.opening(state.options.session_expiry_s)?;
     if opening.session.is_none() {
         let reason = "give a session: what comes between two polls waits in it";
         return Err(Fault::bad_request(reason));
@@ -207,11 +207,11 @@ struct AckBody {
 pub(super) async fn ack(
     Shared(state): Shared<State>,
     caller: Caller,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Outcome<Json<Value>> {
     caller.needs(Scope::Subscribe)?;
-    let body: AckBody = serde_json::from_slice(&body?)
-        .map_err(|error| Fault::bad_request(format!("the body is not an ack: {error}")))?;
+    let body: AckBody = body::json(&headers, &body?, "an ack")?;
     let session = text("session", &body.session)?;
     let last: EventId = body.id.parse()?;
     if let Some(orders) = state.streams.find(&session, caller.identity.as_ref()) {
@@ -225,6 +225,26 @@ pub(super) async fn ack(
     }
     let count = acknowledge_idle(&state, &caller, session, last).await?;
     Ok(Json(json!({"acknowledged": count})))
+}
+
+/// Reads a request to acknowledge. Gives the session, and the event's name as it is written.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn acknowledgement(body: &[u8]) -> Result<(String, String), String> {
+    let body: AckBody =
+        body::json(&HeaderMap::new(), body, "an ack").map_err(|fault| fault.reason)?;
+    let last: EventId = body.id.parse().map_err(|fault: Fault| fault.reason)?;
+    Ok((body.session, last.to_string()))
+}
+
+/// Reads the query of a request to receive. Gives how many filters it names.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn receiving(query: &str) -> Result<usize, String> {
+    let opening = Wish::parse(query).and_then(|wish| wish.opening(1));
+    opening.map(|opening| opening.filters.len()).map_err(|fault| fault.reason)
 }
 
 impl Wish {
@@ -256,7 +276,7 @@ impl Wish {
         Ok(wish)
     }
 
-    fn opening(&self, state: &State) -> Outcome<Opening> {
+    fn opening(&self, default_expiry_s: u32) -> Outcome<Opening> {
         let qos = number("qos", self.qos.as_deref(), 0, 1)?;
         let expiry = self.session_expiry_s.as_deref();
         let expiry_s = number("session_expiry_s", expiry, 1, u64::from(u32::MAX))?;
@@ -273,7 +293,7 @@ impl Wish {
             return Err(Fault::bad_request("give a filter, or a session that has one"));
         }
         let expiry_s = expiry_s.and_then(|seconds| u32::try_from(seconds).ok());
-        let expiry_s = expiry_s.unwrap_or(state.options.session_expiry_s);
+        let expiry_s = expiry_s.unwrap_or(default_expiry_s);
         Ok(Opening {
             filters: self.filters.clone(),
             qos: if qos == Some(0) { QoS::AtMostOnce } else { QoS::AtLeastOnce },

@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::door::Caller;
 use super::fault::{Fault, Outcome};
+use super::trust::Guest;
 use super::{State, Timer, text};
 use crate::shard::LocalClient;
 
@@ -160,6 +161,8 @@ pub(crate) struct Subscriber {
     pub(crate) session_present: bool,
     orders: mpsc::Receiver<Order>,
     entry: Option<Entry>,
+    /// Sends it away when what its caller showed is withdrawn.
+    _guest: Option<Guest>,
 }
 
 /// A stream's entry among the open ones, for as long as it lives.
@@ -190,23 +193,17 @@ impl Subscriber {
         opened.unwrap_or_else(|| Err(Fault::unavailable()))
     }
 
-    async fn connect(
+    /// Connects, and waits until it is accepted.
+    async fn new(
         state: &State,
         caller: &Caller,
-        opening: &Opening,
-        filters: Vec<TopicFilter>,
+        connect: Connect,
+        orders: mpsc::Receiver<Order>,
     ) -> Outcome<Self> {
-        let session = opening.session.clone();
-        let connect = connect(session.clone().unwrap_or_default(), opening.session_expiry_s);
-        let gateway = &state.gateway;
-        let client = gateway.client(
-            caller.peer.clone(),
-            caller.identity.clone(),
-            caller.credential.clone(),
-            connect,
-        );
+        let Caller { peer, identity, credential, .. } = caller.clone();
+        let client = state.gateway.client(peer, identity, credential, connect);
         let client = client.await.ok_or_else(Fault::unavailable)?;
-        let (sender, orders) = mpsc::channel(1);
+        let guest = Guest::enter(state, caller, client.id())?;
         let mut subscriber = Subscriber {
             client,
             early: VecDeque::new(),
@@ -215,8 +212,22 @@ impl Subscriber {
             session_present: false,
             orders,
             entry: None,
+            _guest: guest,
         };
         subscriber.accepted().await?;
+        Ok(subscriber)
+    }
+
+    async fn connect(
+        state: &State,
+        caller: &Caller,
+        opening: &Opening,
+        filters: Vec<TopicFilter>,
+    ) -> Outcome<Self> {
+        let session = opening.session.clone();
+        let connect = connect(session.clone().unwrap_or_default(), opening.session_expiry_s);
+        let (sender, orders) = mpsc::channel(1);
+        let mut subscriber = Subscriber::new(state, caller, connect, orders).await?;
         if let Some(session) = session {
             if let Some(last) = opening.acknowledged {
                 subscriber.acknowledge_earlier(state, &session, last).await?;
@@ -335,8 +346,8 @@ impl Subscriber {
         last: EventId,
     ) -> Outcome<usize> {
         let client_id = session.clone();
-        let look = state.gateway.look(move |view| view.broker.inflight_of(&client_id, DELIVERIES));
-        let inflight = look.await.ok_or_else(Fault::unavailable)?;
+        let look = state.look(move |view| view.broker.inflight_of(&client_id, DELIVERIES));
+        let inflight = look.await?;
         let ids: Vec<EventId> = inflight
             .into_iter()
             .filter(|delivery| delivery.maybe_sent)
@@ -406,24 +417,8 @@ pub(crate) async fn acknowledge_idle(
 ) -> Outcome<usize> {
     let expiry_s = session_expiry_of(state, &session).await?;
     let connect = connect(session.clone(), expiry_s);
-    let client = state.gateway.client(
-        caller.peer.clone(),
-        caller.identity.clone(),
-        caller.credential.clone(),
-        connect,
-    );
-    let client = client.await.ok_or_else(Fault::unavailable)?;
     let (_, orders) = mpsc::channel(1);
-    let mut subscriber = Subscriber {
-        client,
-        early: VecDeque::new(),
-        acknowledged: BTreeSet::new(),
-        unacknowledged: VecDeque::new(),
-        session_present: false,
-        orders,
-        entry: None,
-    };
-    subscriber.accepted().await?;
+    let mut subscriber = Subscriber::new(state, caller, connect, orders).await?;
     let count = subscriber.acknowledge_earlier(state, &session, last).await?;
     subscriber.leave().await;
     Ok(count)
@@ -432,8 +427,8 @@ pub(crate) async fn acknowledge_idle(
 /// An acknowledgement must not make a session, nor change how long it lives.
 async fn session_expiry_of(state: &State, session: &Text) -> Outcome<u32> {
     let client_id = session.clone();
-    let look = state.gateway.look(move |view| view.broker.session(&client_id));
-    let known = look.await.ok_or_else(Fault::unavailable)?;
+    let look = state.look(move |view| view.broker.session(&client_id));
+    let known = look.await?;
     let known = known.ok_or_else(|| Fault::not_found(format!("there is no session {session}")))?;
     Ok(known.session_expiry_interval_s)
 }

@@ -30,12 +30,12 @@ pub(super) async fn readyz(Shared(state): Shared<State>) -> Outcome<impl IntoRes
 }
 
 async fn is_stopping(state: &State) -> Outcome<bool> {
-    let look = state.gateway.look(|view| view.is_stopping);
+    let look = state.look(|view| view.is_stopping);
     let Some(answered) = state.timer.within(LIVE_MS, look).await else {
         let reason = format!("the broker did not answer within {LIVE_MS} ms");
         return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "stuck", reason));
     };
-    answered.ok_or_else(Fault::unavailable)
+    answered
 }
 
 pub(super) async fn metrics(
@@ -45,14 +45,14 @@ pub(super) async fn metrics(
     caller.needs(Scope::Metrics)?;
     let requests = state.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     let started_at_ms = state.started_at.as_ms();
-    let scrape = state.gateway.look(move |view| Scrape {
+    let scrape = state.look(move |view| Scrape {
         census: view.broker.census(),
         counters: view.broker.counters().clone(),
         counts: view.counts.clone(),
         requests,
         started_at_ms,
     });
-    let scrape = scrape.await.ok_or_else(Fault::unavailable)?;
+    let scrape = scrape.await?;
     let text = scrape.to_text().map_err(|error| {
         Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
     })?;

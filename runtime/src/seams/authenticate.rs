@@ -3,11 +3,14 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::wire::types::Text;
 use signalhouse_core::{ConnectionId, Question};
+
+use crate::transport::tls::Shown;
 
 /// What a connection itself shows of who is at its other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +19,8 @@ pub struct Caller {
     pub connection: ConnectionId,
     /// Where it comes from.
     pub address: IpAddr,
-    /// The name in the certificate that its client showed and proved to own.
-    pub certificate: Option<Text>,
+    /// The certificate that its client showed and proved to own.
+    pub certificate: Option<Arc<Shown>>,
 }
 
 /// Answers who a client is: password files, tokens, enhanced methods.

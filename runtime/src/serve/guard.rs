@@ -12,7 +12,8 @@ use tracing::{error, info};
 
 use crate::access::files::{self, FileError, Loaded, Stamp};
 use crate::access::{Access, Bounds};
-use crate::seams::{Clock, TokioClock};
+use crate::http;
+use crate::seams::{Clock, LocalSpawn, Spawn, TokioClock};
 use crate::settings::{self, Overrides, Problem, Settings, Sources};
 use crate::shard::Handle;
 use crate::transport::websocket::{MessageLimits, Origins};
@@ -136,7 +137,12 @@ impl Guard {
     }
 
     /// Lets what was read hold, for those who are in as well.
-    pub(super) fn take_over<S>(&mut self, read: Read, handle: &Handle<S>) -> Settings {
+    pub(super) fn take_over<S: 'static>(
+        &mut self,
+        read: Read,
+        handle: &Handle<S>,
+        http: &http::Server<TokioClock, LocalSpawn>,
+    ) -> Settings {
         let Read { settings, loaded, .. } = read;
         self.stamp = Stamp::of(&settings);
         *self.locks.borrow_mut() =
@@ -146,9 +152,19 @@ impl Guard {
             "files of users, rules and certificates read again"
         );
         handle.command(Command::SetPermissions(loaded.known.permissions()));
-        for connection in self.access.replace(loaded.known) {
+        for connection in http.set_trust(loaded.trust) {
             handle.refuse(connection, ReasonCode::NotAuthorized);
         }
+        let (review, handle) = (self.access.replace(loaded.known), handle.clone());
+        LocalSpawn.spawn(async move {
+            // Signatures of as many certificates as there are clients are checked aside.
+            match spawn_blocking(|| review.gone()).await {
+                Ok(gone) => gone
+                    .into_iter()
+                    .for_each(|connection| handle.refuse(connection, ReasonCode::NotAuthorized)),
+                Err(error) => error!(%error, "who is in could not be judged again"),
+            }
+        });
         settings
     }
 }

@@ -1,6 +1,7 @@
 //! The sections about who comes in and how: `[tls]`, `[websocket]`, `[security]` and `[jwt]`.
 
 use super::section::section;
+use super::sections::Http;
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 const PATH_BYTES: usize = 4_096;
@@ -46,7 +47,8 @@ section! {
         /// File of rules of who may publish and subscribe where; what none allows is then denied.
         /// Empty: everybody who is in may do everything.
         acl_file: String = String::new(), Text(PATH_BYTES), reloads;
-        /// Milliseconds between looks at the files named in `[tls]`, `[security]` and `[jwt]`; 0 for SIGHUP only.
+        /// Milliseconds between looks at the files named in `[tls]`, `[security]`, `[jwt]` and `[http]`;
+        /// 0 for SIGHUP only.
         watch_interval_ms: u64 = 5_000, Whole(0, 24 * HOUR_MS);
         /// Passwords checked at once, each on a thread of its own.
         password_threads: u16 = 2, Whole(1, 64);
@@ -75,8 +77,11 @@ section! {
 
 impl Security {
     /// Whether something is there that checks who a client is.
-    pub(super) fn authenticates(&self, jwt: &Jwt, tls: &Tls) -> bool {
-        !self.password_file.is_empty() || jwt.is_used() || tls.client_certificates != "none"
+    pub(super) fn authenticates(&self, jwt: &Jwt, tls: &Tls, http: &Http) -> bool {
+        !self.password_file.is_empty()
+            || jwt.is_used()
+            || tls.client_certificates != "none"
+            || !http.token_secret_file.is_empty()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::problem::{Place, Problem};
 use super::{Http, is_loopback};
@@ -35,7 +34,7 @@ pub(super) fn check(http: &Http, place: impl Fn(&str) -> Place) -> Result<(), Pr
         let fault = format!("\"{response}\" cannot be the beginning of a topic");
         return Err(problem("response_topics", fault, "write levels such as \"responses\""));
     }
-    read_secret(http).map_err(|fault| {
+    check_secret(http).map_err(|fault| {
         let mend = "write at least 32 bytes into it, such as those of `openssl rand -base64 32`";
         problem("token_secret_file", fault, mend)
     })?;
@@ -50,18 +49,18 @@ fn read_keys(http: &Http) -> Result<Keys, String> {
     read.map_err(|error| format!("{}: {error}", http.keys_file))
 }
 
-/// The secret that signs tokens, if there is one.
-fn read_secret(http: &Http) -> Result<Option<Arc<[u8]>>, String> {
+/// Whether tokens can be signed with the secret, if there is one.
+fn check_secret(http: &Http) -> Result<(), String> {
     let file = &http.token_secret_file;
     if file.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
     let secret = std::fs::read(file).map_err(|error| format!("{file} cannot be read: {error}"))?;
     let secret = secret.trim_ascii_end();
     if secret.len() < SECRET_BYTES {
         return Err(format!("{file}: {} bytes are too short to be safe", secret.len()));
     }
-    Ok(Some(Arc::from(secret)))
+    Ok(())
 }
 
 impl Http {
@@ -75,14 +74,6 @@ impl Http {
     #[must_use]
     pub fn listens_by_default(&self) -> bool {
         self.listen == Http::default().listen
-    }
-
-    /// The keys in force.
-    ///
-    /// # Errors
-    /// What is wrong with the file, in words.
-    pub fn keys(&self) -> Result<Keys, String> {
-        read_keys(self)
     }
 
     /// How the server is to behave.
@@ -100,8 +91,6 @@ impl Http {
             cors_origins: self.cors_origins.clone(),
             session_expiry_s: self.session_expiry_s,
             response_topics: self.response_topics.clone(),
-            // The loader has read it; without it there are no tokens.
-            token_secret: read_secret(self).ok().flatten(),
         }
     }
 }

@@ -173,7 +173,8 @@ section! {
         /// The topics below which POST /v1/request awaits replies.
         response_topics: String = "responses".to_owned(), Text(1_024);
         /// File of the secret that signs tokens for browsers, at least 32 bytes; empty for no tokens.
-        token_secret_file: String = String::new(), Text(4_096);
+        /// MQTT listeners take them as well.
+        token_secret_file: String = String::new(), Text(4_096), reloads;
     }
 }
 

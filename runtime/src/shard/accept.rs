@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use signalhouse_core::wire::Reader;
 use signalhouse_core::wire::types::Text;
@@ -12,6 +13,7 @@ use super::inbox::Arrival;
 use super::outgoing::Outgoing;
 use super::{Shared, events, task};
 use crate::seams::{Caller, Clock, Listener, Spawn};
+use crate::transport::tls::Shown;
 use crate::transport::{Door, Stranger, Transport};
 
 /// How long accepting pauses after a failure that is not the connection's own, so that a process
@@ -80,7 +82,7 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 struct Visitor {
     peer: SocketAddr,
     stranger: Stranger,
-    certificate: Option<Text>,
+    certificate: Option<Arc<Shown>>,
 }
 
 /// Does the door's handshakes within their time.

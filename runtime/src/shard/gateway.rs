@@ -120,6 +120,12 @@ impl Gateway {
 }
 
 impl LocalClient {
+    /// The name of its connection.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
     /// Gives the broker a packet.
     pub async fn send(&self, packet: ClientPacket) -> Option<()> {
         self.jobs.send(Job::Arrival(self.id, Arrival::Packet(packet))).await.ok()

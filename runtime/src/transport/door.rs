@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use signalhouse_core::wire::types::Text;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::strangers::Strangers;
-use super::tls::{self, Secured};
+use super::tls::{Secured, Shown};
 use super::websocket::{HandshakeError, MessageLimits, Origins, RequestFault, WebSocket};
 use super::{Kind, Transport};
 
@@ -91,15 +91,15 @@ impl Door {
         self.handshake_timeout_ms
     }
 
-    /// Does the handshakes. Gives what the connection is then, and the name that the client's
-    /// certificate says, if it showed one.
+    /// Does the handshakes. Gives what the connection is then, and the client's certificate, if it
+    /// showed one.
     ///
     /// # Errors
     /// [`DoorError`] if they came to nothing.
     pub(crate) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
-    ) -> Result<(Transport<S>, Option<Text>), DoorError> {
+    ) -> Result<(Transport<S>, Option<Arc<Shown>>), DoorError> {
         let locks = self.locks.borrow().clone();
         let secured = locks.secured.filter(|_| self.kind.is_secure());
         let Some(secured) = secured else {
@@ -112,20 +112,22 @@ impl Door {
             let stream = WebSocket::accept(stream, &locks.origins, self.limits).await?;
             return Ok((Transport::WebSocket(Box::new(stream)), None));
         };
-        let stream = TlsAcceptor::from(secured.config).accept(stream).await.map_err(tls_error)?;
-        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let name = match shown {
-            Some(certificate) => match tls::name_of(certificate, secured.names) {
-                Some(name) => Some(name),
+        let config =
+            if self.kind.is_websocket() { secured.websocket_config } else { secured.config };
+        let stream = TlsAcceptor::from(config).accept(stream).await.map_err(tls_error)?;
+        let shown = match (stream.get_ref().1.peer_certificates(), &secured.authority) {
+            (Some(chain), Some(authority)) => match authority.shown(chain, secured.names) {
+                Some(shown) => Some(Arc::new(shown)),
                 None => return Err(DoorError::Refused(Refusal::Nameless)),
             },
-            None => None,
+            (Some(_) | None, _) => None,
         };
+        let stream = TlsStream::Server(stream);
         if self.kind.is_websocket() {
             let stream = WebSocket::accept(stream, &locks.origins, self.limits).await?;
-            Ok((Transport::WebSocketTls(Box::new(stream)), name))
+            Ok((Transport::WebSocketTls(Box::new(stream)), shown))
         } else {
-            Ok((Transport::Tls(Box::new(stream)), name))
+            Ok((Transport::Tls(Box::new(stream)), shown))
         }
     }
 }

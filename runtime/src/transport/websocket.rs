@@ -1,4 +1,5 @@
-//! MQTT in the frames of WebSocket (RFC 6455): the handshake, and the stream behind it.
+//! MQTT in the frames of WebSocket (RFC 6455): the handshake, and the stream behind it. The client's
+//! side of the handshake is in `request`.
 //!
 //! Where frames begin and end says nothing about packets `[MQTT-6.0.0-2]`. A text frame ends the
 //! connection `[MQTT-6.0.0-1]`.
@@ -18,6 +19,8 @@ use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
+
+mod request;
 
 pub use super::origin::Origins;
 
@@ -177,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                     stream.write_all(&answer).await?;
                     stream.flush().await?;
                     head.advance(bytes);
-                    return Ok(WebSocket::new(stream, head.to_vec(), limits));
+                    return Ok(WebSocket::new(stream, Role::Server, head.to_vec(), limits));
                 }
                 Err(fault) => {
                     stream.write_all(&fault.answer()).await?;
@@ -192,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    fn new(stream: S, ahead: Vec<u8>, limits: MessageLimits) -> Self {
+    fn new(stream: S, role: Role, ahead: Vec<u8>, limits: MessageLimits) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER_BYTES)
             .write_buffer_size(0)
@@ -201,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             .max_frame_size(Some(limits.strangers_bytes));
         WebSocket {
             stream,
-            context: WebSocketContext::from_partially_read(ahead, Role::Server, Some(config)),
+            context: WebSocketContext::from_partially_read(ahead, role, Some(config)),
             clients_bytes: limits.clients_bytes,
             received: Bytes::new(),
             is_unflushed: false,

@@ -9,10 +9,12 @@ use rcgen::{
     IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
     date_time_ymd,
 };
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, SupportedProtocolVersion};
 use signalhouse::client::Client;
+use signalhouse::seams::Clock;
 use signalhouse::transport::Kind;
 use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
 use signalhouse_core::wire::reason::ReasonCode;
@@ -23,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{DEADLINE, Folder, Running, connect_as, play, publish};
+use crate::support::{DEADLINE, Folder, Peer, Running, connect_as, end, play, publish};
 
 /// A client that speaks packets without waiting for what a library expects.
 pub(crate) struct Raw<S> {
@@ -59,10 +61,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
 }
 
 /// An authority that vouches for servers and clients.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -141,12 +143,27 @@ fn start(name: &str, authority: &Authority, extra: &str) -> Running {
     Running::start(folder, &format!("{SETTINGS}{extra}"))
 }
 
-fn write_server(folder: &Folder, authority: &Authority) {
+pub(crate) fn write_server(folder: &Folder, authority: &Authority) {
     let (certificate, key) = authority.vouch(|params| {
         params.subject_alt_names = vec![SanType::DnsName("localhost".try_into().expect("ASCII"))];
     });
     folder.write("server.pem", &certificate);
     folder.write("server.key", &key);
+}
+
+/// A client that believes this authority.
+fn trusting(
+    authority: &Authority,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(authority.0.pem().as_bytes()).expect("PEM");
+    roots.add(root).expect("a root");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("known versions")
+        .with_root_certificates(roots)
 }
 
 async fn secure(
@@ -156,14 +173,7 @@ async fn secure(
     shown: Option<&(String, String)>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> io::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    let root = CertificateDer::from_pem_slice(authority.0.pem().as_bytes()).expect("PEM");
-    roots.add(root).expect("a root");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .expect("known versions")
-        .with_root_certificates(roots);
+    let builder = trusting(authority, versions);
     let config = match shown {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
@@ -273,6 +283,159 @@ async fn wrong_certificates_are_refused() {
         running.folder.write("revoked.pem", &authority.revoke(&[1, 666]));
         running.reload(&format!("{SETTINGS}{CLIENTS}"));
         assert!(!is_admitted(&running, &authority, Some(&authority.client("ann", 1))).await);
+    })
+    .await;
+}
+
+/// A client by certificate over TLS.
+async fn client_of(
+    running: &Running,
+    authority: &Authority,
+    shown: &(String, String),
+    client_id: &str,
+) -> Peer<TlsStream<TcpStream>> {
+    let versions = rustls::ALL_VERSIONS;
+    let stream = secure(running, Kind::Tls, authority, Some(shown), versions).await;
+    let connect = connect_as(client_id, None, None);
+    let connected =
+        Client::connect(stream.expect("a handshake"), running.clock, connect, 30_000).await;
+    connected.expect("the certificate counts").0
+}
+
+#[tokio::test]
+async fn who_came_by_a_certificate_stays_as_long_as_it_holds() {
+    play(async {
+        let authority = Authority::new();
+        let running = start("revoked-later", &authority, CLIENTS);
+        let settings = format!("{SETTINGS}{CLIENTS}");
+        let mut ann = client_of(&running, &authority, &authority.client("ann", 1), "a").await;
+        let mut bob = client_of(&running, &authority, &authority.client("bob", 2), "b").await;
+        running.folder.write("rules", "allow users all #\n");
+        running.reload(&settings);
+        assert!(
+            !publish(&mut ann, "x", "", false).await.is_error(),
+            "nothing about it has changed"
+        );
+        running.folder.write("revoked.pem", &authority.revoke(&[1]));
+        running.reload(&settings);
+        assert_eq!(end(&mut ann).await, ReasonCode::NotAuthorized);
+        assert!(!publish(&mut bob, "x", "", false).await.is_error());
+        let other = Authority::new();
+        running.folder.write("ca.pem", &other.0.pem());
+        running.folder.write("revoked.pem", &other.revoke(&[]));
+        running.reload(&settings);
+        assert_eq!(end(&mut bob).await, ReasonCode::NotAuthorized);
+        // One that ends ends its connection.
+        let short = other.vouch(|params| {
+            params.distinguished_name.push(DnType::CommonName, "ann");
+            let since_1970 = std::time::Duration::from_millis(running.clock.now().as_ms() + 1_500);
+            params.not_after = date_time_ymd(1970, 1, 1) + since_1970;
+        });
+        // The broker's own certificate is still of the first authority.
+        let mut brief = client_of(&running, &authority, &short, "c").await;
+        assert_eq!(end(&mut brief).await, ReasonCode::MaximumConnectTime);
+    })
+    .await;
+}
+
+/// Notes whether a certificate was asked for, and has none.
+#[derive(Debug, Default)]
+struct Asked(std::sync::atomic::AtomicBool);
+
+impl rustls::client::ResolvesClientCert for Asked {
+    fn resolve(
+        &self,
+        _: &[&[u8]],
+        _: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Browsers give up a WebSocket whose server asks for a certificate.
+#[tokio::test]
+async fn a_certificate_that_is_optional_is_not_asked_for_over_websocket() {
+    play(async {
+        let authority = Authority::new();
+        for (word, over_websocket) in [("optional", false), ("required", true)] {
+            let clients = CLIENTS.replace("required", word);
+            let running = start(&format!("asked-{word}"), &authority, &clients);
+            for (kind, expected) in [(Kind::Tls, true), (Kind::WebSocketTls, over_websocket)] {
+                let asked = Arc::new(Asked::default());
+                let config = trusting(&authority, rustls::ALL_VERSIONS)
+                    .with_client_cert_resolver(Arc::clone(&asked) as _);
+                let stream = running.tcp(kind).await;
+                let name = ServerName::try_from("localhost").expect("a name");
+                let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+                drop(handshake.expect("the client's side is done"));
+                let asked = asked.0.load(std::sync::atomic::Ordering::Relaxed);
+                assert_eq!(asked, expected, "{word}: {kind:?}");
+            }
+        }
+    })
+    .await;
+}
+
+/// Runs the program beside the broker, which lives on this thread.
+async fn tool(arguments: Vec<String>) -> (Option<i32>, String) {
+    let run = tokio::task::spawn_blocking(move || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_signalhouse"));
+        command.args(arguments).stdin(std::process::Stdio::null()).output().expect("it starts")
+    });
+    let output = run.await.expect("no panic");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test]
+async fn the_tools_reach_every_door() {
+    play(async {
+        let authority = Authority::new();
+        let optional = CLIENTS.replace("required", "optional") + "    allow_anonymous = true\n";
+        let running = start("tools", &authority, &optional);
+        running.folder.write("rules", "allow users all {username}/#\nallow everyone all open\n");
+        running.reload(&format!("{SETTINGS}{optional}"));
+        let (certificate, key) = authority.client("ann", 1);
+        let file = |name: &str, text: &str| running.folder.write(name, text).display().to_string();
+        let (certificate, key) = (file("ann.pem", &certificate), file("ann.key", &key));
+        let ca = running.folder.path().join("ca.pem").display().to_string();
+        let other = file("other.pem", &Authority::new().0.pem());
+        let port = |kind| running.place(kind).port();
+        let (tls, ws, wss) = (port(Kind::Tls), port(Kind::WebSocket), port(Kind::WebSocketTls));
+        let mutual = format!("--cert {certificate} --key {key}");
+        for (line, code, complaint) in [
+            (format!("-p {tls} --cafile {ca} -t open"), 0, ""),
+            (format!("-p {tls} --cafile {ca} --tls-version tlsv1.2 -t open"), 0, ""),
+            (format!("-L mqtts://localhost:{tls}/open --cafile {ca}"), 0, ""),
+            (format!("-L ws://localhost:{ws} -t open"), 0, ""),
+            (format!("-L wss://localhost:{wss}/mqtt --cafile {ca} -t open"), 0, ""),
+            (format!("-p {tls} --cafile {ca} {mutual} -t ann/x"), 0, ""),
+            (format!("-p {tls} --cafile {ca} -t ann/x"), 1, "not authorized"),
+            (format!("-p {tls} --cafile {other} -t open"), 1, "invalid peer certificate"),
+            (format!("-h 127.0.0.1 -p {tls} --cafile {ca} -t open"), 1, "not valid for name"),
+            (format!("-h 127.0.0.1 -p {tls} --cafile {ca} --insecure -t open"), 0, ""),
+            (
+                format!("-p {tls} --cafile {other} --insecure -t open"),
+                1,
+                "invalid peer certificate",
+            ),
+            (format!("-L wss://localhost:{wss}/other --cafile {ca} -t open"), 1, "404"),
+            (format!("-p {tls} --cafile {ca} --cert {certificate} -t open"), 2, "--key"),
+            (format!("-p {tls} --cafile /nowhere -t open"), 2, "/nowhere"),
+            (format!("-p {tls} --cafile {key} -t open"), 2, "no certificate"),
+            ("-L mqtt://localhost/open --cafile x".to_owned(), 2, "mqtts://"),
+            ("--insecure -t open".to_owned(), 2, "--cafile"),
+        ] {
+            let mut arguments = vec!["pub", "-q", "1", "-m", "x"];
+            arguments.extend(line.split(' '));
+            let (got, told) = tool(arguments.into_iter().map(str::to_owned).collect()).await;
+            assert_eq!(got, Some(code), "{line}: {told}");
+            assert!(told.to_lowercase().contains(&complaint.to_lowercase()), "{line}: {told}");
+        }
     })
     .await;
 }

@@ -63,6 +63,10 @@ fn start(name: &str) -> Running {
 }
 
 fn token(running: &Running, seconds: i64, extra: &serde_json::Value) -> String {
+    signed(running, SECRET, seconds, extra)
+}
+
+fn signed(running: &Running, secret: &str, seconds: i64, extra: &serde_json::Value) -> String {
     let now = i64::try_from(running.clock.now().as_ms() / 1_000).expect("a time of this age");
     let mut claims = json!({"sub": "tom", "exp": now + seconds});
     for (name, value) in extra.as_object().into_iter().flatten() {
@@ -72,7 +76,7 @@ fn token(running: &Running, seconds: i64, extra: &serde_json::Value) -> String {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let part = |json: &serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let message = format!("{}.{}", part(&json!({"alg": "HS256"})), part(&claims));
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
     let tag = ring::hmac::sign(&key, message.as_bytes());
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()))
 }
@@ -170,6 +174,50 @@ async fn a_token_lets_in_until_it_ends_and_its_claims_count() {
         );
         let forged = admin.replace('.', ".x");
         assert_eq!(refusal(&running, Some("tom"), Some(&forged)).await, not_authorized);
+    })
+    .await;
+}
+
+/// A document of shared secrets under their names.
+fn key_document(names: &[&str]) -> String {
+    use base64::Engine as _;
+    let keys = names.iter().map(|name| {
+        let secret = format!("{name:0>40}");
+        let k = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
+        json!({"kty": "oct", "kid": name, "k": k})
+    });
+    json!({"keys": keys.collect::<Vec<_>>()}).to_string()
+}
+
+#[tokio::test]
+async fn a_key_taken_out_of_the_document_ends_what_it_let_in() {
+    play(async {
+        let settings = SETTINGS.replace("secret_file", "jwks_file");
+        let folder = Folder::new("key-document");
+        folder.write("users", "");
+        folder.write("rules", "allow users all {username}/#\n");
+        folder.write("secret", &key_document(&["old", "new"]));
+        let running = Running::start(folder, &settings);
+        let mut peers = Vec::new();
+        for name in ["old", "new"] {
+            let token = signed(&running, &format!("{name:0>40}"), 60, &json!({}));
+            let connect = connect_as(name, None, Some(&token));
+            peers.push(running.try_client(connect).await.expect("a right token").0);
+        }
+        let mut method = connect_as("method", None, None);
+        method.authentication_method = Text::try_from("JWT").ok();
+        let token = signed(&running, &format!("{:0>40}", "old"), 60, &json!({}));
+        method.authentication_data = Some(token.into());
+        peers.push(running.try_client(method).await.expect("a right token").0);
+        running.folder.write("secret", &key_document(&["newer", "new"]));
+        running.reload(&settings);
+        assert_eq!(end(&mut peers[0]).await, ReasonCode::NotAuthorized);
+        assert_eq!(end(&mut peers[2]).await, ReasonCode::NotAuthorized);
+        let stays = publish(&mut peers[1], "tom/x", "", false).await;
+        assert_eq!(stays, ReasonCode::NoMatchingSubscribers);
+        // What is asked of tokens beside their key counts too.
+        running.reload(&format!("{settings}    issuer = \"somebody\"\n"));
+        assert_eq!(end(&mut peers[1]).await, ReasonCode::NotAuthorized);
     })
     .await;
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use signalhouse::access::files::{self, Loaded};
 use signalhouse::access::{Access, Bounds};
 use signalhouse::client::{Client, ClientError};
+use signalhouse::http::Server;
 use signalhouse::seams::{LocalSpawn, MemoryJournal, TcpNet, TokioClock};
 use signalhouse::settings::{self, Overrides, Settings, Sources};
 use signalhouse::shard::{Handle, Shard, Surroundings};
@@ -71,13 +72,14 @@ pub(crate) struct Running {
     access: Rc<Access<TokioClock>>,
     locks: Rc<RefCell<Locks>>,
     places: Vec<(Kind, SocketAddr)>,
+    pub(crate) http_at: SocketAddr,
 }
 
 impl Running {
     /// Starts with these settings; `DIR` in them stands for the folder.
     pub(crate) fn start(folder: Folder, text: &str) -> Self {
         let settings = read(&folder, text);
-        let Loaded { known, secured } = files::load(&settings).expect("right files");
+        let Loaded { known, secured, trust } = files::load(&settings).expect("right files");
         let clock = TokioClock::from_wall_clock();
         let mut options = settings.options(Seed(7));
         options.config.permissions = known.permissions();
@@ -107,18 +109,23 @@ impl Running {
             })
             .collect();
         let handle = shard.handle();
+        let (gateway, options) = (shard.gateway(), settings.http.options());
+        let allows_anonymous = settings.security.allow_anonymous || !settings.authenticates();
+        let http = Server::new(gateway, clock, LocalSpawn, options, trust, allows_anonymous);
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let http_at = http.listen(&TcpNet, anywhere, 16).expect("a free port");
         tokio::task::spawn_local(shard.run());
-        Running { folder, clock, handle, access, locks, places }
+        Running { folder, clock, handle, access, locks, places, http_at }
     }
 
     /// Reads everything again, as on SIGHUP.
     pub(crate) fn reload(&self, text: &str) {
         let settings = read(&self.folder, text);
-        let Loaded { known, secured } = files::load(&settings).expect("right files");
+        let Loaded { known, secured, .. } = files::load(&settings).expect("right files");
         let origins = Origins::new(&settings.websocket.origins);
         *self.locks.borrow_mut() = Locks { secured, origins };
         self.handle.command(Command::SetPermissions(known.permissions()));
-        for connection in self.access.replace(known) {
+        for connection in self.access.replace(known).gone() {
             self.handle.refuse(connection, ReasonCode::NotAuthorized);
         }
     }

@@ -10,7 +10,7 @@ use signalhouse_core::routing::topic::Topic;
 use crate::support::{Folder, Running, connect_as, message, play, publish, subscribe};
 
 /// Who may do what, once in our own lines and once as Mosquitto's file.
-const OURS: &str = "
+pub(crate) const OURS: &str = "
     allow user boss     all        #
     deny  everyone      all        secret/#
     allow users         publish    in/{username}/#
@@ -19,7 +19,7 @@ const OURS: &str = "
     allow everyone      all        lobby
 ";
 
-const MOSQUITTOS: &str = "
+pub(crate) const MOSQUITTOS: &str = "
 topic readwrite lobby
 user boss
 topic #
@@ -42,10 +42,12 @@ const SETTINGS: &str = "
     allow_anonymous = true
     password_file = \"DIR/users\"
     acl_file = \"DIR/rules\"
+    [http]
+    keys_file = \"DIR/keys\"
 ";
 
 /// User, client, topic, whether it may publish there, and whether what is there reaches it.
-const CELLS: &[(Option<&str>, &str, &str, bool, bool)] = &[
+pub(crate) const CELLS: &[(Option<&str>, &str, &str, bool, bool)] = &[
     (Some("boss"), "b", "secret/x", true, true),
     (Some("ann"), "a", "secret/x", false, false),
     (Some("ann"), "a", "in/ann/x", true, false),
@@ -63,8 +65,15 @@ const CELLS: &[(Option<&str>, &str, &str, bool, bool)] = &[
     (None, "n", "out/ann/x", false, false),
 ];
 
-fn start(name: &str, rules: &str) -> Running {
+/// Starts a broker with these rules, whose users' passwords are their names.
+pub(crate) fn start(name: &str, rules: &str) -> Running {
+    start_with_keys(name, rules, "")
+}
+
+/// The same, with a file of API keys.
+pub(crate) fn start_with_keys(name: &str, rules: &str, keys: &str) -> Running {
     let folder = Folder::new(name);
+    folder.write("keys", keys);
     let users = ["boss", "ann", "bob"].map(|user| {
         use base64::Engine as _;
         let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);

@@ -123,6 +123,68 @@ fn keys_are_shown_once_removed_and_expire() {
 }
 
 #[test]
+fn what_is_withdrawn_ends_the_streams_it_opened() {
+    let folder = Folder::new();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "a secret of at least thirty-two bytes\n").expect("a writable file");
+    let path = secret.to_str().expect("a path that is text");
+    let environment = [
+        ("SIGNALHOUSE_HTTP__TOKEN_SECRET_FILE", path),
+        ("SIGNALHOUSE_SECURITY__WATCH_INTERVAL_MS", "50"),
+    ];
+    let broker = Broker::with("127.0.0.1", &environment);
+    let scopes = ["--scope", "subscribe", "--scope", "publish", "--scope", "tokens"];
+    let (ann, bob) = (broker.key("ann", &scopes), broker.key("bob", &scopes));
+    let token = broker.client(&bob).post("/v1/tokens", &json!({"user": "eve"})).with(200);
+    let token = token["token"].as_str().expect("text");
+    let mut of_ann = broker.client(&ann).events("filter=t&session=a", None);
+    let mut of_bob = broker.client(&bob).events("filter=t&session=b", None);
+    let mut of_eve = broker.client(token).events("filter=t&session=e", None);
+    let id = ann.split('_').nth(1).expect("an id");
+    assert!(run(&["key", "remove", "--file", &broker.keys_file(), id]).status.success());
+    // Nobody told the broker: it watches the file.
+    assert_eq!(of_ann.next().expect("an event").name, "closed");
+    assert_eq!(broker.client(&ann).status("GET", "/livez"), 401);
+    std::fs::write(&secret, "another secret of thirty-two bytes\n").expect("a writable file");
+    assert_eq!(of_eve.next().expect("an event").name, "closed");
+    assert_eq!(broker.client(token).status("GET", "/livez"), 401);
+    broker.client(&bob).post("/v1/publish", &json!({"topic": "t", "payload": "x"})).with(200);
+    assert_eq!(of_bob.payload().0, "x");
+}
+
+#[test]
+fn a_token_made_here_is_good_at_the_door_of_mqtt_within_its_bounds() {
+    let folder = Folder::new();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "a secret of at least thirty-two bytes\n").expect("a writable file");
+    let environment = [
+        ("SIGNALHOUSE_HTTP__TOKEN_SECRET_FILE", secret.to_str().expect("text")),
+        ("SIGNALHOUSE_JWT__ISSUER", "us"),
+        ("SIGNALHOUSE_JWT__AUDIENCE", "broker"),
+        ("SIGNALHOUSE_JWT__USER_NAME_CLAIM", "user"),
+    ];
+    let broker = Broker::with("127.0.0.1", &environment);
+    let maker = broker.client(&broker.key("web", &["--scope", "tokens"]));
+    let ask = json!({"user": "ann", "topics": ["chat/#"], "actions": ["publish"]});
+    let token = maker.post("/v1/tokens", &ask).with(200)["token"].clone();
+    let token = token.as_str().expect("text");
+    let port = broker.mqtt_port.to_string();
+    let publish = |token: &str, topic: &str| {
+        let line = ["pub", "-p", &port, "-q", "1", "-m", "x", "-t", topic, "-u", "", "-P", token];
+        run(&line).status.code()
+    };
+    assert_eq!(publish(token, "chat/1"), Some(0));
+    assert_eq!(publish(token, "other"), Some(1));
+    assert_eq!(publish(&token.replace('.', ".x"), "chat/1"), Some(1));
+    let nobody = run(&["pub", "-p", &port, "-q", "1", "-m", "x", "-t", "chat/1"]);
+    assert_eq!(nobody.status.code(), Some(1), "where tokens are made, they are needed");
+    let page = broker.client(token);
+    assert_eq!(page.post("/v1/publish", &json!({"topic": "chat/1"})).status, 200);
+    assert_eq!(page.post("/v1/publish", &json!({"topic": "other"})).status, 403);
+    assert_eq!(page.get("/v1/messages?session=x&filter=chat/1").status, 403);
+}
+
+#[test]
 fn an_open_door_without_keys_does_not_open() {
     let folder = Folder::new();
     let start = |environment: &[(&str, &str)]| {

@@ -3,9 +3,11 @@
 #![allow(clippy::disallowed_methods)] // foreign clients, real time
 
 mod bad_input;
+mod contract;
 mod door;
 mod manage;
 mod publish;
 mod receive;
 mod schema;
+mod strangers;
 mod support;

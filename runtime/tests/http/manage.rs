@@ -119,16 +119,54 @@ fn the_stuck_and_the_refused_are_named() {
     let slow = &stuck["stuck"][0];
     assert_eq!((&slow["client_id"], &slow["queued"]), (&json!("slow"), &json!(3)));
     assert_eq!(slow["oldest_queued"]["topic"], "t");
+    let since = slow["waits_since_ms"].as_u64().expect("a time");
+    assert!(since >= slow["since_ms"].as_u64().expect("a time"), "{slow}");
     assert_eq!(names(&admin, "/v1/stuck?queued=4", "stuck", "client_id"), [""; 0]);
     client.get("/v1/messages?session=slow&max=1").with(200);
     let stuck = admin.get("/v1/stuck").with(200);
     assert_eq!(stuck["stuck"][0]["oldest_unacknowledged"]["maybe_sent"], true);
+    assert_eq!(stuck["stuck"][0]["waits_since_ms"], since, "nothing has been acknowledged");
+    // Whoever acknowledges something is stuck since then, and whoever has nothing is not.
+    let polled = client.get("/v1/messages?session=slow").with(200);
+    let id = |at: usize| polled["messages"][at]["id"].clone();
+    client.post("/v1/ack", &json!({"session": "slow", "id": id(0)})).with(200);
+    let later = admin.get("/v1/stuck").with(200)["stuck"][0]["waits_since_ms"].clone();
+    assert!(later.as_u64() > Some(since), "{later} after {since}");
+    client.post("/v1/ack", &json!({"session": "slow", "id": id(2)})).with(200);
+    assert_eq!(admin.get("/v1/stuck").with(200)["stuck"], json!([]));
+    assert_eq!(admin.get("/v1/sessions/slow").with(200)["session"]["waits_since_ms"], Value::Null);
     let mut nonsense = TcpStream::connect(("127.0.0.1", broker.mqtt_port)).expect("it listens");
     nonsense.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("a living connection");
     wait_for("the refusal", || {
         let refused = admin.get("/v1/refused").with(200);
         refused["refused"].as_array().is_some_and(|refused| !refused.is_empty())
     });
+}
+
+#[test]
+fn figures_have_base_units_and_reasons_and_name_nobody() {
+    let broker = Broker::with("127.0.0.1", &[("SIGNALHOUSE_LIMITS__QUEUE_MESSAGES", "1")]);
+    let client = broker.keyless();
+    client.get("/v1/messages?session=somebody-known&filter=private/%23").with(200);
+    for _ in 0..3 {
+        client.post("/v1/publish", &json!({"topic": "private/1", "payload": "x"}));
+    }
+    let mut nonsense = TcpStream::connect(("127.0.0.1", broker.mqtt_port)).expect("it listens");
+    nonsense.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("a living connection");
+    let figures = || client.get("/metrics").text;
+    let has =
+        |name: &str| figures().lines().any(|line| line.starts_with(name) && line.contains('{'));
+    wait_for("the refusal and its reason", || has("signalhouse_clients_refused_total"));
+    assert!(has("signalhouse_messages_dropped_total"), "{}", figures());
+    let text = figures();
+    for name in ["somebody-known", "private", "127.0.0.1"] {
+        assert!(!text.contains(name), "{name} in {text}");
+    }
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split([' ', '{']).next().expect("a name");
+        let has_unit_of_its_own = ["_ms", "_kib", "_mib", "_kb", "_minutes", "_percent"];
+        assert!(!has_unit_of_its_own.iter().any(|unit| name.contains(unit)), "{line}");
+    }
 }
 
 #[test]

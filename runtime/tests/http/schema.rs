@@ -18,6 +18,13 @@ pub(crate) fn operations() -> impl Iterator<Item = (&'static str, &'static str, 
     })
 }
 
+/// The document's name for a path.
+pub(crate) fn template_of(path: &str) -> Option<&'static str> {
+    let path = path.split('?').next().unwrap_or("");
+    let paths = DOCUMENT["paths"].as_object().expect("paths");
+    paths.keys().map(String::as_str).find(|template| is_like(template, path))
+}
+
 /// Fails unless the document allows this answer.
 #[track_caller]
 pub(crate) fn check_answer(method: &str, path: &str, status: u16, text: &str, json: &Value) {

@@ -252,7 +252,8 @@ impl Client {
     ) -> Answer {
         let mut request =
             ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
-        if !self.key.is_empty() {
+        let says_who = headers.iter().any(|(name, _)| *name == "authorization");
+        if !self.key.is_empty() && !says_who {
             request = request.header("authorization", format!("Bearer {}", self.key));
         }
         for (name, value) in headers {

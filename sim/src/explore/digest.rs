@@ -10,7 +10,7 @@ use crate::chance::hash64;
 
 /// Fields that make no difference to what can still happen: counts, configuration, and what only
 /// serves to choose names.
-const LEFT_OUT: [&str; 18] = [
+const LEFT_OUT: [&str; 19] = [
     "config",
     "permissions",
     "rng",
@@ -29,6 +29,7 @@ const LEFT_OUT: [&str; 18] = [
     "next_seq",
     "peer",
     "next_id",
+    "moved_at",
 ];
 
 /// Names of numbers of which only the order matters.

@@ -3,8 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData};
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PublicKeyData};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
+    RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
+};
 use serde_json::json;
 
 use super::*;
@@ -126,7 +130,7 @@ fn forged_tokens_are_refused() {
 /// The classical confusion: the public key, which everybody has, taken for a shared secret.
 #[test]
 fn a_public_key_is_no_secret() {
-    for (name, algorithm) in [("ES256", &PKCS_ECDSA_P256_SHA256), ("EdDSA", &PKCS_ED25519)] {
+    for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ED25519] {
         let pair = KeyPair::generate_for(algorithm).expect("a key");
         let mut tokens = Tokens { user_claim: "sub".to_owned(), ..Tokens::default() };
         tokens.add_pem(pair.public_key_pem().as_bytes()).expect("a public key");
@@ -135,25 +139,161 @@ fn a_public_key_is_no_secret() {
             let token = signed(Algorithm::HS256, &ann(), &key);
             assert_eq!(tokens.check(NOW, token.as_bytes()), Err(TokenError::Signature));
         }
-        let sign = if name == "EdDSA" {
-            let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pair.serialize_der());
-            let key = key.expect("a private key");
-            Box::new(move |message: &[u8]| key.sign(message).as_ref().to_vec())
-                as Box<dyn Fn(&[u8]) -> Vec<u8>>
-        } else {
-            let random = ring::rand::SystemRandom::new();
-            let of = &ECDSA_P256_SHA256_FIXED_SIGNING;
-            let key = EcdsaKeyPair::from_pkcs8(of, &pair.serialize_der(), &random);
-            let key = key.expect("a private key");
-            Box::new(move |message: &[u8]| {
-                key.sign(&random, message).expect("a signature").as_ref().to_vec()
-            })
-        };
-        let unsigned = forged(&json!({"alg": name}), &ann(), b"");
-        let message = unsigned.trim_end_matches('.');
-        let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(sign(message.as_bytes())));
-        assert!(tokens.check(NOW, token.as_bytes()).is_ok());
     }
+}
+
+/// Signs, as somebody else's program would: by `ring` itself.
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
+/// A key of each kind: the algorithm's name, how it signs, the public half in PEM and in JWKS.
+struct Signer {
+    name: &'static str,
+    sign: Sign,
+    pem: Option<String>,
+    jwk: Value,
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn signers() -> Vec<Signer> {
+    let random = ring::rand::SystemRandom::new;
+    let mut signers = Vec::new();
+    let kid = "k";
+    for (name, algorithm) in [
+        ("HS256", ring::hmac::HMAC_SHA256),
+        ("HS384", ring::hmac::HMAC_SHA384),
+        ("HS512", ring::hmac::HMAC_SHA512),
+    ] {
+        let key = ring::hmac::Key::new(algorithm, SECRET);
+        let sign = move |message: &[u8]| ring::hmac::sign(&key, message).as_ref().to_vec();
+        let jwk = json!({"kty": "oct", "kid": kid, "k": base64url(SECRET)});
+        signers.push(Signer { name, sign: Box::new(sign), pem: None, jwk });
+    }
+    let rsa = pem(include_str!("../../../tests/fixtures/tokens/rsa.key"));
+    for (name, padding) in [
+        ("RS256", &RSA_PKCS1_SHA256 as &'static dyn RsaEncoding),
+        ("RS384", &RSA_PKCS1_SHA384),
+        ("RS512", &RSA_PKCS1_SHA512),
+        ("PS256", &RSA_PSS_SHA256),
+        ("PS384", &RSA_PSS_SHA384),
+        ("PS512", &RSA_PSS_SHA512),
+    ] {
+        let key = RsaKeyPair::from_pkcs8(&rsa).expect("a private key");
+        let ring::rsa::PublicKeyComponents::<Vec<u8>> { n, e } = key.public().into();
+        let jwk = json!({"kty": "RSA", "kid": kid, "n": base64url(&n), "e": base64url(&e)});
+        let sign = move |message: &[u8]| {
+            let mut signature = vec![0; key.public().modulus_len()];
+            key.sign(padding, &random(), message, &mut signature).expect("a signature");
+            signature
+        };
+        let pem = include_str!("../../../tests/fixtures/tokens/rsa.pub").to_owned();
+        signers.push(Signer { name, sign: Box::new(sign), pem: Some(pem), jwk });
+    }
+    for (name, curve, algorithm, of) in [
+        ("ES256", "P-256", &PKCS_ECDSA_P256_SHA256, &ECDSA_P256_SHA256_FIXED_SIGNING),
+        ("ES384", "P-384", &PKCS_ECDSA_P384_SHA384, &ECDSA_P384_SHA384_FIXED_SIGNING),
+    ] {
+        let pair = KeyPair::generate_for(algorithm).expect("a key");
+        let key = EcdsaKeyPair::from_pkcs8(of, &pair.serialize_der(), &random());
+        let key = key.expect("a private key");
+        let point = pair.der_bytes().to_vec();
+        let (x, y) = point[1..].split_at(point.len() / 2);
+        let (x, y) = (base64url(x), base64url(y));
+        let jwk = json!({"kty": "EC", "kid": kid, "crv": curve, "x": x, "y": y});
+        let sign = move |m: &[u8]| key.sign(&random(), m).expect("a signature").as_ref().to_vec();
+        let pem = Some(pair.public_key_pem());
+        signers.push(Signer { name, sign: Box::new(sign), pem, jwk });
+    }
+    let pair = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+    let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pair.serialize_der());
+    let key = key.expect("a private key");
+    let x = base64url(pair.der_bytes());
+    let jwk = json!({"kty": "OKP", "kid": kid, "crv": "Ed25519", "x": x});
+    let sign = move |message: &[u8]| key.sign(message).as_ref().to_vec();
+    let pem = Some(pair.public_key_pem());
+    signers.push(Signer { name: "EdDSA", sign: Box::new(sign), pem, jwk });
+    signers
+}
+
+/// The bytes between the lines that begin and end.
+fn pem(text: &str) -> Vec<u8> {
+    let lines: String = text.lines().filter(|line| !line.starts_with('-')).collect();
+    base64::engine::general_purpose::STANDARD.decode(lines).expect("base64")
+}
+
+/// A token whose header says one algorithm, signed by another.
+fn token_by(signer: &Signer, algorithm: &str, claims: &Value) -> String {
+    let unsigned = forged(&json!({"alg": algorithm, "kid": "k"}), claims, b"");
+    let message = unsigned.trim_end_matches('.');
+    format!("{message}.{}", base64url(&(signer.sign)(message.as_bytes())))
+}
+
+/// Those that take this signer's tokens: by its key in PEM or as a secret, and by its document.
+fn takers(signer: &Signer) -> Vec<Tokens> {
+    let empty = || Tokens { user_claim: "sub".to_owned(), ..Tokens::default() };
+    let mut by_file = empty();
+    match &signer.pem {
+        Some(pem) => by_file.add_pem(pem.as_bytes()).expect("a public key"),
+        None => by_file.add_secret(SECRET).expect("a secret"),
+    }
+    let mut by_document = empty();
+    let document = json!({"keys": [signer.jwk]}).to_string();
+    by_document.add_jwks(document.as_bytes()).expect("a document");
+    vec![by_file, by_document]
+}
+
+#[test]
+fn every_algorithm_is_taken_with_its_own_key_and_no_other() {
+    let signers = signers();
+    for signer in &signers {
+        for tokens in takers(signer) {
+            let name = signer.name;
+            let right = token_by(signer, name, &ann());
+            assert!(tokens.check(NOW, right.as_bytes()).is_ok(), "{name}");
+            let (head, signature) = right.rsplit_once('.').expect("three parts");
+            let mut bytes = URL_SAFE_NO_PAD.decode(signature).expect("base64");
+            bytes[7] ^= 1;
+            let broken = format!("{head}.{}", base64url(&bytes));
+            assert!(tokens.check(NOW, broken.as_bytes()).is_err(), "{name}: another signature");
+            let eve =
+                forged(&json!({"alg": name, "kid": "k"}), &json!({"sub": "eve", "exp": 2e9}), b"");
+            let moved = format!("{}{signature}", eve);
+            assert!(tokens.check(NOW, moved.as_bytes()).is_err(), "{name}: another's claims");
+            for other in signers.iter().filter(|other| other.name != name) {
+                let confused = token_by(signer, other.name, &ann());
+                let confused = tokens.check(NOW, confused.as_bytes());
+                assert!(confused.is_err(), "{name} called {}", other.name);
+                if other.jwk != signer.jwk {
+                    let foreign = token_by(other, other.name, &ann());
+                    let foreign = tokens.check(NOW, foreign.as_bytes());
+                    assert!(foreign.is_err(), "{} with the key of {name}", other.name);
+                    let foreign = token_by(other, name, &ann());
+                    let foreign = tokens.check(NOW, foreign.as_bytes());
+                    assert!(foreign.is_err(), "{} called {name}", other.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_broker_issues_it_takes() {
+    let mut tokens = tokens();
+    tokens.issuer = "us".to_owned();
+    tokens.audience = "broker".to_owned();
+    tokens.user_claim = "user".to_owned();
+    let issuer = issue::Issuer::new(SECRET.into(), "us", "broker", "user");
+    let topics = json!({"publish": ["a/#"], "subscribe": []});
+    let token = issuer.issue("ann", 1_800_000_100, Some(topics)).expect("a token");
+    let bearer = tokens.check(NOW, token.as_bytes()).expect("one of ours");
+    assert_eq!(bearer.identity.as_str(), "ann");
+    assert_eq!(bearer.credential.ends_at, Some(Time::from_ms(1_800_000_105_000)));
+    assert_eq!(bearer.credential.grants.map(|grants| grants.rules().len()), Some(1));
+    assert!(tokens.still_has(bearer.basis));
+    tokens.audience = "another".to_owned();
+    assert!(!tokens.still_has(bearer.basis));
 }
 
 #[test]

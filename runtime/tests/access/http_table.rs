@@ -1,0 +1,226 @@
+//! The table of permissions once more, by plain HTTP: publish, request, event streams, polls, what was
+//! retained and what waited, and what an operator's routes show.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+
+use serde_json::{Value, json};
+use signalhouse::http::keys::{KeyEntry, KeyFile, Scope};
+
+use crate::support::{DEADLINE, Running, play};
+use crate::table::{CELLS, MOSQUITTOS, OURS, start_with_keys};
+
+/// Where a test's end is told to everybody.
+const END: &str = "lobby";
+
+/// Everybody may read replies, so that a request fails for its own topic alone.
+const REPLIES: &str = "    allow everyone all responses/+\n";
+
+/// One who asks over HTTP, on threads of its own: the broker lives on the test's.
+#[derive(Clone)]
+struct Asker {
+    base: String,
+    key: Option<String>,
+}
+
+impl Asker {
+    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let (asker, method, path) = (self.clone(), method.to_owned(), path.to_owned());
+        let asked = tokio::task::spawn_blocking(move || {
+            let agent: ureq::Agent = ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .timeout_global(Some(DEADLINE))
+                .build()
+                .into();
+            let uri = format!("{}{path}", asker.base);
+            let mut request = ureq::http::Request::builder().method(method.as_str()).uri(uri);
+            if let Some(key) = &asker.key {
+                request = request.header("authorization", format!("Bearer {key}"));
+            }
+            let body = body.map(|body| body.to_string()).unwrap_or_default();
+            let mut response =
+                agent.run(request.body(body).expect("a request")).expect("an answer");
+            let status = response.status().as_u16();
+            let kind = response.headers().get("content-type");
+            if kind.is_some_and(|kind| kind == "text/event-stream") {
+                let reader = BufReader::new(response.into_body().into_reader());
+                return (status, first_message(reader));
+            }
+            let text = response.body_mut().read_to_string().expect("text");
+            (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+        });
+        asked.await.expect("no panic")
+    }
+
+    async fn publish(&self, topic: &str, retain: bool, payload: &str) -> u16 {
+        let body = json!({"topic": topic, "retain": retain, "payload": payload});
+        self.ask("POST", "/v1/publish", Some(body)).await.0
+    }
+}
+
+/// The first message of an event stream, which then ends.
+fn first_message(reader: impl BufRead) -> Value {
+    let mut name = String::new();
+    for line in reader.lines() {
+        let line = line.expect("text");
+        if let Some(event) = line.strip_prefix("event: ") {
+            event.clone_into(&mut name);
+        } else if let Some(data) = line.strip_prefix("data: ")
+            && name == "message"
+        {
+            return serde_json::from_str(data).expect("JSON");
+        }
+    }
+    panic!("the stream ended without a message")
+}
+
+/// A file of keys, and each user's key. The boss is an operator.
+fn keys() -> (String, BTreeMap<&'static str, String>) {
+    let mut file = KeyFile::default();
+    let mut shown = BTreeMap::new();
+    for user in ["boss", "ann", "bob"] {
+        let mut scopes = vec![Scope::Publish, Scope::Subscribe];
+        scopes.extend((user == "boss").then_some(Scope::Admin));
+        let key = file.add(KeyEntry {
+            id: String::new(),
+            user: user.to_owned(),
+            sha256: String::new(),
+            scopes,
+            topics: Vec::new(),
+            created_at_s: 0,
+            expires_at_s: None,
+        });
+        shown.insert(user, key.expect("randomness"));
+    }
+    (toml::to_string(&file).expect("plain values"), shown)
+}
+
+/// A filter as it stands in a query.
+fn quoted(filter: &str) -> String {
+    filter.replace('#', "%23").replace('+', "%2B").replace('$', "%24")
+}
+
+struct Table<'a> {
+    running: &'a Running,
+    keys: &'a BTreeMap<&'static str, String>,
+    name: &'a str,
+}
+
+impl Table<'_> {
+    fn asker(&self, user: Option<&str>) -> Asker {
+        let base = format!("http://{}", self.running.http_at);
+        Asker { base, key: user.map(|user| self.keys[user].clone()) }
+    }
+
+    async fn check_cell(&self, user: Option<&str>, client: &str, topic: &str, may: (bool, bool)) {
+        let (publishes, reads) = may;
+        let cell = format!("{}: {user:?} at {client} on {topic}", self.name);
+        let asker = self.asker(user);
+        let status = if publishes { 200 } else { 403 };
+        assert_eq!(asker.publish(topic, false, "x").await, status, "{cell}: publish");
+        let request = json!({"topic": topic, "timeout_s": 1});
+        let (status, answer) = asker.ask("POST", "/v1/request", Some(request)).await;
+        let expected = if publishes { (504, "no_responders") } else { (403, "forbidden") };
+        let error = answer["error"].as_str().expect("a word");
+        assert_eq!((status, error), expected, "{cell}: request: {answer}");
+        if topic == END {
+            return; // what ends the test cannot be told from what is tested
+        }
+        let shared = format!("$share/g/{topic}");
+        for (way, filter, wide) in [
+            ("stream", topic, false),
+            ("stream, by a wide subscription", "#", true),
+            ("stream, shared", shared.as_str(), false),
+        ] {
+            let reached = self.streams(&asker, client, topic, filter).await;
+            // In our own lines a subscription to everything is refused to all but the boss.
+            let refused = wide && self.name == "ours" && user != Some("boss");
+            assert_eq!(reached, reads && !refused, "{cell}: {way}");
+        }
+        assert_eq!(self.polls(&asker, client, topic, true).await, reads, "{cell}: retained");
+        assert_eq!(self.polls(&asker, client, topic, false).await, reads, "{cell}: queued");
+    }
+
+    /// Whether what the boss says there comes as the stream's first event.
+    async fn streams(&self, asker: &Asker, client: &str, topic: &str, filter: &str) -> bool {
+        let path = format!("/v1/subscribe?session={client}&filter={END}&filter={}", quoted(filter));
+        let stream = {
+            let (asker, path) = (asker.clone(), path.clone());
+            tokio::task::spawn_local(async move { asker.ask("GET", &path, None).await })
+        };
+        let boss = self.asker(Some("boss"));
+        // Whoever is refused is so at once; the others hear the end, until they have heard something.
+        let subscribed = format!("/v1/sessions/{client}");
+        loop {
+            if stream.is_finished() {
+                break;
+            }
+            let (_, shown) = boss.ask("GET", &subscribed, None).await;
+            let is_there = shown["session"]["connected"] == true
+                && shown["subscriptions"].as_array().is_some_and(|list| list.len() >= 2);
+            if is_there {
+                boss.publish(topic, false, "live").await;
+                boss.publish(END, false, "end").await;
+                break;
+            }
+        }
+        let (status, first) = stream.await.expect("no panic");
+        boss.ask("DELETE", &subscribed, None).await;
+        assert!(matches!(status, 200 | 403), "{path}: {status} {first}");
+        status == 200 && first["topic"] == topic
+    }
+
+    /// Whether what was retained, or came while nobody polled, comes by a poll.
+    async fn polls(&self, asker: &Asker, client: &str, topic: &str, retained: bool) -> bool {
+        let boss = self.asker(Some("boss"));
+        if retained {
+            assert_eq!(boss.publish(topic, true, "kept").await, 200);
+        }
+        let path = format!("/v1/messages?session={client}&filter={}", quoted(topic));
+        let (status, mut answer) = asker.ask("GET", &path, None).await;
+        if retained {
+            boss.publish(topic, true, "").await;
+        } else if status == 200 {
+            boss.publish(topic, false, "queued").await;
+            answer = asker.ask("GET", &format!("{path}&wait=1&max=1"), None).await.1;
+        }
+        boss.ask("DELETE", &format!("/v1/sessions/{client}"), None).await;
+        assert!(matches!(status, 200 | 403), "{path}: {status} {answer}");
+        status == 200 && answer["messages"][0]["topic"] == topic
+    }
+
+    /// What operators see is theirs alone.
+    async fn check_operator(&self) {
+        for path in ["/v1/sessions", "/v1/sessions/x/events", "/v1/subscriptions", "/v1/retained"] {
+            for (user, allowed) in [(Some("boss"), true), (Some("ann"), false), (None, false)] {
+                let (status, answer) = self.asker(user).ask("GET", path, None).await;
+                let expected: &[u16] = match (allowed, user) {
+                    (true, _) => &[200, 404],
+                    (false, Some(_)) => &[403],
+                    (false, None) => &[401],
+                };
+                assert!(expected.contains(&status), "{user:?} at {path}: {status} {answer}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_cell_holds_over_http() {
+    play(async {
+        let ours = format!("{REPLIES}{OURS}");
+        let mosquittos = MOSQUITTOS.replace("topic lobby\n", "topic lobby\ntopic responses/+\n");
+        let mosquittos =
+            mosquittos.replacen("topic readwrite lobby", "topic lobby\ntopic responses/+", 1);
+        for (name, rules) in [("ours", ours), ("mosquittos", mosquittos)] {
+            let (file, keys) = keys();
+            let running = start_with_keys(&format!("http-{name}"), &rules, &file);
+            let table = Table { running: &running, keys: &keys, name };
+            for (user, client, topic, publishes, reads) in CELLS {
+                table.check_cell(*user, client, topic, (*publishes, *reads)).await;
+            }
+            table.check_operator().await;
+        }
+    })
+    .await;
+}

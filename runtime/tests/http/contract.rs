@@ -1,0 +1,255 @@
+//! The document and the broker, held against each other: every answer that the document allows can
+//! be had, and every route that is served is in it. That no other answer comes is checked
+//! with each answer of every test here.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+
+use serde_json::json;
+
+use crate::schema;
+use crate::support::{Broker, Client, Folder};
+
+/// Method, path as the document has it, and status.
+type Shown = (String, String, u16);
+
+/// What is only told while the broker ends, by those routes that look at it: nobody is let in then
+/// any more, so it takes a request that was there before.
+fn is_of_the_end(operation: &str, status: u16) -> bool {
+    const TAKE_CLIENTS: [&str; 5] =
+        ["/v1/publish", "/v1/request", "/v1/subscribe", "/v1/messages", "/v1/ack"];
+    status == 503 && !TAKE_CLIENTS.contains(&operation)
+}
+
+struct Contract(BTreeSet<Shown>);
+
+impl Contract {
+    /// Asks, and notes what came; the document has been asked whether it may.
+    #[track_caller]
+    fn ask(&mut self, client: &Client, line: &str, headers: &[(&str, &str)], status: u16) {
+        let (request, body) = line.split_once(" | ").unwrap_or((line, ""));
+        let (method, path) = request.split_once(' ').expect("METHOD PATH");
+        let answer = client.send(method, path, headers, body);
+        assert_eq!(answer.status, status, "{line}: {}", answer.text);
+        self.note(method, path, status);
+    }
+
+    fn note(&mut self, method: &str, path: &str, status: u16) {
+        let template = schema::template_of(path).expect("a path of the document");
+        self.0.insert((method.to_lowercase(), template.to_owned(), status));
+    }
+
+    /// Sends the head of a request whose body does not come, or not within the bounds.
+    fn send_head(&mut self, broker: &Broker, key: &str, method: &str, path: &str, status: u16) {
+        let length = if status == 413 { 99_999_999 } else { 100 };
+        let mut stream = broker.raw();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{{"
+        )
+        .expect("the broker reads");
+        let mut answer = String::new();
+        drop(stream.read_to_string(&mut answer));
+        let head = format!("HTTP/1.1 {status}");
+        assert!(answer.starts_with(&head), "{method} {path}: {answer}");
+        let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+        schema::check("Fault", &serde_json::from_str(body).expect("JSON"));
+        self.note(method, path, status);
+    }
+}
+
+/// Requests that go well or not, by one who has every scope.
+const LINES: [(&str, u16); 56] = [
+    ("GET /livez", 200),
+    ("GET /readyz", 200),
+    ("GET /metrics", 200),
+    ("GET /v1/openapi.json", 200),
+    ("GET /v1/messages?session=c&filter=t", 200),
+    ("GET /v1/messages?session=m&filter=t", 200),
+    ("GET /v1/messages", 400),
+    ("GET /v1/subscribe", 400),
+    (r#"POST /v1/publish | {"topic":"r","payload":"x","retain":true}"#, 200),
+    ("POST /v1/publish | {", 400),
+    (r#"POST /v1/request | {"topic":"nobody"}"#, 504),
+    ("POST /v1/request | {", 400),
+    (r#"POST /v1/ack | {"session":"m","id":"1-1"}"#, 200),
+    (r#"POST /v1/ack | {"session":"m","id":"x"}"#, 400),
+    (r#"POST /v1/ack | {"session":"none","id":"1-1"}"#, 404),
+    ("POST /v1/tokens | {}", 200),
+    (r#"POST /v1/tokens | {"expires_s":0}"#, 400),
+    ("GET /v1/sessions", 200),
+    ("GET /v1/sessions?limit=0", 400),
+    ("GET /v1/sessions?limit=x", 400),
+    ("GET /v1/sessions?lim=1", 400),
+    ("GET /v1/sessions/c", 200),
+    ("GET /v1/sessions/%00", 400),
+    ("GET /v1/sessions/%ff", 400),
+    ("GET /v1/sessions/none", 404),
+    ("GET /v1/sessions/..%2f..%2flivez", 404),
+    ("GET /v1/sessions/c/events", 200),
+    ("GET /v1/sessions/%00/events", 400),
+    ("GET /v1/sessions/none/events", 404),
+    ("POST /v1/sessions/c/disconnect", 204),
+    ("POST /v1/sessions/%00/disconnect", 400),
+    ("POST /v1/sessions/none/disconnect", 404),
+    ("GET /v1/subscriptions", 200),
+    ("GET /v1/subscriptions?limit=0", 400),
+    ("GET /v1/subscriptions?next=99999999999", 400),
+    ("GET /v1/subscriptions?next=0:a/%23/b", 400),
+    ("GET /v1/retained", 200),
+    ("GET /v1/retained?limit=0", 400),
+    ("GET /v1/retained?filter=%23/a", 400),
+    ("GET /v1/retained?next=%23", 400),
+    ("DELETE /v1/retained?topic=r", 204),
+    ("DELETE /v1/retained?topic=r", 404),
+    ("DELETE /v1/retained?topic=%23", 400),
+    ("DELETE /v1/retained", 400),
+    ("GET /v1/stuck", 200),
+    ("GET /v1/stuck?limit=0", 400),
+    ("GET /v1/stuck?queued=-1", 400),
+    ("GET /v1/stuck?queued=99999999999999999999999999", 400),
+    ("GET /v1/refused", 200),
+    ("GET /v1/refused?limit=0", 400),
+    ("GET /v1/refused?limit=1001", 400),
+    ("DELETE /v1/sessions/c", 204),
+    ("DELETE /v1/sessions/%00", 400),
+    ("DELETE /v1/sessions/c", 404),
+    ("POST /v1/publish?topic=t&qos=9 | x", 400),
+    ("POST /v1/publish?topic=t&unknown=9 | x", 400),
+];
+
+const EVERY_SCOPE: [&str; 10] = [
+    "--scope",
+    "publish",
+    "--scope",
+    "subscribe",
+    "--scope",
+    "tokens",
+    "--scope",
+    "metrics",
+    "--scope",
+    "admin",
+];
+
+#[test]
+fn every_answer_of_the_document_can_be_had() {
+    let folder = Folder::new();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "a secret of at least thirty-two bytes\n").expect("a writable file");
+    let environment = [
+        ("SIGNALHOUSE_HTTP__TOKEN_SECRET_FILE", secret.to_str().expect("text")),
+        ("SIGNALHOUSE_HTTP__BODY_TIMEOUT_MS", "200"),
+    ];
+    let broker = Broker::with("127.0.0.1", &environment);
+    let key = broker.key("ops", &EVERY_SCOPE);
+    let ops = broker.client(&key);
+    let mut contract = Contract(BTreeSet::new());
+    for (line, status) in LINES {
+        contract.ask(&ops, line, &[], status);
+    }
+    let once = [("idempotency-key", "k")];
+    contract.ask(&ops, r#"POST /v1/publish | {"topic":"a"}"#, &once, 200);
+    contract.ask(&ops, r#"POST /v1/publish | {"topic":"b"}"#, &once, 422);
+    drop(ops.events("filter=t", None));
+    contract.note("GET", "/v1/subscribe", 200);
+    let mut asked = ops.events("filter=service", None);
+    std::thread::scope(|scope| {
+        let reply = scope.spawn(|| {
+            let ask = json!({"topic": "service", "timeout_s": 20});
+            broker.client(&key).post("/v1/request", &ask).status
+        });
+        let topic = asked.next().expect("an event").data["response_topic"].clone();
+        ops.post("/v1/publish", &json!({"topic": topic})).with(200);
+        assert_eq!(reply.join().expect("no panic"), 200);
+    });
+    contract.note("POST", "/v1/request", 200);
+    let (metrics, publish) = (
+        broker.client(&broker.key("a", &["--scope", "metrics"])),
+        broker.client(&broker.key("a", &["--scope", "publish"])),
+    );
+    for (method, path, operation) in schema::operations() {
+        let (method, filled) = (method.to_uppercase(), path.replace("{client_id}", "c"));
+        let line = format!("{method} {filled}");
+        contract.ask(
+            &ops,
+            &line,
+            &[("x-api-key", "shk_no_key"), ("authorization", "Bearer x")],
+            401,
+        );
+        if let Some(scope) = operation["x-scope"].as_str() {
+            let without = if scope == "metrics" { &publish } else { &metrics };
+            contract.ask(without, &line, &[], 403);
+        }
+        for status in [408, 413] {
+            if !operation["responses"][status.to_string()].is_null() {
+                contract.send_head(&broker, &key, &method, &filled, status);
+            }
+        }
+        if !operation["responses"]["415"].is_null() {
+            contract.ask(&ops, &line, &[("content-type", "multipart/form-data; boundary=x")], 415);
+        }
+    }
+    ask_the_bounded(&mut contract);
+    let documented: BTreeSet<Shown> = schema::operations()
+        .flat_map(|(method, path, operation)| {
+            let statuses = operation["responses"].as_object().expect("answers").keys();
+            let statuses = statuses.map(|status| status.parse().expect("a number"));
+            statuses.map(move |status: u16| (method.to_owned(), path.to_owned(), status))
+        })
+        .filter(|(_, path, status)| !is_of_the_end(path, *status))
+        .collect();
+    let missing: Vec<_> = documented.difference(&contract.0).collect();
+    assert!(missing.is_empty(), "no request was answered like this: {missing:?}");
+    let beyond: Vec<_> = contract.0.difference(&documented).collect();
+    assert!(beyond.is_empty(), "{beyond:?}");
+}
+
+/// What brokers say that have no more room, no quota left, or no secret.
+fn ask_the_bounded(contract: &mut Contract) {
+    let environment = [
+        ("SIGNALHOUSE_QUOTAS__USER_MESSAGES_PER_DAY", "1"),
+        ("SIGNALHOUSE_LIMITS__CONNECTIONS", "1"),
+        ("SIGNALHOUSE_LIMITS__RETAINED_MESSAGES", "0"),
+    ];
+    let broker = Broker::with("127.0.0.1", &environment);
+    let ops = broker.client(&broker.key("ops", &EVERY_SCOPE));
+    contract.ask(&ops, "POST /v1/tokens | {}", &[], 404);
+    ops.get("/v1/messages?session=m&filter=t").with(200);
+    contract.ask(&ops, r#"POST /v1/publish | {"topic":"t"}"#, &[], 200);
+    contract.ask(&ops, r#"POST /v1/publish | {"topic":"t"}"#, &[], 429);
+    contract.ask(&ops, r#"POST /v1/request | {"topic":"t"}"#, &[], 429);
+    let retained = r#"POST /v1/publish | {"topic":"t","retain":true,"payload":"x"}"#;
+    contract.ask(&broker.keyless(), retained, &[], 503);
+    let mut only = ops.events("filter=t", None);
+    for line in [
+        "GET /v1/subscribe?filter=t",
+        "GET /v1/messages?session=m&filter=t",
+        r#"POST /v1/ack | {"session":"m","id":"1-1"}"#,
+        r#"POST /v1/request | {"topic":"t"}"#,
+    ] {
+        contract.ask(&ops, line, &[], 503);
+    }
+    broker.keyless().post("/v1/publish", &json!({"topic": "t", "payload": "x"})).with(200);
+    assert_eq!(only.payload().0, "x");
+}
+
+/// The routes, as the router's source has them.
+#[test]
+fn every_route_is_in_the_document() {
+    let source = include_str!("../../src/http.rs");
+    let mut served = BTreeSet::new();
+    for route in source.split(".route(\"").skip(1) {
+        let (path, rest) = route.split_once('"').expect("a path");
+        let rest = rest.split(".route(").next().and_then(|rest| rest.split(".method_").next());
+        for method in ["get", "post", "delete", "put", "patch"] {
+            if rest.expect("handlers").contains(&format!("{method}(")) {
+                served.insert((method, path.to_owned()));
+            }
+        }
+    }
+    let documented: BTreeSet<_> =
+        schema::operations().map(|(method, path, _)| (method, path.to_owned())).collect();
+    assert_eq!(served, documented);
+    assert!(served.len() > 15, "{served:?}");
+}

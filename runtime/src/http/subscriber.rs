@@ -248,7 +248,8 @@ impl Subscriber {
     /// lost when the future is dropped before it is done.
     pub(crate) async fn next(&mut self, timer: &Timer, until: Time, takes_more: bool) -> Happened {
         loop {
-            let publish = match self.early.pop_front().filter(|_| takes_more) {
+            let early = if takes_more { self.early.pop_front() } else { None };
+            let publish = match early {
                 Some(publish) => publish,
                 None => tokio::select! {
                     biased;

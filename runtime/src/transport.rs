@@ -1,7 +1,8 @@
 //! How bytes come to the shard: over TCP as it is, over TLS, over WebSocket, or both.
 //!
-//! [`dial`] is the same from the client's side. A [`Door`] is what a listener lets its connections through: handshakes, and bounds on those who
-//! are not yet clients. What comes out is a [`Transport`], which is bytes again.
+//! [`dial`] is the same from the client's side. A [`Door`] is what a listener lets its connections
+//! through: handshakes, and bounds on those who are not yet clients. What comes out is a
+//! [`Transport`], which is bytes again.
 
 pub mod dial;
 mod door;

@@ -28,14 +28,15 @@ fn who_comes_in(settings: &Settings, kind: Kind) -> String {
     if kind.is_secure() {
         match settings.tls.client_certificates.as_str() {
             "required" => return "with a certificate".to_owned(),
-            "optional" => ways.push("with a certificate"),
+            // Over WebSocket it is not asked for.
+            "optional" if !kind.is_websocket() => ways.push("with a certificate"),
             _ => {}
         }
     }
     if !settings.security.password_file.is_empty() {
         ways.push("with a password");
     }
-    if settings.jwt.is_used() {
+    if settings.jwt.is_used() || !settings.http.token_secret_file.is_empty() {
         ways.push("with a token");
     }
     if settings.security.allow_anonymous || !settings.authenticates() {
@@ -57,7 +58,9 @@ fn write(settings: &Settings, loaded: &Loaded, out: &mut impl Write) -> io::Resu
         writeln!(out, "#   {address}  {}  everybody {place}, {whom}", kind.name())?;
     }
     for address in settings.http.addresses() {
-        let keyless = settings.http.loopback_without_key && settings::is_loopback(address.ip());
+        let anonymous = settings.security.allow_anonymous || !settings.authenticates();
+        let here = settings::is_loopback(address.ip());
+        let keyless = settings.http.loopback_without_key && anonymous && here;
         let whom = if keyless {
             "programs on this machine, to publish, subscribe and read metrics; who has a key, all it is for"
         } else {

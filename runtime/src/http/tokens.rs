@@ -52,7 +52,7 @@ pub(super) async fn create(
         let reason = "this broker makes no tokens: http.token_secret_file is not set";
         Fault::new(StatusCode::NOT_FOUND, "no_tokens", reason)
     })?;
-    let body: TokenBody = body::json(&headers, &body?, "a token's")?;
+    let body: TokenBody = body::json(&headers, &body?, "a request for a token")?;
     let expires_s = body.expires_s.unwrap_or(EXPIRES_S);
     if !(1..=EXPIRES_MOST_S).contains(&expires_s) {
         return Err(Fault::bad_request(format!("expires_s must be 1 to {EXPIRES_MOST_S}")));
@@ -76,8 +76,8 @@ pub(super) async fn create(
 /// # Errors
 /// What is wrong with it, in words.
 pub fn token_request(body: &[u8]) -> Result<(), String> {
-    let body: TokenBody =
-        body::json(&HeaderMap::new(), body, "a token's").map_err(|fault| fault.reason)?;
+    let body: TokenBody = body::json(&HeaderMap::new(), body, "a request for a token")
+        .map_err(|fault| fault.reason)?;
     drop(bounds(body.topics, body.actions.as_deref()));
     Ok(())
 }

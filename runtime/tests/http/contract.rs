@@ -153,17 +153,7 @@ fn every_answer_of_the_document_can_be_had() {
     contract.ask(&ops, r#"POST /v1/publish | {"topic":"b"}"#, &once, 422);
     drop(ops.events("filter=t", None));
     contract.note("GET", "/v1/subscribe", 200);
-    let mut asked = ops.events("filter=service", None);
-    std::thread::scope(|scope| {
-        let reply = scope.spawn(|| {
-            let ask = json!({"topic": "service", "timeout_s": 20});
-            broker.client(&key).post("/v1/request", &ask).status
-        });
-        let topic = asked.next().expect("an event").data["response_topic"].clone();
-        ops.post("/v1/publish", &json!({"topic": topic})).with(200);
-        assert_eq!(reply.join().expect("no panic"), 200);
-    });
-    contract.note("POST", "/v1/request", 200);
+    ask_who_replies(&mut contract, &broker, &key);
     let (metrics, publish) = (
         broker.client(&broker.key("a", &["--scope", "metrics"])),
         broker.client(&broker.key("a", &["--scope", "publish"])),
@@ -203,6 +193,22 @@ fn every_answer_of_the_document_can_be_had() {
     assert!(missing.is_empty(), "no request was answered like this: {missing:?}");
     let beyond: Vec<_> = contract.0.difference(&documented).collect();
     assert!(beyond.is_empty(), "{beyond:?}");
+}
+
+/// A request that somebody replies to.
+fn ask_who_replies(contract: &mut Contract, broker: &Broker, key: &str) {
+    let ops = broker.client(key);
+    let mut asked = ops.events("filter=service", None);
+    std::thread::scope(|scope| {
+        let reply = scope.spawn(|| {
+            let ask = json!({"topic": "service", "timeout_s": 20});
+            broker.client(key).post("/v1/request", &ask).status
+        });
+        let topic = asked.next().expect("an event").data["response_topic"].clone();
+        ops.post("/v1/publish", &json!({"topic": topic})).with(200);
+        assert_eq!(reply.join().expect("no panic"), 200);
+    });
+    contract.note("POST", "/v1/request", 200);
 }
 
 /// What brokers say that have no more room, no quota left, or no secret.

@@ -2,9 +2,11 @@
 
 use bytes::BytesMut;
 use signalhouse_core::routing::topic::TopicFilter;
-use signalhouse_core::wire::encode_client;
-use signalhouse_core::wire::packet::{ClientPacket, Connect, Subscribe, SubscriptionOptions};
+use signalhouse_core::wire::packet::{
+    ClientPacket, Connect, ServerPacket, Subscribe, SubscriptionOptions,
+};
 use signalhouse_core::wire::types::{InboundPacketId, PacketId, QoS, Text, Version};
+use signalhouse_core::wire::{ClientReader, ReaderLimits, encode_client};
 
 use super::BenchError;
 use super::scenario::Protocol;
@@ -70,6 +72,22 @@ fn variable_int(buffer: &[u8]) -> Result<Option<(usize, usize)>, BenchError> {
         }
     }
     if buffer.len() < 4 { Ok(None) } else { Err(garbled()) }
+}
+
+/// How many publications at QoS 1 and 2 a CONNACK lets a client have unacknowledged.
+pub(super) fn receive_maximum(frame: Frame<'_>, protocol: Protocol) -> u16 {
+    if protocol != Protocol::V5 {
+        return u16::MAX;
+    }
+    let mut bytes = vec![frame.first_byte];
+    push_variable_int(&mut bytes, frame.body.len());
+    bytes.extend_from_slice(frame.body);
+    let mut reader = ClientReader::new(Version::V5, ReaderLimits::default());
+    match reader.read(&mut BytesMut::from(&bytes[..])) {
+        Ok(Some(ServerPacket::ConnAck(connack))) => connack.receive_maximum.unwrap_or(u16::MAX),
+        // Whatever else it is, it is refused elsewhere.
+        Ok(_) | Err(_) => u16::MAX,
+    }
 }
 
 /// A message as it arrived.
@@ -272,6 +290,17 @@ mod tests {
                 assert_eq!((arrived.due_ns, arrived.publisher, arrived.number), (1234, 5, 6));
             }
         }
+    }
+
+    #[test]
+    fn a_brokers_receive_maximum_is_read() {
+        // Session absent, success, and 6 bytes of properties: topic alias maximum, receive maximum.
+        let body = [0, 0, 6, 0x22, 0, 9, 0x21, 0, 20];
+        let frame = Frame { first_byte: CONNACK << 4, body: &body };
+        assert_eq!(receive_maximum(frame, Protocol::V5), 20);
+        let plain = Frame { first_byte: CONNACK << 4, body: &[0, 0, 0] };
+        assert_eq!(receive_maximum(plain, Protocol::V5), u16::MAX);
+        assert_eq!(receive_maximum(frame, Protocol::V311), u16::MAX);
     }
 
     #[test]

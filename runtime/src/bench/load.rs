@@ -360,7 +360,11 @@ impl<'a> Load<'a> {
         let protocol = self.scenario.protocol;
         peer.read(&mut self.scratch, |out, frame| match stage {
             Stage::Ready => traffic.take(number, frame, now_ns, out),
-            Stage::Connecting(_) | Stage::AwaitingConnack(_) | Stage::Subscribing(..) => {
+            Stage::AwaitingConnack(_) => {
+                traffic.bound_window(number, frames::receive_maximum(frame, protocol));
+                greet(stage, frame, protocol, ready, out)
+            }
+            Stage::Connecting(_) | Stage::Subscribing(..) => {
                 greet(stage, frame, protocol, ready, out)
             }
         })?;

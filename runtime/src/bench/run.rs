@@ -205,9 +205,11 @@ fn connections(
     clients: u32,
     subscribes: bool,
 ) -> Result<Vec<Measured>, BenchError> {
+    // Several processes may do this at once, for more connections than one may have.
+    let run = std::process::id();
     let hello = |number: u32| {
-        let filters = if subscribes { vec![format!("bench/c/{number}")] } else { Vec::new() };
-        transient(format!("bench-c{number}"), filters, scenario.qos)
+        let filters = if subscribes { vec![format!("bench/c/{run}/{number}")] } else { Vec::new() };
+        transient(format!("bench-c{run}-{number}"), filters, scenario.qos)
     };
     let probe = Probe::start(target, load);
     load.connect((0..clients).map(hello).collect())?;

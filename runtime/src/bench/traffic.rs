@@ -29,6 +29,8 @@ struct Publisher {
     turn: usize,
     sent: u64,
     unacknowledged: u32,
+    /// How many may be.
+    window: u32,
     packet_id: u16,
 }
 
@@ -112,8 +114,18 @@ impl Traffic {
     /// Lets `peer` publish these streams in turn.
     pub(super) fn publisher(&mut self, peer: usize, streams: Vec<u32>) {
         self.set_role(peer, Role::Publisher(self.publishers.len()));
-        let publisher = Publisher { streams, turn: 0, sent: 0, unacknowledged: 0, packet_id: 0 };
+        let window = self.window;
+        let publisher =
+            Publisher { streams, turn: 0, sent: 0, unacknowledged: 0, window, packet_id: 0 };
         self.publishers.push(publisher);
+    }
+
+    /// The broker takes so many unacknowledged publications from `peer`.
+    pub(super) fn bound_window(&mut self, peer: usize, receive_maximum: u16) {
+        if let Some(Role::Publisher(publisher)) = self.roles.get(peer) {
+            let window = &mut self.publishers[*publisher].window;
+            *window = (*window).min(u32::from(receive_maximum));
+        }
     }
 
     /// Lets `peer` receive.
@@ -176,7 +188,7 @@ impl Traffic {
         let window = match self.qos {
             QoS::AtMostOnce => u32::MAX,
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                self.window.saturating_sub(publisher.unacknowledged)
+                publisher.window.saturating_sub(publisher.unacknowledged)
             }
         };
         let arrived: u64 =
@@ -341,6 +353,9 @@ mod tests {
         arrive(&mut at_most_once, 0);
         assert_eq!(at_most_once.publish(0, 0, &mut out), 1);
         assert_eq!(traffic(QoS::AtLeastOnce).publish(0, 0, &mut out), 3);
+        let mut bounded = traffic(QoS::AtLeastOnce);
+        bounded.bound_window(1, 2);
+        assert_eq!(bounded.publish(0, 0, &mut out), 2);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The broker and its one dispatch table. What an input does stands in the files of `broker/`.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+
+use bytes::BytesMut;
 
 use crate::gate::{Gate, Item};
 use crate::hash::KeyedState;
@@ -36,6 +39,7 @@ mod deliver;
 mod fetch;
 mod inspect;
 mod leave;
+mod matches;
 mod publish;
 mod quotas;
 mod recover;
@@ -44,10 +48,12 @@ mod request;
 mod route;
 mod share;
 mod snapshot;
+mod spare;
 mod stored;
 mod subscribe;
 mod sys;
 mod will;
+mod wires;
 
 pub use counters::Counters;
 pub use deadlines::{Deadline, DeadlineReason};
@@ -92,7 +98,10 @@ pub struct Broker {
     /// What was queued before recovery, and may have been sent, has a lower number.
     recovered_seq: QueueSeq,
     sys: sys::Sys,
-    scratch: route::Scratch,
+    scratch: Option<Box<route::Scratch>>,
+    /// A place to pack messages in.
+    packing: BytesMut,
+    spares: spare::Spares,
     /// Requests that must not be carried out twice.
     once: Once,
     quotas: Arc<Quotas>,
@@ -140,7 +149,9 @@ impl Broker {
             next_seq: 1,
             recovered_seq: QueueSeq(0),
             sys: sys::Sys::new(now),
-            scratch: route::Scratch::default(),
+            scratch: None,
+            packing: BytesMut::new(),
+            spares: spare::Spares::default(),
             once: Once::default(),
             quotas: Arc::new(Quotas::default()),
             usage: Usage::default(),

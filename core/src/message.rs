@@ -39,6 +39,18 @@ pub struct Message {
 }
 
 impl Message {
+    /// What is in a message that is none yet.
+    pub(crate) const fn blank() -> Self {
+        Message {
+            id: MessageId(0),
+            topic: Topic::blank(),
+            payload: Bytes::new(),
+            qos: QoS::AtMostOnce,
+            expires_at: None,
+            properties: None,
+        }
+    }
+
     /// Whether its expiry has passed.
     #[must_use]
     pub fn is_expired(&self, now: Time) -> bool {

@@ -19,6 +19,7 @@ mod decode;
 mod encode;
 mod framing;
 mod reader;
+mod shared;
 mod writer;
 
 pub use client_reader::ClientReader;
@@ -27,4 +28,5 @@ pub(crate) use encode::put_message;
 pub use encode::{Written, connack_len, encode_client, encode_server, outbound_publish_len};
 pub use error::DecodeError;
 pub use reader::{Reader, ReaderLimits};
+pub use shared::LastPublish;
 pub use writer::Writer;

@@ -10,11 +10,12 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use packets::*;
+use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::wire::packet::{ClientPacket, Connect, OutboundPublish, ServerPacket};
 use signalhouse_core::wire::types::Version;
 use signalhouse_core::wire::{
-    ClientReader, DecodeError, Reader, ReaderLimits, Writer, Written, encode_client, encode_server,
-    outbound_publish_len,
+    ClientReader, DecodeError, LastPublish, Reader, ReaderLimits, Writer, Written, encode_client,
+    encode_server, outbound_publish_len,
 };
 
 fn plain_connect(version: Version) -> Connect {
@@ -305,6 +306,46 @@ proptest! {
                     prop_assert!(out.is_empty());
                 }
                 Written::Nothing => prop_assert!(false, "PUBLISH exists in every version"),
+            }
+        }
+    }
+
+    #[test]
+    fn writing_alike_or_without_payload_makes_the_same_bytes(
+        sent in vec((outbound_publish(), 1..4usize), 1..10),
+        receivers in vec((version(), prop_oneof![Just(None), (5..200u32).prop_map(Some)], 0..3u16), 1..5),
+    ) {
+        let mut writers = Vec::new();
+        for (version, maximum_packet_size_bytes, alias_maximum) in receivers {
+            let connect = Connect { maximum_packet_size_bytes, ..plain_connect(version) };
+            let connect = Connect { topic_alias_maximum: alias_maximum, ..connect };
+            let writer = || {
+                let mut writer = Writer::new();
+                writer.negotiate(&connect, alias_maximum);
+                writer
+            };
+            writers.push((writer(), writer(), writer()));
+        }
+        let mut last = LastPublish::new();
+        for (number, (publish, times)) in sent.into_iter().enumerate() {
+            let mut message = Message::clone(&publish.message);
+            // Numbers tell messages apart, and 0 is nobody's.
+            let is_numbered = number % 2 == 0;
+            message.id = if is_numbered { MessageId(number as u64) } else { MessageId(0) };
+            let publish = OutboundPublish { message: message.into(), ..publish };
+            for _ in 0..times {
+                for (plain, alike, apart) in &mut writers {
+                    let packet = ServerPacket::Publish(publish.clone());
+                    let (mut one, mut two, mut three) = Default::default();
+                    let written = plain.write(&packet, &mut one);
+                    prop_assert_eq!(alike.write_alike(&publish, &mut last, &mut two), written);
+                    prop_assert_eq!(apart.write_head(&publish, &mut three), written);
+                    if let Written::Whole(_) = written {
+                        three.extend_from_slice(&publish.message.payload);
+                    }
+                    prop_assert_eq!(&one, &two);
+                    prop_assert_eq!(&one, &three);
+                }
             }
         }
     }

@@ -37,6 +37,7 @@ use self::driver::Driver;
 use self::events::Events;
 pub use self::gateway::{Gateway, LocalClient, View};
 use self::inbox::{Arrival, Inbox};
+use self::outgoing::Desk;
 use self::signal::Signal;
 use self::table::Table;
 use crate::seams::{Authenticate, Clock, Journal, Listener, Net, Spawn};
@@ -121,6 +122,8 @@ pub(crate) struct Shared<S> {
     events: RefCell<Events>,
     /// What connections read into before anything of theirs is kept.
     scratch: RefCell<BytesMut>,
+    /// What connections write with.
+    desk: RefCell<Desk>,
     /// Counts the driver's rounds.
     round: Cell<u64>,
     /// Connections that have used up what they may bring into this round.
@@ -290,6 +293,7 @@ impl<S> Shared<S> {
             table: RefCell::default(),
             events: RefCell::default(),
             scratch: RefCell::default(),
+            desk: RefCell::default(),
             round: Cell::new(0),
             waiting: RefCell::default(),
             deaf: Signal::default(),

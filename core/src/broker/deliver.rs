@@ -4,16 +4,19 @@ use alloc::sync::Arc;
 
 use super::Broker;
 use super::counters::Counters;
+use super::fetch::Forms;
 use super::leave::{dropped, dropped_waiting};
 use super::route::SLICE;
+use super::spare::Spares;
 use crate::gate::{Gate, Item};
 use crate::link::Link;
 use crate::message::Message;
-use crate::notice::DropCause;
+use crate::notice::{DropCause, Notice};
 use crate::outbox::{Action, Outbox};
 use crate::permission::{Action as Permitted, Permissions};
 use crate::record::{LogPosition, Receiver, Record};
 use crate::session::flight::{Exchange, Stage};
+use crate::session::held::Held;
 use crate::session::queue::{Entry, Journaled, Lane, Waiting};
 use crate::session::slot::Slot;
 use crate::session::{Session, SessionKey};
@@ -23,13 +26,6 @@ use crate::wire::packet::{Ack, OutboundPublish, ServerPacket};
 use crate::wire::property::SubscriptionIds;
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::{Delivery, OutboundPacketId, PacketId, QoS};
-
-/// A message with what is its receiver's own, for QoS 0.
-pub(super) struct Parcel {
-    pub(super) message: Arc<Message>,
-    pub(super) retain: bool,
-    pub(super) subscription_ids: SubscriptionIds,
-}
 
 impl Broker {
     /// Sends a session everything it can be sent now.
@@ -54,9 +50,19 @@ impl Broker {
     }
 
     /// Sends at QoS 0 to a connection that has room and nothing waiting.
-    pub(super) fn send_qos0(&mut self, key: SessionKey, parcel: Parcel, out: &mut Outbox) {
+    pub(super) fn send_at_once(
+        &mut self,
+        key: SessionKey,
+        forms: &mut Forms<'_>,
+        retain: bool,
+        subscription_ids: SubscriptionIds,
+        out: &mut Outbox,
+    ) {
+        let message = forms.message().clone();
         if let Some(mut pump) = self.pump_for(key, out) {
-            pump.send_parcel(parcel);
+            let publish = pump.qos0(message, retain, subscription_ids);
+            let bytes = forms.publish_bytes(&publish, pump.session.version);
+            pump.send_qos0(publish, bytes);
         }
     }
 
@@ -86,6 +92,7 @@ impl Broker {
             permissions: &self.permissions,
             gate: &mut self.gate,
             counters: &mut self.counters,
+            spares: &mut self.spares,
             session,
             link,
             out,
@@ -101,6 +108,7 @@ struct Pump<'a> {
     permissions: &'a Permissions,
     gate: &'a mut Gate,
     counters: &'a mut Counters,
+    spares: &'a mut Spares,
     session: &'a mut Session,
     link: &'a mut Link,
     out: &'a mut Outbox,
@@ -119,19 +127,22 @@ impl Pump<'_> {
     fn send_queued(&mut self) {
         self.send_unsent();
         while self.drops_left > 0 && self.may_begin() {
-            let Some(entry) = self.session.queue.pop(Lane::Main) else { break };
-            let entry = match entry.in_memory() {
-                Ok(entry) => entry,
+            let Some(waiting) = self.session.queue.pop(Lane::Main) else { break };
+            let message = match &waiting.message {
+                Held::Here(message) => message.clone(),
+                // It stays packed until it is acknowledged.
+                Held::Packed(packed) => self.spares.share(packed.unpack()),
                 // `may_begin` lets one pass that is not in memory only to be dropped.
-                Err(entry) => {
-                    self.drop_expired(&entry);
+                Held::Stored(_) => {
+                    self.drop_expired(&waiting);
                     continue;
                 }
             };
+            let entry = waiting.shown(message);
             if let Some(cause) = self.obstacle(&entry).or_else(|| self.excess(&entry)) {
                 self.drop_entry(&entry, cause);
-            } else if let Err(entry) = self.begin(entry.into()) {
-                self.session.queue.push(entry);
+            } else if let Err(waiting) = self.begin(waiting, entry) {
+                self.session.queue.push(waiting);
                 break;
             }
             self.send_unsent();
@@ -160,11 +171,12 @@ impl Pump<'_> {
         !slot.held().is_stored() || slot.is_expired(self.now)
     }
 
-    /// Gives a message its packet identifier and its place in the window.
-    fn begin(&mut self, entry: Waiting) -> Result<(), Waiting> {
+    /// Gives a message its packet identifier and its place in the window, and sends it if it is in
+    /// turn.
+    fn begin(&mut self, waiting: Waiting, entry: Entry) -> Result<(), Waiting> {
         let (seq, qos, journaled) = (entry.seq, entry.qos, entry.journaled);
         let at_group = journal_place(self.session, &entry);
-        let packet_id = self.session.flight.bind(entry)?;
+        let packet_id = self.session.flight.bind(waiting)?;
         let mut after = LogPosition::START;
         match (journaled, qos, at_group) {
             (Journaled::Here, _, _) => {
@@ -183,15 +195,21 @@ impl Pump<'_> {
             }
             (Journaled::No | Journaled::AtGroup(_), _, _) => {}
         }
+        let is_durable = self.gate.is_durable(after);
+        let is_in_turn = is_durable && self.link.unsent.is_empty();
         if let Some(exchange) = self.session.flight.get_mut(packet_id) {
             exchange.in_window = true;
             if let Stage::Publish { after: wait, .. } = &mut exchange.stage {
                 *wait = after;
             }
             self.link.in_window += 1;
-            self.link.unsent.push_back((packet_id, exchange.order));
+            if !is_in_turn {
+                self.link.unsent.push_back((packet_id, exchange.order));
+            }
         }
-        if !self.gate.is_durable(after) {
+        if is_in_turn {
+            self.send_exchange(packet_id, entry, false);
+        } else if !is_durable {
             self.gate.hold(after, Item::Wake { session: self.key, id: self.session.id });
         }
         Ok(())
@@ -232,27 +250,28 @@ impl Pump<'_> {
                     }
                     // What is to be sent again may have to be read back first.
                     let Ok(entry) = entry.clone().in_memory() else { return };
-                    self.send_exchange(packet_id, &entry, takes_window);
+                    self.send_exchange(packet_id, entry, takes_window);
                 }
             }
             self.link.unsent.pop_front();
         }
     }
 
-    fn send_exchange(&mut self, packet_id: OutboundPacketId, entry: &Entry, takes_window: bool) {
+    fn send_exchange(&mut self, packet_id: OutboundPacketId, entry: Entry, takes_window: bool) {
         // Once the client may have seen it, the exchange is carried through [MQTT-4.3.3-7].
         let is_carried_through = entry.maybe_sent && !canary!(ExpiredInFlightDropped);
-        let obstacle = if is_carried_through { None } else { self.obstacle(entry) };
+        let obstacle = if is_carried_through { None } else { self.obstacle(&entry) };
+        let qos = entry.qos;
         let publish = self.publish_of(entry, packet_id);
-        let cause = obstacle.or_else(|| (!self.fits(&publish)).then_some(DropCause::TooLarge));
+        let bytes = outbound_publish_len(&publish, self.session.version);
+        let cause = obstacle.or_else(|| (!self.takes(bytes)).then_some(DropCause::TooLarge));
         if let Some(cause) = cause {
-            if is_carried_through && entry.qos == QoS::ExactlyOnce {
+            if is_carried_through && qos == QoS::ExactlyOnce {
                 self.release_unsent(packet_id);
             } else if let Some(exchange) = self.session.flight.remove(packet_id) {
                 self.finish(packet_id, &exchange);
             }
-            self.counters.dropped += 1;
-            self.out.notice(dropped(self.session.client_id.clone(), entry, cause));
+            self.drop_unsent(&publish, cause);
             return;
         }
         if let Some(exchange) = self.session.flight.get_mut(packet_id) {
@@ -264,7 +283,7 @@ impl Pump<'_> {
                 entry.maybe_sent = true;
             }
         }
-        self.send_publish(publish);
+        self.send_publish(publish, bytes);
     }
 
     /// Goes on to PUBREL with a message that can no longer be sent: the client may hold its packet
@@ -283,19 +302,19 @@ impl Pump<'_> {
         }
     }
 
-    fn publish_of(&self, entry: &Entry, packet_id: OutboundPacketId) -> OutboundPublish {
+    fn publish_of(&self, entry: Entry, packet_id: OutboundPacketId) -> OutboundPublish {
         let delivery = match entry.qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
             QoS::AtLeastOnce => Delivery::AtLeastOnce(packet_id),
             QoS::ExactlyOnce => Delivery::ExactlyOnce(packet_id),
         };
         OutboundPublish {
-            message: entry.message.clone(),
+            message_expiry_interval_s: entry.message.remaining_expiry_s(self.now),
+            message: entry.message,
             dup: entry.maybe_sent && !canary!(DupNotSet), // [MQTT-3.3.1-1] [MQTT-3.3.1-3]
             retain: entry.retain,
             delivery,
-            message_expiry_interval_s: entry.message.remaining_expiry_s(self.now),
-            subscription_ids: entry.subscription_ids.clone(),
+            subscription_ids: entry.subscription_ids,
         }
     }
 
@@ -315,37 +334,46 @@ impl Pump<'_> {
             }
             self.record_removal(&entry);
             self.session.moved_at = self.now;
-            self.send_parcel(Parcel {
-                message: entry.message,
-                retain: entry.retain,
-                subscription_ids: entry.subscription_ids,
-            });
+            let publish = self.qos0(entry.message, entry.retain, entry.subscription_ids);
+            let bytes = outbound_publish_len(&publish, self.session.version);
+            self.send_qos0(publish, bytes);
         }
     }
 
-    fn send_parcel(&mut self, parcel: Parcel) {
-        let publish = OutboundPublish {
-            message_expiry_interval_s: parcel.message.remaining_expiry_s(self.now),
-            message: parcel.message,
+    fn qos0(
+        &self,
+        message: Arc<Message>,
+        retain: bool,
+        subscription_ids: SubscriptionIds,
+    ) -> OutboundPublish {
+        OutboundPublish {
+            message_expiry_interval_s: message.remaining_expiry_s(self.now),
+            message,
             dup: false, // [MQTT-3.3.1-2]
-            retain: parcel.retain,
+            retain,
             delivery: Delivery::AtMostOnce,
-            subscription_ids: parcel.subscription_ids,
-        };
-        if self.fits(&publish) {
-            self.send_publish(publish);
-        } else {
-            self.counters.dropped += 1;
-            self.out.notice(crate::notice::Notice::Dropped {
-                receiver: self.session.client_id.clone(),
-                topic: publish.message.topic.compact(),
-                cause: DropCause::TooLarge,
-            });
+            subscription_ids,
         }
     }
 
-    fn send_publish(&mut self, publish: OutboundPublish) {
-        let bytes = outbound_publish_len(&publish, self.session.version);
+    fn send_qos0(&mut self, publish: OutboundPublish, bytes: usize) {
+        if self.takes(bytes) {
+            self.send_publish(publish, bytes);
+        } else {
+            self.drop_unsent(&publish, DropCause::TooLarge);
+        }
+    }
+
+    /// Counts and notices what is not sent after all.
+    fn drop_unsent(&mut self, publish: &OutboundPublish, cause: DropCause) {
+        self.counters.dropped += 1;
+        let receiver = self.session.client_id.clone();
+        let topic = publish.message.topic.compact();
+        self.out.notice(Notice::Dropped { receiver, topic, cause });
+    }
+
+    /// Sends a PUBLISH, which is so many bytes long.
+    fn send_publish(&mut self, publish: OutboundPublish, bytes: usize) {
         self.link.room_bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
         self.counters.publish_sent += 1;
         self.counters.publish_bytes_sent += publish.message.payload.len() as u64;
@@ -357,12 +385,11 @@ impl Pump<'_> {
         self.out.push(Action::Send { connection: self.link.id, packet });
     }
 
-    /// Whether the client takes a packet of this size `[MQTT-3.1.2-24]` `[MQTT-3.1.2-25]`.
-    fn fits(&self, publish: &OutboundPublish) -> bool {
+    /// Whether the client takes a packet of so many bytes `[MQTT-3.1.2-24]` `[MQTT-3.1.2-25]`.
+    fn takes(&self, bytes: usize) -> bool {
         canary!(PacketSizeIgnored)
             || self.link.maximum_packet_size_bytes == u32::MAX
-            || outbound_publish_len(publish, self.session.version)
-                <= self.link.maximum_packet_size_bytes as usize
+            || bytes <= self.link.maximum_packet_size_bytes as usize
     }
 
     /// Why delivery of a message must not begin.
@@ -379,9 +406,12 @@ impl Pump<'_> {
     /// Whether a message is too large for the client, found out before it takes an identifier;
     /// every identifier is as long as the smallest.
     fn excess(&self, entry: &Entry) -> Option<DropCause> {
-        let takes_any = self.link.maximum_packet_size_bytes == u32::MAX;
-        let fits = takes_any || self.fits(&self.publish_of(entry, OutboundPacketId(PacketId::MIN)));
-        (!fits).then_some(DropCause::TooLarge)
+        if self.link.maximum_packet_size_bytes == u32::MAX {
+            return None;
+        }
+        let publish = self.publish_of(entry.clone(), OutboundPacketId(PacketId::MIN));
+        let bytes = outbound_publish_len(&publish, self.session.version);
+        (!self.takes(bytes)).then_some(DropCause::TooLarge)
     }
 
     fn drop_entry(&mut self, entry: &Entry, cause: DropCause) {

@@ -18,7 +18,10 @@ use crate::record::{Enqueued, QueueSeq, Receiver, SessionId};
 use crate::session::held::{Held, Packed};
 use crate::session::queue::{Journaled, Lane};
 use crate::session::{GroupKey, SessionKey};
-use crate::wire::types::QoS;
+use crate::wire::outbound_publish_len;
+use crate::wire::packet::OutboundPublish;
+use crate::wire::property::SubscriptionIds;
+use crate::wire::types::{Delivery, QoS, Version};
 
 /// A connected session's queue keeps so many messages as they are sent; those behind are packed.
 const SOON: usize = 64;
@@ -51,6 +54,8 @@ pub(super) struct Forms<'a> {
     /// The store of retained messages has it as it is.
     is_retained: bool,
     packed: Option<Packed>,
+    /// The size of a PUBLISH at QoS 0 without subscription identifiers, in the version asked for last.
+    qos0_bytes: Option<(Version, usize)>,
     buffer: &'a mut BytesMut,
 }
 
@@ -60,11 +65,28 @@ impl<'a> Forms<'a> {
         is_retained: bool,
         buffer: &'a mut BytesMut,
     ) -> Self {
-        Forms { message, is_retained, packed: None, buffer }
+        Forms { message, is_retained, packed: None, qos0_bytes: None, buffer }
     }
 
     pub(super) fn message(&self) -> &Arc<Message> {
         self.message
+    }
+
+    /// [`outbound_publish_len`], worked out once for receivers alike. All are to be written at the same
+    /// moment.
+    pub(super) fn publish_bytes(&mut self, publish: &OutboundPublish, version: Version) -> usize {
+        let is_plain = publish.delivery == Delivery::AtMostOnce
+            && publish.subscription_ids == SubscriptionIds::None;
+        match self.qos0_bytes {
+            Some((known, bytes)) if is_plain && known == version => bytes,
+            Some(_) | None => {
+                let bytes = outbound_publish_len(publish, version);
+                if is_plain {
+                    self.qos0_bytes = Some((version, bytes));
+                }
+                bytes
+            }
+        }
     }
 
     fn here(&self) -> Held {

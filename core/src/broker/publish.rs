@@ -15,7 +15,7 @@ use crate::session::SessionKey;
 use crate::wire::packet::{Ack, Publish, ReasonDetails, ServerPacket};
 use crate::wire::property::MessageProperties;
 use crate::wire::reason::ReasonCode;
-use crate::wire::types::{Delivery, InboundPacketId, QoS, Text, Version};
+use crate::wire::types::{Delivery, InboundPacketId, Text, Version};
 
 /// First levels that clients may not publish to.
 const RESERVED: [&[u8]; 3] = [b"$SYS", b"$share", b"$signalhouse"];
@@ -38,7 +38,7 @@ impl Broker {
                 }
                 if self.holds_inbound(key, id) {
                     let reason = ReasonCode::PacketIdentifierInUse;
-                    self.answer(connection, key, &publish, reason, LogPosition::START, out);
+                    self.answer(connection, key, publish.delivery, reason, LogPosition::START, out);
                     return;
                 }
             }
@@ -51,16 +51,17 @@ impl Broker {
         if let Some(cause) = self.forbidden_publish(&publish) {
             self.close(connection, cause, out);
         } else if let Some(reason) = self.refused_publish(key, &publish) {
-            self.refuse(connection, key, &publish, reason, out);
+            self.refuse(connection, key, publish.delivery, publish.topic, reason, out);
         } else if let Err(over) = self.count_publish(connection, key, &publish, out) {
-            if over.closes_at_qos0 && publish_is_qos0(&publish) {
+            if over.closes_at_qos0 && publish.delivery == Delivery::AtMostOnce {
                 let (reason, detail) = match over.retry_after_ms {
                     Some(_) => (ReasonCode::MessageRateTooHigh, "over the quota of messages"),
                     None => (ReasonCode::QuotaExceeded, "over the quota of stored bytes"),
                 };
                 self.close(connection, Cause::Limit { reason, detail }, out);
             } else {
-                self.refuse(connection, key, &publish, ReasonCode::QuotaExceeded, out);
+                let reason = ReasonCode::QuotaExceeded;
+                self.refuse(connection, key, publish.delivery, publish.topic, reason, out);
             }
         } else {
             self.take_publish(connection, key, publish, out);
@@ -71,7 +72,9 @@ impl Broker {
     pub(super) fn topic_is_acceptable(&self, topic: &Topic) -> bool {
         let reserved = topic.is_system()
             && topic.levels().next().is_some_and(|first| RESERVED.contains(&first));
-        !reserved && topic.levels().count() <= usize::from(self.config.limits.topic_levels)
+        let maximum = usize::from(self.config.limits.topic_levels);
+        // A short name needs no counting.
+        !reserved && (topic.as_text().len() < maximum || topic.levels().count() <= maximum)
     }
 
     /// The broker takes ownership of the message.
@@ -83,7 +86,8 @@ impl Broker {
         out: &mut Outbox,
     ) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let origin = match publish.delivery {
+        let delivery = publish.delivery;
+        let origin = match delivery {
             Delivery::ExactlyOnce(packet_id) if session.is_durable() => {
                 Origin::Inbound { session: session.id, packet_id }
             }
@@ -100,24 +104,26 @@ impl Broker {
         let now = self.now;
         let message = Message {
             id: self.fresh_message_id(),
-            topic: publish.topic.clone(),
-            payload: publish.payload.clone(),
-            qos: publish.delivery.qos(),
+            topic: publish.topic,
+            payload: publish.payload,
+            qos: delivery.qos(),
             expires_at: publish.message_expiry_interval_s.map(|seconds| now.plus_seconds(seconds)),
-            properties: publish.properties.clone(),
+            properties: publish.properties,
         };
         let routed = self.route(message, publish.retain, source, out);
         let reason = routed.reason();
         if reason.is_error() {
-            self.refuse(connection, key, &publish, reason, out);
+            if let Some(topic) = routed.refused_topic {
+                self.refuse(connection, key, delivery, topic, reason, out);
+            }
             return;
         }
-        if let Delivery::ExactlyOnce(id) = publish.delivery
+        if let Delivery::ExactlyOnce(id) = delivery
             && let Some(session) = self.sessions.get_mut(key)
         {
             session.inbound.insert(id, true);
         }
-        self.answer(connection, key, &publish, reason, routed.after, out);
+        self.answer(connection, key, delivery, reason, routed.after, out);
     }
 
     /// Counts a publication against our receive maximum.
@@ -240,23 +246,24 @@ impl Broker {
         &mut self,
         connection: ConnectionId,
         key: SessionKey,
-        publish: &Publish,
+        delivery: Delivery<InboundPacketId>,
+        topic: Topic,
         reason: ReasonCode,
         out: &mut Outbox,
     ) {
         let Some(session) = self.sessions.get(key) else { return };
         let (client_id, version) = (session.client_id.clone(), session.version);
-        self.notice_publish_refused(client_id, publish.topic.compact(), reason, out);
+        self.notice_publish_refused(client_id, topic.compact(), reason, out);
         if canary!(RefusedYetAcknowledged) && reason == ReasonCode::QuotaExceeded {
-            if let Delivery::ExactlyOnce(id) = publish.delivery
+            if let Delivery::ExactlyOnce(id) = delivery
                 && let Some(session) = self.sessions.get_mut(key)
             {
                 session.inbound.insert(id, true);
             }
-            self.answer(connection, key, publish, ReasonCode::Success, LogPosition::START, out);
+            self.answer(connection, key, delivery, ReasonCode::Success, LogPosition::START, out);
             return;
         }
-        if publish.delivery.qos() > QoS::AtMostOnce && version != Version::V5 {
+        if delivery != Delivery::AtMostOnce && version != Version::V5 {
             // These versions cannot say no, and it must not look like yes.
             let detail = "a publication refused to a client that cannot be told";
             let cause = if reason == ReasonCode::QuotaExceeded {
@@ -266,7 +273,7 @@ impl Broker {
             };
             self.close(connection, cause, out);
         } else {
-            self.answer(connection, key, publish, reason, LogPosition::START, out);
+            self.answer(connection, key, delivery, reason, LogPosition::START, out);
         }
     }
 
@@ -275,19 +282,19 @@ impl Broker {
         &mut self,
         connection: ConnectionId,
         key: SessionKey,
-        publish: &Publish,
+        delivery: Delivery<InboundPacketId>,
         reason: ReasonCode,
         after: LogPosition,
         out: &mut Outbox,
     ) {
         let after = if canary!(AckBeforeCommit) { LogPosition::START } else { after };
         let version = self.sessions.get(key).map(|session| session.version);
-        if reason.is_error() && version != Some(Version::V5) && !publish_is_qos0(publish) {
+        if reason.is_error() && version != Some(Version::V5) && delivery != Delivery::AtMostOnce {
             let detail = "a packet identifier in use";
             self.close(connection, Cause::Protocol { reason, detail }, out);
             return;
         }
-        match publish.delivery {
+        match delivery {
             Delivery::AtMostOnce => {}
             Delivery::AtLeastOnce(id) => {
                 let packet = ServerPacket::PubAck(explained(id, reason)); // [MQTT-4.3.2-4]
@@ -317,8 +324,4 @@ fn explained(packet_id: InboundPacketId, reason: ReasonCode) -> Ack<InboundPacke
     };
     let details = ReasonDetails { reason_string: Text::try_from(text).ok(), ..Default::default() };
     Ack { packet_id, reason, details: Some(Box::new(details)) }
-}
-
-fn publish_is_qos0(publish: &Publish) -> bool {
-    publish.delivery.qos() == QoS::AtMostOnce
 }

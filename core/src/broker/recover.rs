@@ -439,14 +439,14 @@ impl Broker {
                 true
             }
         };
-        let mut packing = core::mem::take(&mut self.scratch.packing);
+        let mut packing = core::mem::take(&mut self.packing);
         let mut forms = Forms::new(message, is_retained, &mut packing);
         for entry in entries {
             let published_retain = is_retained || entry.retain;
             let held = self.form_at_recovery(&mut forms, &entry);
             self.apply_entry(held, entry, published_retain, index)?;
         }
-        self.scratch.packing = packing;
+        self.packing = packing;
         Ok(())
     }
 

@@ -3,11 +3,10 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use bytes::BytesMut;
-
 use super::Broker;
-use super::deliver::Parcel;
 use super::fetch::Forms;
+use super::matches::Matches;
+use super::wires::Wire;
 use crate::gate::Item;
 use crate::message::Message;
 use crate::notice::{DropCause, Notice};
@@ -59,6 +58,8 @@ pub(super) struct Routed {
     is_short: bool,
     /// What an acknowledgement has to wait for.
     pub(super) after: LogPosition,
+    /// The topic, if the message is refused.
+    pub(super) refused_topic: Option<Topic>,
 }
 
 impl Routed {
@@ -82,19 +83,20 @@ impl Routed {
 /// Memory that is used again from message to message.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
-    matches: Vec<(SessionKey, Subscriber)>,
-    groups: Vec<GroupKey>,
+    matches: Matches,
+    /// Receivers by the short way; there are none where there are targets.
+    wires: Vec<Wire>,
     targets: Vec<Target>,
     /// Receivers that could not take the message.
     drops: Vec<(Text, DropCause)>,
-    /// A place to pack messages in.
-    pub(super) packing: BytesMut,
 }
 
 /// One receiver of the message at hand.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) place: Place,
+    /// Its place in the order of the queue, once the message is taken.
+    pub(super) seq: QueueSeq,
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) subscription_ids: SubscriptionIds,
@@ -123,7 +125,7 @@ impl Broker {
         out: &mut Outbox,
     ) -> Routed {
         let mut source = source;
-        let mut scratch = core::mem::take(&mut self.scratch);
+        let mut scratch = self.scratch.take().unwrap_or_default();
         let matched = self.find_targets(&message, retain, &source, &mut scratch, out);
         self.accounts.end_reservations();
         let has_no_space =
@@ -138,22 +140,25 @@ impl Broker {
         }
         let is_short =
             self.journal_is_short && must_be_recorded(&message, &source, &scratch.targets);
-        let mut routed = Routed { matched, refused, is_short, after: LogPosition::START };
+        let mut routed =
+            Routed { matched, refused, is_short, after: LogPosition::START, refused_topic: None };
+        let is_refused = routed.is_refused();
+        if is_refused {
+            routed.refused_topic = Some(message.topic.clone());
+        }
         if let Origin::Request(requested) = &mut source.origin {
             requested.matched = matched;
-            if routed.is_refused() {
+            if is_refused {
                 // At QoS 0 it takes what effect it can; but whoever asks may ask again.
                 source.origin = Origin::Untracked;
             }
         }
-        let is_taken = message.qos == QoS::AtMostOnce || !source.is_refusable;
-        if is_taken || !routed.is_refused() {
+        if message.qos == QoS::AtMostOnce || !source.is_refusable || !is_refused {
             routed.after = self.commit(message, retain, source, &mut scratch, out);
         }
-        scratch.matches.clear();
-        scratch.groups.clear();
         scratch.targets.clear();
-        self.scratch = scratch;
+        scratch.wires.clear();
+        self.scratch = Some(scratch);
         routed
     }
 
@@ -181,28 +186,30 @@ impl Broker {
             let bounds = self.quotas.stored_bounds(publisher);
             self.accounts.reserve(&bounds, message.content_bytes() as u64);
         }
-        let matches = &mut scratch.matches;
-        self.subscriptions
-            .for_each_match(&message.topic, |key, subscriber| matches.push((key, *subscriber)));
-        if !matches.is_sorted_by_key(|(key, _)| *key) {
-            matches.sort_by_key(|(key, _)| *key);
-        }
-        let groups = &mut scratch.groups;
-        self.shares.for_each_match(&message.topic, |key, ()| groups.push(key));
-        groups.sort_unstable();
-        if canary!(SharedTwice) {
-            groups.extend_from_within(..);
-        }
+        self.find_matches(&message.topic, &mut scratch.matches);
         let mut matched = 0;
-        for same in scratch.matches.chunk_by(|(one, _), (other, _)| one == other) {
+        let mut may_be_wired = self.may_be_wired(message);
+        for same in scratch.matches.subscribers.chunk_by(|(one, _), (other, _)| one == other) {
             let subscribers = same.iter().map(|(_, subscriber)| *subscriber);
             let Some((key, _)) = same.first().copied() else { continue };
+            if may_be_wired
+                && let [(_, subscriber)] = same
+                && let Some(wire) = self.find_wire(key, subscriber, retain)
+            {
+                matched += 1;
+                scratch.wires.push(wire);
+                continue;
+            }
+            // From here on, order wants all in one list.
+            may_be_wired = false;
+            scratch.targets.extend(scratch.wires.drain(..).map(Wire::into_target));
             let Some(merged) = self.merge(key, subscribers, message, retain, source) else {
                 continue;
             };
             matched += 1;
             // A message that replaces the retained one comes in its stead.
-            if !retain {
+            if !retain && self.sessions.get(key).is_some_and(|session| !session.replays.is_empty())
+            {
                 self.replay_early(key, &message.topic, out);
             }
             match self.place(key, message, merged, source, out) {
@@ -210,10 +217,12 @@ impl Broker {
                 Err(drop) => scratch.drops.push(drop),
             }
         }
-        for index in 0..scratch.groups.len() {
-            let Some(group) = scratch.groups.get(index).copied() else { continue };
+        if !scratch.matches.groups.is_empty() {
+            scratch.targets.extend(scratch.wires.drain(..).map(Wire::into_target));
+        }
+        for group in &scratch.matches.groups {
             matched += 1;
-            match self.place_shared(group, message, retain, source.is_recorded, out) {
+            match self.place_shared(*group, message, retain, source.is_recorded, out) {
                 Ok(target) => scratch.targets.push(target),
                 Err(drop) => scratch.drops.push(drop),
             }
@@ -241,6 +250,7 @@ impl Broker {
             }
             let target = merged.get_or_insert(Target {
                 place: Place::Session(key),
+                seq: QueueSeq(0),
                 qos: QoS::AtMostOnce,
                 retain: false,
                 subscription_ids: SubscriptionIds::None,
@@ -335,20 +345,18 @@ impl Broker {
         scratch: &mut Scratch,
         out: &mut Outbox,
     ) -> LogPosition {
-        let Scratch { targets, packing, .. } = scratch;
+        let targets = &mut scratch.targets;
         let mut entries = Vec::new();
-        let mut seqs = Vec::new();
         let mut outlives_batch = retain;
-        for target in targets.iter() {
+        for target in targets.iter_mut() {
             match target.place {
                 Place::Wire(_) => continue,
                 Place::Session(key) => outlives_batch |= self.goes_out_soon(key),
                 // It is packed, in storage of its own.
                 Place::Group(_) => {}
             }
-            let seq = self.fresh_seq();
-            seqs.push(seq);
-            entries.extend(self.enqueued(target, seq, &message, retain));
+            target.seq = self.fresh_seq();
+            entries.extend(self.enqueued(target, &message, retain));
         }
         let retained = match (retain, message.payload.is_empty()) {
             (false, _) => RetainedChange::None,    // [MQTT-3.3.1-8]
@@ -359,7 +367,7 @@ impl Broker {
             && (!entries.is_empty()
                 || retained != RetainedChange::None
                 || source.origin != Origin::Untracked);
-        let message = Arc::new(if outlives_batch { message.compact() } else { message });
+        let message = self.spares.share(if outlives_batch { message.compact() } else { message });
         let after = if is_persisted {
             let record = Record::Published {
                 message: message.clone(),
@@ -375,11 +383,14 @@ impl Broker {
             self.remember_request(*requested, after);
         }
         self.change_retained(&message, retained);
-        let mut seqs = seqs.into_iter();
-        let mut forms = Forms::new(&message, retain, packing);
+        let mut packing = core::mem::take(&mut self.packing);
+        let mut forms = Forms::new(&message, retain, &mut packing);
         for target in targets.drain(..) {
-            self.hand_over(&mut forms, retain, target, after, &mut seqs, out);
+            self.hand_over(&mut forms, retain, target, after, out);
         }
+        self.packing = packing;
+        self.send_wired(&message, &scratch.wires, out);
+        scratch.wires.clear();
         // Nothing that a power cut could take back hangs on a publication at QoS 0.
         if message.qos == QoS::AtMostOnce { LogPosition::START } else { after }
     }
@@ -387,7 +398,6 @@ impl Broker {
     fn enqueued(
         &self,
         target: &Target,
-        seq: QueueSeq,
         message: &Message,
         published_retain: bool,
     ) -> Option<Enqueued> {
@@ -404,14 +414,16 @@ impl Broker {
         Some(match receiver {
             Receiver::Session(_) => Enqueued {
                 receiver,
-                seq,
+                seq: target.seq,
                 qos: target.qos,
                 retain: target.retain,
                 maybe_sent: false,
                 group: target.group.map(|(_, id)| id),
                 subscription_ids: target.subscription_ids.clone(),
             },
-            Receiver::Group(group) => Enqueued::at_group(group, seq, message.qos, published_retain),
+            Receiver::Group(group) => {
+                Enqueued::at_group(group, target.seq, message.qos, published_retain)
+            }
         })
     }
 
@@ -421,23 +433,16 @@ impl Broker {
         published_retain: bool,
         target: Target,
         after: LogPosition,
-        seqs: &mut impl Iterator<Item = QueueSeq>,
         out: &mut Outbox,
     ) {
         let key = match target.place {
             Place::Wire(key) => {
-                let parcel = Parcel {
-                    message: forms.message().clone(),
-                    retain: target.retain,
-                    subscription_ids: target.subscription_ids,
-                };
-                self.send_qos0(key, parcel, out);
+                self.send_at_once(key, forms, target.retain, target.subscription_ids, out);
                 return;
             }
             Place::Session(key) => Some(key),
             Place::Group(_) => None,
         };
-        let Some(seq) = seqs.next() else { return };
         // A session that ends with its connection is a new one after a crash: it has nothing to
         // wait for, unless its share lives on. Neither has QoS 0 of what the publisher may repeat
         // anyway; what is repeated at QoS 2 is the same message, also for the share's next member.
@@ -456,7 +461,7 @@ impl Broker {
             None => Self::form_for_group(forms),
         };
         let entry = Waiting {
-            seq,
+            seq: target.seq,
             message,
             qos: target.qos,
             retain: target.retain,
@@ -483,17 +488,22 @@ impl Broker {
     /// Adds an entry to a session's queue and sends what can be sent.
     pub(super) fn enqueue(&mut self, key: SessionKey, entry: impl Into<Waiting>, out: &mut Outbox) {
         let entry = entry.into();
-        let after = entry.after;
+        let (after, is_qos0) = (entry.after, entry.qos == QoS::AtMostOnce);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let id = session.id;
         session.wait(self.now, entry);
         self.count_memory(key);
-        let is_connected =
-            self.sessions.get(key).is_some_and(|session| session.connection.is_some());
-        if self.gate.is_durable(after) {
-            self.pump(key, out);
-        } else if is_connected {
+        let link = self
+            .sessions
+            .get(key)
+            .and_then(|session| session.connection)
+            .and_then(|connection| self.links.get(connection));
+        let Some(link) = link else { return };
+        if !self.gate.is_durable(after) {
             self.gate.hold(after, Item::Wake { session: key, id });
+        } else if link.has_room() && (is_qos0 || link.has_window()) {
+            // Otherwise an acknowledgement or the report of room sends it.
+            self.pump(key, out);
         }
     }
 }

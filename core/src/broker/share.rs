@@ -97,6 +97,7 @@ impl Broker {
         }
         Ok(Target {
             place: Place::Group(key),
+            seq: QueueSeq(0),
             qos: message.qos,
             retain,
             subscription_ids: SubscriptionIds::None,
@@ -161,6 +162,7 @@ impl Broker {
             }
         };
         Some(Target {
+            seq: QueueSeq(0),
             place,
             qos,
             retain: retain && options.options.retain_as_published,
@@ -238,7 +240,7 @@ impl Broker {
             if is_expired {
                 self.drop_at_group(group_key, &entry, DropCause::Expired, out);
             } else if may_receive {
-                return Found::One(Box::new(entry.with(message)));
+                return Found::One(Box::new(entry.shown(message)));
             } else {
                 self.drop_at_group(group_key, &entry, DropCause::NotAuthorized, out);
             }

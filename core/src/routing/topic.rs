@@ -26,6 +26,11 @@ impl Topic {
         Ok(Topic(name))
     }
 
+    /// A name that stands in where there is none yet.
+    pub(crate) const fn blank() -> Self {
+        Topic(Text::from_static("-"))
+    }
+
     /// The name as a string of the protocol.
     #[must_use]
     pub fn as_text(&self) -> &Text {

@@ -37,6 +37,7 @@ pub struct SubscriptionTree<V> {
     state: KeyedState,
     root: NodeId,
     len: usize,
+    changes: u64,
 }
 
 /// The way to a node. Its hash stays with it, so that a growing table reads no nodes.
@@ -59,7 +60,7 @@ impl<V> SubscriptionTree<V> {
     pub fn new(state: KeyedState) -> Self {
         let mut nodes = Arena::new();
         let root = nodes.insert(Node::new(NodeId::NONE, Level::default()));
-        SubscriptionTree { nodes, edges: HashTable::new(), state, root, len: 0 }
+        SubscriptionTree { nodes, edges: HashTable::new(), state, root, len: 0, changes: 0 }
     }
 
     /// The number of subscriptions.
@@ -80,6 +81,13 @@ impl<V> SubscriptionTree<V> {
         self.nodes.len()
     }
 
+    /// How often a subscription was added, replaced or removed. What matched a topic still does while
+    /// this stays the same.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Adds the subscription of `key` to `filter`. If it exists, its value is replaced and the old
     /// one returned.
     ///
@@ -96,6 +104,7 @@ impl<V> SubscriptionTree<V> {
         }
         let old = self.nodes.get_mut(at).subscribers.insert(key, value);
         self.len += usize::from(old.is_none());
+        self.changes += 1;
         old
     }
 
@@ -104,6 +113,7 @@ impl<V> SubscriptionTree<V> {
         let at = self.find(filter)?;
         let old = self.nodes.get_mut(at).subscribers.remove(key)?;
         self.len -= 1;
+        self.changes += 1;
         self.prune(at);
         Some(old)
     }

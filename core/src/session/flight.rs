@@ -3,6 +3,9 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
+
+use slab::Slab;
 
 use crate::message::{Message, MessageId};
 use crate::record::{GroupId, LogPosition, QueueSeq};
@@ -12,9 +15,11 @@ use crate::session::queue::{Journaled, Waiting};
 use crate::wire::types::{OutboundPacketId, PacketId};
 
 /// A session's exchanges as sender.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Flight {
-    exchanges: BTreeMap<OutboundPacketId, Exchange>,
+    /// Exchanges are large, and a map would move them about.
+    places: BTreeMap<OutboundPacketId, u32>,
+    exchanges: Slab<Exchange>,
     /// The identifier given out last.
     last_id: u16,
     next_order: u64,
@@ -54,6 +59,9 @@ impl Stage {
 }
 
 impl Flight {
+    /// A session without exchanges keeps the memory of so many.
+    const KEPT: usize = 4;
+
     /// Gives an entry a packet identifier that is not in use `[MQTT-2.2.1-4]`; gives the entry
     /// back if there is none.
     pub(crate) fn bind(&mut self, entry: Waiting) -> Result<OutboundPacketId, Waiting> {
@@ -81,31 +89,39 @@ impl Flight {
         self.next_order += 1;
         self.last_id = id.0.value();
         self.bytes += exchange.stage.content_bytes();
-        let earlier = self.exchanges.insert(id, exchange);
-        self.bytes -= earlier.as_ref().map_or(0, |earlier| earlier.stage.content_bytes());
+        // There are at most as many as packet identifiers.
+        let place = u32::try_from(self.exchanges.insert(exchange)).unwrap_or(u32::MAX);
+        let earlier = self.places.insert(id, place);
         assert!(
             earlier.is_none() || canary!(IdsRestartOnResume),
             "a packet identifier is in use for one thing at a time"
         );
+        if let Some(earlier) = earlier {
+            self.bytes -= self.exchanges.remove(earlier as usize).stage.content_bytes();
+        }
     }
 
     pub(crate) fn get(&self, id: OutboundPacketId) -> Option<&Exchange> {
-        self.exchanges.get(&id)
+        self.exchanges.get(*self.places.get(&id)? as usize)
     }
 
     pub(crate) fn get_mut(&mut self, id: OutboundPacketId) -> Option<&mut Exchange> {
-        self.exchanges.get_mut(&id)
+        self.exchanges.get_mut(*self.places.get(&id)? as usize)
     }
 
     pub(crate) fn remove(&mut self, id: OutboundPacketId) -> Option<Exchange> {
-        let exchange = self.exchanges.remove(&id)?;
+        let exchange = self.exchanges.remove(self.places.remove(&id)? as usize);
         self.bytes -= exchange.stage.content_bytes();
+        if self.exchanges.is_empty() && self.exchanges.capacity() > Self::KEPT {
+            self.exchanges = Slab::new();
+        }
         Some(exchange)
     }
 
     /// The client has the message: only PUBREL is owed from here on.
     pub(crate) fn release(&mut self, id: OutboundPacketId, after: LogPosition) {
-        if let Some(exchange) = self.exchanges.get_mut(&id) {
+        let place = self.places.get(&id);
+        if let Some(exchange) = place.and_then(|place| self.exchanges.get_mut(*place as usize)) {
             self.bytes -= exchange.stage.content_bytes();
             exchange.stage = Stage::Release { after };
         }
@@ -122,8 +138,7 @@ impl Flight {
 
     /// Identifiers with their order numbers, in the order in which the exchanges began.
     pub(crate) fn in_order(&self) -> Vec<(OutboundPacketId, u64)> {
-        let mut ids: Vec<_> =
-            self.exchanges.iter().map(|(id, exchange)| (*id, exchange.order)).collect();
+        let mut ids: Vec<_> = self.iter().map(|(id, exchange)| (id, exchange.order)).collect();
         ids.sort_unstable_by_key(|(_, order)| *order);
         ids
     }
@@ -133,7 +148,7 @@ impl Flight {
     pub(crate) fn to_resend(&self) -> Vec<(OutboundPacketId, u64)> {
         let mut ids = self.in_order();
         ids.sort_by_key(|(id, _)| {
-            self.exchanges.get(id).is_some_and(|exchange| match exchange.stage {
+            self.get(*id).is_some_and(|exchange| match exchange.stage {
                 Stage::Publish { .. } => true,
                 Stage::Release { .. } => false,
             })
@@ -146,7 +161,7 @@ impl Flight {
 
     /// The journal no longer has the message of this exchange.
     pub(crate) fn forget_journal(&mut self, id: OutboundPacketId) {
-        if let Some(exchange) = self.exchanges.get_mut(&id) {
+        if let Some(exchange) = self.get_mut(id) {
             exchange.journaled = Journaled::No;
             if let Stage::Publish { entry, .. } = &mut exchange.stage {
                 entry.journaled = Journaled::No;
@@ -159,7 +174,7 @@ impl Flight {
         &mut self,
         regroup: impl Fn(Option<(GroupKey, GroupId)>) -> Option<(GroupKey, GroupId)>,
     ) {
-        for exchange in self.exchanges.values_mut() {
+        for (_, exchange) in &mut self.exchanges {
             if let Stage::Publish { entry, .. } = &mut exchange.stage {
                 entry.group = regroup(entry.group);
             }
@@ -169,7 +184,7 @@ impl Flight {
     /// The message of this exchange is to be read back, if only the journal has it and nobody has
     /// asked for it yet. From here on it counts as asked for.
     pub(crate) fn want_back(&mut self, id: OutboundPacketId) -> Option<(QueueSeq, MessageId)> {
-        let exchange = self.exchanges.get_mut(&id)?;
+        let exchange = self.get_mut(id)?;
         match &exchange.stage {
             Stage::Publish { entry, .. } if entry.message.is_stored() && !exchange.asked => {
                 exchange.asked = true;
@@ -181,7 +196,7 @@ impl Flight {
 
     /// Takes a message that was read back.
     pub(crate) fn read_back(&mut self, seq: QueueSeq, message: &Arc<Message>) {
-        for exchange in self.exchanges.values_mut() {
+        for (_, exchange) in &mut self.exchanges {
             if let Stage::Publish { entry, .. } = &mut exchange.stage
                 && entry.seq == seq
                 && entry.message.is_stored()
@@ -195,7 +210,7 @@ impl Flight {
     /// Nothing counts as asked for any more. If `leaves` says so, messages that the journal has in
     /// this session are left to it.
     pub(crate) fn stop_reading(&mut self, leaves: bool) {
-        for exchange in self.exchanges.values_mut() {
+        for (_, exchange) in &mut self.exchanges {
             exchange.asked = false;
             if leaves
                 && exchange.journaled == Journaled::Here
@@ -215,9 +230,15 @@ impl Flight {
 
     /// The connection is gone: nothing counts against its window any more.
     pub(crate) fn leave_window(&mut self) {
-        for exchange in self.exchanges.values_mut() {
+        for (_, exchange) in &mut self.exchanges {
             exchange.in_window = false;
         }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (OutboundPacketId, &Exchange)> {
+        self.places
+            .iter()
+            .filter_map(|(id, place)| Some((*id, self.exchanges.get(*place as usize)?)))
     }
 
     fn free_id(&self) -> Option<OutboundPacketId> {
@@ -228,10 +249,27 @@ impl Flight {
         loop {
             id = id.wrapping_add(1);
             if let Some(id) = PacketId::new(id).map(OutboundPacketId)
-                && (canary!(IdsRestartOnResume) || !self.exchanges.contains_key(&id))
+                && (canary!(IdsRestartOnResume) || !self.places.contains_key(&id))
             {
                 return Some(id);
             }
         }
+    }
+}
+
+/// By packet identifier: where an exchange is kept makes no difference.
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Exchanges<'a>(&'a Flight);
+        impl fmt::Debug for Exchanges<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_map().entries(self.0.iter()).finish()
+            }
+        }
+        f.debug_struct("Flight")
+            .field("exchanges", &Exchanges(self))
+            .field("last_id", &self.last_id)
+            .field("next_order", &self.next_order)
+            .finish()
     }
 }

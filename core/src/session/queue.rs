@@ -51,9 +51,9 @@ pub(crate) enum Journaled {
 }
 
 impl<M> Entry<M> {
-    /// The same entry with something else for its message.
-    pub(crate) fn with<N>(self, message: N) -> Entry<N> {
-        Entry {
+    /// The same entry with something else for its message, and the message.
+    pub(crate) fn replace<N>(self, message: N) -> (Entry<N>, M) {
+        let entry = Entry {
             seq: self.seq,
             message,
             qos: self.qos,
@@ -64,23 +64,41 @@ impl<M> Entry<M> {
             journaled: self.journaled,
             group: self.group,
             subscription_ids: self.subscription_ids,
-        }
+        };
+        (entry, self.message)
     }
 }
 
 impl From<Entry> for Waiting {
     fn from(entry: Entry) -> Self {
-        let message = entry.message.clone();
-        entry.with(Held::Here(message))
+        let (entry, message) = entry.replace(());
+        entry.replace(Held::Here(message)).0
     }
 }
 
 impl Waiting {
+    /// What is sent of an entry whose message is `message`.
+    pub(crate) fn shown(&self, message: Arc<Message>) -> Entry {
+        Entry {
+            seq: self.seq,
+            message,
+            qos: self.qos,
+            retain: self.retain,
+            published_retain: self.published_retain,
+            maybe_sent: self.maybe_sent,
+            after: self.after,
+            journaled: self.journaled,
+            group: self.group,
+            subscription_ids: self.subscription_ids.clone(),
+        }
+    }
+
     /// The entry with its message; as it is, if only the journal has that.
     pub(crate) fn in_memory(self) -> Result<Entry, Waiting> {
-        match self.message.message() {
-            Some(message) => Ok(self.with(message)),
-            None => Err(self),
+        let (entry, held) = self.replace(());
+        match held.into_message() {
+            Ok(message) => Ok(entry.replace(message).0),
+            Err(held) => Err(entry.replace(held).0),
         }
     }
 }

@@ -25,7 +25,7 @@ use sink::{Part, Sink};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Written {
-    /// All of it, so many bytes.
+    /// All of it, so many bytes. A payload that goes out apart is counted.
     Whole(usize),
     /// Nothing, because it is larger than the receiver takes, or than any packet can be.
     DroppedTooLarge,
@@ -35,23 +35,19 @@ pub enum Written {
 
 /// Writes a packet of a broker, with no limit on its size and no topic alias.
 pub fn encode_server(packet: &ServerPacket, version: Version, out: &mut BytesMut) -> Written {
-    server_packet(
-        packet,
-        &Terms { version, limit_bytes: usize::MAX, problem_information: true },
-        out,
-    )
+    server_packet(packet, &Terms::unlimited(version), out)
 }
 
 /// Writes a packet of a client; a CONNECT in its own version, any other in `version`.
 pub fn encode_client(packet: &ClientPacket, version: Version, out: &mut BytesMut) -> Written {
-    let terms = Terms { version, limit_bytes: usize::MAX, problem_information: true };
+    let terms = Terms::unlimited(version);
     match packet {
         ClientPacket::Connect(connect) => {
             write(PacketType::Connect, &connect::ConnectBody(connect), &terms, out)
         }
         ClientPacket::Publish(publish) => {
             let body = publish::PublishBody::from_client(publish, version);
-            write_frame(body.first_byte(), &body, terms.limit_bytes, out)
+            write_frame(body.first_byte(), &body, &terms, out)
         }
         ClientPacket::PubAck(ack) => write_ack(PacketType::PubAck, ack, &terms, out),
         ClientPacket::PubRec(ack) => write_ack(PacketType::PubRec, ack, &terms, out),
@@ -113,10 +109,19 @@ pub fn connack_len(packet: &ConnAck) -> usize {
 }
 
 /// On what terms a receiver takes packets.
+#[derive(Clone, Copy)]
 pub(in crate::wire) struct Terms {
     pub(in crate::wire) version: Version,
     pub(in crate::wire) limit_bytes: usize,
     pub(in crate::wire) problem_information: bool,
+    /// A PUBLISH is written without its payload.
+    pub(in crate::wire) payload_apart: bool,
+}
+
+impl Terms {
+    const fn unlimited(version: Version) -> Self {
+        Terms { version, limit_bytes: usize::MAX, problem_information: true, payload_apart: false }
+    }
 }
 
 /// How much of what people may read goes along.
@@ -211,7 +216,13 @@ pub(in crate::wire) fn server_publish(
             body.omit_topic();
         }
     }
-    write_frame(body.first_byte(), &body, terms.limit_bytes, out)
+    match size(&body, terms) {
+        Ok(size) => {
+            let apart_bytes = if terms.payload_apart { body.omit_payload() } else { 0 };
+            put_frame(body.first_byte(), &body, size, apart_bytes, out)
+        }
+        Err(dropped) => dropped,
+    }
 }
 
 fn write_server_ack<Id: WireId>(
@@ -263,28 +274,49 @@ fn write_detailed<B: Part>(
 }
 
 fn write(packet: PacketType, body: &impl Part, terms: &Terms, out: &mut BytesMut) -> Written {
-    write_frame(packet.first_byte(), body, terms.limit_bytes, out)
+    write_frame(packet.first_byte(), body, terms, out)
 }
 
-fn write_frame(
+fn write_frame(first_byte: u8, body: &impl Part, terms: &Terms, out: &mut BytesMut) -> Written {
+    match size(body, terms) {
+        Ok(size) => put_frame(first_byte, body, size, 0, out),
+        Err(dropped) => dropped,
+    }
+}
+
+/// How long a packet and its body are.
+#[derive(Clone, Copy)]
+struct Size {
+    packet_bytes: usize,
+    body_bytes: usize,
+}
+
+fn size(body: &impl Part, terms: &Terms) -> Result<Size, Written> {
+    let body_bytes = sink::length(body);
+    let packet_bytes = frame::packet_len(body_bytes);
+    // [MQTT-3.1.2-24]
+    if packet_bytes == usize::MAX || packet_bytes > terms.limit_bytes {
+        return Err(Written::DroppedTooLarge);
+    }
+    Ok(Size { packet_bytes, body_bytes })
+}
+
+/// Writes a packet that lacks its last `apart_bytes`.
+fn put_frame(
     first_byte: u8,
     body: &impl Part,
-    limit_bytes: usize,
+    size: Size,
+    apart_bytes: usize,
     out: &mut BytesMut,
 ) -> Written {
-    let body_bytes = sink::length(body);
-    let size_bytes = frame::packet_len(body_bytes);
-    // [MQTT-3.1.2-24]
-    if size_bytes == usize::MAX || size_bytes > limit_bytes {
-        return Written::DroppedTooLarge;
-    }
-    out.reserve(size_bytes);
+    let here_bytes = size.packet_bytes - apart_bytes;
+    out.reserve(here_bytes);
     let start = out.len();
     out.put_u8(first_byte);
-    out.variable(body_bytes);
+    out.variable(size.body_bytes);
     body.put(out);
-    debug_assert_eq!(out.len() - start, size_bytes, "a body has the length that was computed");
-    Written::Whole(size_bytes)
+    debug_assert_eq!(out.len() - start, here_bytes, "a body has the length that was computed");
+    Written::Whole(size.packet_bytes)
 }
 
 /// The broker never sends a code that is not for the packet: a fault of ours, not of a client.

@@ -139,6 +139,11 @@ impl Text {
         if bytes.len() > Self::MAX_BYTES {
             return Err(TextError::TooLong);
         }
+        // Nearly all are short and plain, and then this is all there is to check.
+        const SHORT: usize = 64;
+        if bytes.len() <= SHORT && bytes.iter().all(|byte| matches!(byte, 1..=0x7f)) {
+            return Ok(Text(bytes));
+        }
         // [MQTT-1.5.4-1] surrogates are ill-formed UTF-8 and fail here too.
         // [MQTT-1.5.4-3] U+FEFF is kept like any other character.
         let text = core::str::from_utf8(&bytes).map_err(|_| TextError::IllFormed)?;
@@ -147,6 +152,11 @@ impl Text {
             return Err(TextError::Null);
         }
         Ok(Text(bytes))
+    }
+
+    /// One of our own, which keeps to the rules.
+    pub(crate) const fn from_static(text: &'static str) -> Self {
+        Text(Bytes::from_static(text.as_bytes()))
     }
 
     /// The string.

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::alias::OutboundAliases;
 use super::encode::{self, Alias, Terms, Written};
 use super::packet::{Connect, OutboundPublish, ServerPacket};
+use super::shared::LastPublish;
 use super::types::Version;
 
 /// Writes packets to one client, on the terms of its CONNECT. Pure: it fills a buffer.
@@ -71,19 +72,9 @@ impl Writer {
     /// go along. In versions before 5 a PUBACK or PUBREC that refuses is
     /// [`Nothing`](Written::Nothing), and so is a CONNACK whose reason has no return code.
     pub fn write(&mut self, packet: &ServerPacket, out: &mut BytesMut) -> Written {
-        let Some(version) = self.version else { return Written::Nothing };
-        let terms = Terms {
-            version,
-            limit_bytes: self.limit_bytes,
-            problem_information: self.problem_information,
-        };
+        let Some(terms) = self.terms() else { return Written::Nothing };
         match packet {
-            ServerPacket::Publish(publish) if self.aliases.is_enabled() => {
-                self.write_aliased(publish, &terms, out)
-            }
-            ServerPacket::Publish(publish) => {
-                encode::server_publish(publish, Alias::None, &terms, out)
-            }
+            ServerPacket::Publish(publish) => self.write_publish(publish, &terms, out),
             ServerPacket::ConnAck(_)
             | ServerPacket::PubAck(_)
             | ServerPacket::PubRec(_)
@@ -94,6 +85,50 @@ impl Writer {
             | ServerPacket::PingResp
             | ServerPacket::Disconnect(_)
             | ServerPacket::Auth(_) => encode::server_packet(packet, &terms, out),
+        }
+    }
+
+    /// Appends a PUBLISH, from `last` if the writer before wrote the very same bytes.
+    pub fn write_alike(
+        &mut self,
+        publish: &OutboundPublish,
+        last: &mut LastPublish,
+        out: &mut BytesMut,
+    ) -> Written {
+        let Some(terms) = self.terms() else { return Written::Nothing };
+        if self.aliases.is_enabled() {
+            self.write_aliased(publish, &terms, out)
+        } else {
+            last.write(publish, &terms, out)
+        }
+    }
+
+    /// Appends a PUBLISH but for its payload, which is to follow. [`Written::Whole`] counts it.
+    pub fn write_head(&mut self, publish: &OutboundPublish, out: &mut BytesMut) -> Written {
+        let Some(terms) = self.terms() else { return Written::Nothing };
+        let terms = Terms { payload_apart: true, ..terms };
+        self.write_publish(publish, &terms, out)
+    }
+
+    fn terms(&self) -> Option<Terms> {
+        Some(Terms {
+            version: self.version?,
+            limit_bytes: self.limit_bytes,
+            problem_information: self.problem_information,
+            payload_apart: false,
+        })
+    }
+
+    fn write_publish(
+        &mut self,
+        publish: &OutboundPublish,
+        terms: &Terms,
+        out: &mut BytesMut,
+    ) -> Written {
+        if self.aliases.is_enabled() {
+            self.write_aliased(publish, terms, out)
+        } else {
+            encode::server_publish(publish, Alias::None, terms, out)
         }
     }
 

@@ -9,7 +9,7 @@ use signalhouse_core::ConnectionId;
 use signalhouse_core::wire::types::Text;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::outgoing::Outgoing;
+use super::outgoing::{Desk, Outgoing};
 use crate::seams::Caller;
 use crate::transport::{Stranger, Transport};
 
@@ -105,21 +105,32 @@ impl<S> Connection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes what the stream takes. `Pending` means that the rest waits for the stream, which
     /// will wake the task in `cx`.
-    pub(crate) fn poll_write_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write_out(
+        &self,
+        cx: &mut Context<'_>,
+        desk: &RefCell<Desk>,
+    ) -> Poll<io::Result<()>> {
         if self.is_broken.get() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let mut outgoing = self.outgoing.borrow_mut();
         let mut stream = self.stream.borrow_mut();
         while !outgoing.is_empty() {
-            let mut bytes = outgoing.bytes();
-            if sim_point!(WriteHalf) {
-                bytes = &bytes[..bytes.len().div_ceil(2)];
-            }
-            match Pin::new(&mut *stream).poll_write(cx, bytes) {
+            let stream = Pin::new(&mut *stream);
+            let written = match outgoing.slices() {
+                None => {
+                    let mut bytes = outgoing.bytes();
+                    if sim_point!(WriteHalf) {
+                        bytes = &bytes[..bytes.len().div_ceil(2)];
+                    }
+                    stream.poll_write(cx, bytes)
+                }
+                Some((slices, used)) => stream.poll_write_vectored(cx, &slices[..used]),
+            };
+            match written {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(bytes)) => outgoing.advance(bytes),
+                Poll::Ready(Ok(bytes)) => outgoing.advance(bytes, &mut desk.borrow_mut()),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
@@ -128,11 +139,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// The driver's flush at the end of its round, on behalf of the connection's task.
-    pub(crate) fn write_from_driver(&self) {
+    pub(crate) fn write_from_driver(&self, desk: &RefCell<Desk>) {
         let Some(task) = self.task.borrow().clone() else {
             return; // not polled yet, and its first poll writes
         };
-        match self.poll_write_out(&mut Context::from_waker(&task)) {
+        match self.poll_write_out(&mut Context::from_waker(&task), desk) {
             Poll::Pending if !self.is_watched.get() => task.wake(),
             Poll::Pending => {}
             Poll::Ready(Ok(())) => {

@@ -226,6 +226,7 @@ where
             self.handle(now, Input::Fetched { message });
         }
         if self.broker.next_deadline().is_some_and(|deadline| deadline.at <= now) {
+            self.shared.desk.borrow_mut().tidy();
             self.handle(now, Input::Deadline);
         }
         let mut batch = std::mem::take(&mut self.batch);
@@ -289,7 +290,7 @@ where
     fn flush_connections(&mut self) {
         for connection in self.dirty.drain(..) {
             connection.is_dirty.set(false);
-            connection.write_from_driver();
+            connection.write_from_driver(&self.shared.desk);
             if connection.outgoing.borrow_mut().announces_room() {
                 self.shared.inbox.push(connection.id, Arrival::Room);
             }
@@ -396,12 +397,22 @@ where
                     {
                         connection.welcome();
                     }
-                    let written = connection.outgoing.borrow_mut().write(&packet);
+                    let desk = &self.shared.desk;
+                    let mut outgoing = connection.outgoing.borrow_mut();
+                    let written = outgoing.write(&packet, &mut desk.borrow_mut());
+                    let is_worth_writing = outgoing.is_worth_writing();
+                    drop(outgoing);
                     if written == Written::DroppedTooLarge {
                         events::too_large(id, &connection.peer);
                     }
+                    if is_worth_writing {
+                        connection.write_from_driver(desk);
+                    }
                     if !connection.is_dirty.replace(true) {
                         self.dirty.push(Rc::clone(connection));
+                    }
+                    if let ServerPacket::Publish(publish) = packet {
+                        self.broker.take_back(publish.message);
                     }
                 }
                 Action::Close { connection: id } => {

@@ -59,7 +59,7 @@ where
     if connection.phase.get() == Phase::Closing {
         return Poll::Ready(End::Closing);
     }
-    let blocked = match connection.poll_write_out(cx) {
+    let blocked = match connection.poll_write_out(cx, &shared.desk) {
         Poll::Ready(Ok(())) => false,
         Poll::Ready(Err(_)) => return Poll::Ready(End::Gone(Gone::Failed)),
         Poll::Pending => true,
@@ -124,7 +124,7 @@ where
         if give_up.as_mut().poll(cx).is_ready() {
             return Poll::Ready(false);
         }
-        match connection.poll_write_out(cx) {
+        match connection.poll_write_out(cx, &shared.desk) {
             Poll::Ready(Err(_)) => Poll::Ready(false),
             Poll::Ready(Ok(())) => {
                 let mut stream = connection.stream.borrow_mut();

@@ -1,5 +1,6 @@
 //! A shard between an in-memory network and a clock that moves only when everybody waits.
 
+mod allocations;
 mod support;
 
 use std::io;

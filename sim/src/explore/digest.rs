@@ -10,7 +10,7 @@ use crate::chance::hash64;
 
 /// Fields that make no difference to what can still happen: counts, configuration, and what only
 /// serves to choose names.
-const LEFT_OUT: [&str; 19] = [
+const LEFT_OUT: [&str; 21] = [
     "config",
     "permissions",
     "rng",
@@ -18,6 +18,8 @@ const LEFT_OUT: [&str; 19] = [
     "counters",
     "sys",
     "scratch",
+    "packing",
+    "spares",
     "room_bytes",
     "heard_at",
     "timer_at",

@@ -87,6 +87,11 @@ impl<'a> PublishBody<'a> {
         self.topic = &[];
     }
 
+    /// Leaves the payload to whoever writes it behind this. Returns its length in bytes.
+    pub(super) fn omit_payload(&mut self) -> usize {
+        core::mem::take(&mut self.payload).len()
+    }
+
     pub(super) fn first_byte(&self) -> u8 {
         PacketType::Publish.first_byte()
             | u8::from(self.dup) << 3

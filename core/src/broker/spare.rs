@@ -1,0 +1,47 @@
+//! Memory of messages that are done with, for the next ones.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Broker;
+use crate::message::Message;
+
+/// Spares kept: what is sent at once comes back before the next message does.
+const SPARES: usize = 64;
+
+/// Memory for messages, cleared of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spares(Vec<Arc<Message>>);
+
+impl Spares {
+    /// A message that can be shared.
+    pub(super) fn share(&mut self, message: Message) -> Arc<Message> {
+        if let Some(mut spare) = self.0.pop()
+            && let Some(inside) = Arc::get_mut(&mut spare)
+        {
+            *inside = message;
+            return spare;
+        }
+        Arc::new(message)
+    }
+
+    fn take_back(&mut self, mut message: Arc<Message>) {
+        // Asking for the only owner costs more than looking whether there may be one.
+        if Arc::strong_count(&message) == 1
+            && self.0.len() < SPARES
+            && let Some(inside) = Arc::get_mut(&mut message)
+        {
+            // It must not keep a read buffer alive.
+            *inside = Message::blank();
+            self.0.push(message);
+        }
+    }
+}
+
+impl Broker {
+    /// Takes back what a [`ServerPacket::Publish`](crate::wire::packet::ServerPacket::Publish) was made of, once it is
+    /// written. A driver that does this spares an allocation for each message at QoS 0.
+    pub fn take_back(&mut self, message: Arc<Message>) {
+        self.spares.take_back(message);
+    }
+}

@@ -1,6 +1,7 @@
 //! What Signalhouse costs, measured on the disk of this machine.
 //!
-//!     cargo run --release -p signalhouse-benches -- [--data FOLDER] append|steady|publish|recovery
+//!     cargo run --release -p signalhouse-benches -- [--data FOLDER] append|steady|publish|recovery|scale
+//!     cargo run --release -p signalhouse-benches -- bars [--binary FILE] [--turns NUMBER] [NAME...]
 //!
 //! Results with their commands are in `benches/RESULTS.md`. A disk's speed changes from minute to minute, so each
 //! figure comes with that of the bare disk in the same run, in turns. Nothing here fails for being slow.
@@ -9,10 +10,12 @@
 
 mod append;
 mod bare;
+mod bars;
 mod clients;
 mod disk;
 mod publish;
 mod recovery;
+mod scale;
 mod store;
 
 use std::path::PathBuf;
@@ -28,6 +31,8 @@ fn main() -> ExitCode {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--data" => folder = arguments.next().map_or(folder, PathBuf::from),
+            "bars" => return ended(bars::run(&folder, arguments)),
+            "scale" => return ended(scale::run(arguments)),
             name => names.push(name.to_owned()),
         }
     }
@@ -42,8 +47,18 @@ fn main() -> ExitCode {
         }
     }
     if !is_understood {
-        eprintln!("usage: signalhouse-benches [--data FOLDER] append|steady|publish|recovery...");
+        eprintln!(
+            "usage: signalhouse-benches [--data FOLDER] append|steady|publish|recovery|scale... | bars"
+        );
         return ExitCode::from(2);
+    }
+    ExitCode::SUCCESS
+}
+
+fn ended(outcome: std::io::Result<()>) -> ExitCode {
+    if let Err(error) = outcome {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

@@ -1,6 +1,5 @@
 //! A shard between an in-memory network and a clock that moves only when everybody waits.
 
-mod allocations;
 mod support;
 
 use std::io;

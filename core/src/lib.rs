@@ -53,8 +53,8 @@ mod timers;
 pub mod wire;
 
 pub use broker::{
-    Broker, Census, Counters, Deadline, DeadlineReason, DeliveryView, RecoverError, Recovery,
-    SessionView, SubscriptionView, Totals,
+    Broker, Census, Counters, Deadline, DeadlineReason, DeliveryView, DoubtfulSession, Doubts,
+    RecoverError, Recovery, SessionView, SubscriptionView, Totals,
 };
 pub use input::{ConnectionId, Input};
 pub use limits::{Config, Limits};

@@ -29,6 +29,9 @@ const SOON: usize = 64;
 /// Exchanges to be sent again, looked at to see whether their messages must be read back.
 const AHEAD: usize = 16;
 
+/// About what a queued or retained message takes in the journal beside its content.
+const ENTRY_BYTES: u64 = 40;
+
 /// A larger buffer for packing is given back.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -38,6 +41,8 @@ pub(super) struct Fetches {
     waiting: BTreeMap<MessageId, Vec<Waiter>>,
     /// Bytes of all sessions' queues in memory.
     memory_bytes: u64,
+    /// Bytes of all sessions' queues, wherever they are, with [`ENTRY_BYTES`] for each entry.
+    stored_bytes: u64,
 }
 
 /// An entry that waits for its message.
@@ -210,14 +215,28 @@ impl Broker {
             let bytes = session.queue.memory_bytes();
             self.fetches.memory_bytes = self.fetches.memory_bytes + bytes - session.counted_bytes;
             session.counted_bytes = bytes;
+            let entries = session.queue.len() as u64;
+            let bytes = session.queue.content_bytes() + ENTRY_BYTES * entries;
+            self.fetches.stored_bytes =
+                self.fetches.stored_bytes + bytes - session.counted_stored_bytes;
+            session.counted_stored_bytes = bytes;
         }
         self.count_stored(key);
+    }
+
+    /// About how many bytes of the journal are still good for something: messages in sessions' queues,
+    /// each as often as it is queued, and retained messages.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        let retained = self.retained.content_bytes() + ENTRY_BYTES * self.retained.len() as u64;
+        self.fetches.stored_bytes + retained
     }
 
     /// A session goes with all that is in its queue.
     pub(super) fn remove_session(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get(key) {
             self.fetches.memory_bytes -= session.counted_bytes;
+            self.fetches.stored_bytes -= session.counted_stored_bytes;
         }
         self.sessions.remove(key);
     }

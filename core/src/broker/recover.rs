@@ -1,10 +1,14 @@
 //! From records to a broker. One code path for the journal and for a snapshot.
 
+mod lost;
+
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use self::lost::Loss;
+pub use self::lost::{DoubtfulSession, Doubts};
 use super::Broker;
 use super::fetch::Forms;
 use crate::limits::Config;
@@ -50,6 +54,8 @@ struct Index {
     /// Whether each session has a connection, as far as the records say.
     connected: BTreeMap<SessionId, bool>,
     latest: Time,
+    /// Where records are missing, if they are: the last such place.
+    loss: Option<Loss>,
 }
 
 impl Index {
@@ -89,6 +95,12 @@ impl Recovery {
     #[must_use]
     pub fn latest(&self) -> Time {
         self.index.latest
+    }
+
+    /// [`Broker::stored_bytes`] of what there is so far.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.broker.stored_bytes()
     }
 
     /// How much there is.
@@ -251,16 +263,16 @@ impl Broker {
             return Ok(());
         };
         index.latest = index.latest.max(at);
-        index.connected.insert(id, true);
         self.next_session = self.next_session.max(id.0 + 1);
-        if let Entry::Vacant(place) = index.sessions.entry(id) {
-            if self.sessions.find(&client_id).is_some() {
-                return Err(Unknown("a client's second session"));
+        if !index.sessions.contains_key(&id) {
+            if let Some(old) = self.sessions.find(&client_id) {
+                self.supersede(old, index)?;
             }
             let mut session = Session::new(id, client_id, identity, version);
             session.recorded = true;
-            place.insert(self.sessions.insert(session));
+            index.sessions.insert(id, self.sessions.insert(session));
         }
+        index.connected.insert(id, true);
         let session = self.known_session(id, index)?;
         session.version = version;
         session.claims = claims;
@@ -526,10 +538,13 @@ impl Broker {
         packet_id: OutboundPacketId,
         index: &Index,
     ) -> Result<(), Unknown> {
+        self.free_identifier(session, packet_id, index)?;
+        let key = *index.sessions.get(&session).ok_or(Unknown("a session"))?;
         let session = self.known_session(session, index)?;
         let mut entry = session.queue.remove(seq).ok_or(Unknown("a queue entry"))?;
         entry.maybe_sent = true;
         session.flight.insert(packet_id, entry);
+        self.count_memory(key);
         Ok(())
     }
 
@@ -547,7 +562,11 @@ impl Broker {
             (Receiver::Group(_) | Receiver::Session(_), _) => None,
         };
         match to {
-            Receiver::Session(id) => self.known_session(id, index)?.queue.push(entry),
+            Receiver::Session(id) => {
+                let key = *index.sessions.get(&id).ok_or(Unknown("a session"))?;
+                self.known_session(id, index)?.queue.push(entry);
+                self.count_memory(key);
+            }
             Receiver::Group(id) => {
                 let key = index.groups.get(&id).ok_or(Unknown("a share"))?;
                 let group = self.groups.get_mut(*key).ok_or(Unknown("a share"))?;
@@ -571,8 +590,11 @@ impl Broker {
                 .and_then(|key| self.groups.get_mut(*key))
                 .and_then(|group| group.queue.remove(seq)),
             Receiver::Session(id) => {
+                let key = *index.sessions.get(&id).ok_or(Unknown("a session"))?;
                 let session = self.known_session(id, index)?;
-                session.queue.remove(seq).or_else(|| session.flight.take_publish(seq))
+                let entry = session.queue.remove(seq).or_else(|| session.flight.take_publish(seq));
+                self.count_memory(key);
+                entry
             }
         };
         entry.ok_or(Unknown("a queue entry"))

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
+use signalhouse_core::{DoubtfulSession, Doubts};
 use tokio::runtime;
 
 use super::exit::{Exit, complain};
@@ -91,18 +93,14 @@ async fn act(action: Action, store: &Store) -> Result<Exit, Fault> {
     let folder = Path::new(&store.path);
     match action {
         Action::Check => {
-            let found = read(folder, |disk| async move { tools::check(&disk).await }).await?;
+            let found = read(folder, |disk| async move { Ok(tools::check(&disk).await?) }).await?;
             println!("{}: {}", folder.display(), Summary(&found));
             Ok(Exit::Orderly)
         }
         Action::Dump => dump(folder).await,
         Action::Repair => repair(folder, store).await,
         Action::Export { file } => {
-            let salt = salt();
-            let (found, pieces) =
-                read(folder, |disk| async move { tools::export(&disk, salt).await }).await?;
-            let failed = |source| Fault::File { path: file.clone(), source };
-            write_new(&file, pieces).map_err(failed)?;
+            let found = export(folder, &file).await?;
             println!("{}: {}", file.display(), Summary(&found));
             Ok(Exit::Orderly)
         }
@@ -120,19 +118,60 @@ async fn act(action: Action, store: &Store) -> Result<Exit, Fault> {
 
 /// Reads a store that a broker may be changing: what looks like damage then may be a file that was
 /// used again, so it is looked at once more.
-async fn read<T, F: Future<Output = Result<T, StoreError>>>(
+async fn read<T, F: Future<Output = Result<T, Fault>>>(
     folder: &Path,
     read: impl Fn(FolderDisk) -> F,
 ) -> Result<T, Fault> {
     let disk = FolderDisk::look(folder)?;
     let mut outcome = read(disk.clone()).await;
     for _ in 1..ATTEMPTS {
-        if outcome.is_ok() || !disk.is_in_use() {
+        let may_change = matches!(outcome, Err(Fault::Store(_))) && disk.is_in_use();
+        if !may_change {
             break;
         }
         outcome = read(disk.clone()).await;
     }
-    Ok(outcome?)
+    outcome
+}
+
+/// Writes a copy of the store to `file`, which appears whole or not at all.
+async fn export(folder: &Path, file: &Path) -> Result<Found, Fault> {
+    let failed = |source| Fault::File { path: file.to_owned(), source };
+    if file.exists() {
+        return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "is there already")));
+    }
+    let mut unfinished = file.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    let unfinished = Path::new(&unfinished);
+    let written = read(folder, |disk| async move {
+        let mut export = tools::export(&disk, salt()).await?;
+        let mut copy = private(unfinished).map_err(failed)?;
+        while let Some(piece) = export.next().await? {
+            copy.write_all(&piece).map_err(failed)?;
+        }
+        copy.sync_all().map_err(failed)?;
+        Ok(export.found)
+    })
+    .await;
+    let named = written.and_then(|found| {
+        std::fs::rename(unfinished, file).and_then(|()| sync_folder_of(file)).map_err(failed)?;
+        Ok(found)
+    });
+    if named.is_err() {
+        drop(std::fs::remove_file(unfinished));
+    }
+    named
+}
+
+/// A new file that only its owner can read: it has everybody's messages.
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+fn sync_folder_of(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 async fn dump(folder: &Path) -> Result<Exit, Fault> {
@@ -166,6 +205,11 @@ async fn repair(folder: &Path, store: &Store) -> Result<Exit, Fault> {
     for loss in &repaired.losses {
         println!("lost: {loss}");
     }
+    println!(
+        "lost: {} records or more, and {} later ones that speak only of those",
+        repaired.lost_records, repaired.pointless_records
+    );
+    print_doubts(&repaired.doubts);
     for name in &repaired.set_aside {
         println!("set aside: {}", folder.join(name).display());
     }
@@ -173,25 +217,22 @@ async fn repair(folder: &Path, store: &Store) -> Result<Exit, Fault> {
     Ok(Exit::Orderly)
 }
 
-/// Writes a file that appears whole or not at all.
-fn write_new(path: &Path, pieces: impl Iterator<Item = Bytes>) -> io::Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".unfinished");
-    if path.exists() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "is there already"));
+/// Says what is there again, though the lost records may have ended it.
+fn print_doubts(doubts: &Doubts) {
+    for session in &doubts.sessions {
+        let DoubtfulSession { client_id, at_least_once, exactly_once } = session;
+        println!(
+            "uncertain: the session of {:?} may have ended or changed its subscriptions; of what waits for it \
+             {at_least_once} messages at QoS 1 and {exactly_once} at QoS 2 may have been delivered",
+            client_id.as_str()
+        );
     }
-    let written = (|| {
-        let mut file = File::create(&unfinished)?;
-        for piece in pieces {
-            file.write_all(&piece)?;
-        }
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)
-    })();
-    if written.is_err() {
-        drop(std::fs::remove_file(&unfinished));
+    if doubts.at_shares > 0 {
+        println!("uncertain: {} messages at shares may have been delivered", doubts.at_shares);
     }
-    written
+    if doubts.retained > 0 {
+        println!("uncertain: {} retained messages may be older than the last", doubts.retained);
+    }
 }
 
 fn read_piece(file: &mut File) -> io::Result<Option<Bytes>> {

@@ -1,4 +1,4 @@
-//! The binary form of a [`Record`], format version 1. What frames records in files is in `frame.rs`.
+//! The binary form of a [`Record`], format version 2. What frames records in files is in `frame.rs`.
 //!
 //! A record is a tag and its fields in the order of their declaration; numbers are LEB128, shortest
 //! form only; strings and byte strings have their length before them; what is optional or smaller
@@ -17,8 +17,14 @@ pub use self::encode::encode;
 #[cfg(doc)]
 use signalhouse_core::Record;
 
-/// The version that [`encode`] writes and the highest that [`decode`] reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of everything that is written, and the highest that is read. It is in each file's first
+/// block; files of several versions may be in one store. All versions are read for ever:
+///
+/// | version | |
+/// |---|---|
+/// | 1 | the first |
+/// | 2 | a snapshot may cover the beginning of the segment with its number |
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The first byte of each kind of record. Numbers are never used again for something else.
 mod tag {

@@ -20,19 +20,24 @@ use super::index::{Mark, Marks};
 use super::reader::{Frame, FrameReader};
 use super::segment::{new_file, write_all};
 use super::walk::damaged;
-use crate::seams::{Disk, DiskFile, Spawn};
+use crate::seams::{Clock, Disk, DiskFile, Spawn};
 
 /// Records are read and written in pieces of about this length.
 const PIECE_BYTES: usize = 256 * 1024;
 /// About what a record takes beside its message.
 const RECORD_BYTES: usize = 40;
 /// A sync covers no more than this, so that the log's own syncs do not wait long behind it.
-const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+const SYNC_BYTES: u64 = 2 * 1024 * 1024;
+/// What is not in memory is read from the files once more, so memory need not hold more than this.
+const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What is to be compacted.
 #[derive(Debug)]
-pub(super) struct Compaction<D, P> {
+pub(super) struct Compaction<D, C, P> {
     pub(super) disk: D,
+    pub(super) clock: C,
+    /// Whether room is short, and nobody else is to have a turn.
+    pub(super) is_urgent: bool,
     pub(super) spawn: P,
     pub(super) config: Config,
     pub(super) salt: u64,
@@ -50,17 +55,20 @@ pub(super) struct Compacted {
     /// Its number: that of the first segment that it does not cover.
     pub(super) number: u64,
     pub(super) bytes: u64,
+    /// What a broker with this state has stored.
+    pub(super) stored_bytes: u64,
     /// Where in it messages are.
     pub(super) marks: Marks,
 }
 
-impl<D: Disk, P: Spawn> Compaction<D, P> {
+impl<D: Disk, C: Clock, P: Spawn> Compaction<D, C, P> {
     pub(super) async fn run(self) -> io::Result<Compacted> {
         let last = self.segments.last().copied();
         let (_, through) = last.ok_or(io::ErrorKind::InvalidInput)?;
         let replay = Box::new(Replay::new(self.config.clone()));
         let replay = self.read(replay).await?;
         let latest = replay.latest.max(replay.recovery.latest());
+        let stored_bytes = replay.recovery.stored_bytes();
         let records = self.spawn.offload(move || replay.recovery.into_snapshot()).await;
         let number = self.number;
         let name = FileName::Unfinished(number);
@@ -70,7 +78,9 @@ impl<D: Disk, P: Spawn> Compaction<D, P> {
         let segments = self.segments.iter().map(|(number, _)| FileName::Segment(*number));
         let bodies = Bodies::new(self.disk.clone(), snapshot.into_iter().chain(segments).collect());
         let state = State { through, latest, records, bodies };
-        let written = write(&self.disk, &self.spawn, name, number, salt, state).await;
+        let mut pace = self.pace();
+        let turn = async || pace.turn().await;
+        let written = write(&self.disk, &self.spawn, name, number, salt, state, turn).await;
         let (bytes, marks) = match written {
             Ok(written) => written,
             Err(error) => {
@@ -87,7 +97,7 @@ impl<D: Disk, P: Spawn> Compaction<D, P> {
             self.disk.sync_folder().await
         };
         named.await.map_err(StoreError::disk("cannot name", snapshot))?;
-        Ok(Compacted { number, bytes, marks })
+        Ok(Compacted { number, bytes, stored_bytes, marks })
     }
 
     async fn read(&self, mut replay: Box<Replay>) -> Result<Box<Replay>, StoreError> {
@@ -119,6 +129,7 @@ impl<D: Disk, P: Spawn> Compaction<D, P> {
     ) -> Result<Box<Replay>, StoreError> {
         let file = reader.name();
         let mut expected = from;
+        let mut pace = self.pace();
         while expected <= last {
             let mut frames = Vec::new();
             let mut bytes = 0;
@@ -142,8 +153,30 @@ impl<D: Disk, P: Spawn> Compaction<D, P> {
                 frames.push(frame);
             }
             replay = self.spawn.offload(move || replay.feed(file, frames)).await?;
+            pace.turn().await;
         }
         Ok(replay)
+    }
+
+    fn pace(&self) -> Pace<'_, C> {
+        Pace { clock: &self.clock, since: self.clock.now(), is_urgent: self.is_urgent }
+    }
+}
+
+/// Lets others have the disk and the processor for as long as each piece takes, a millisecond at least.
+struct Pace<'a, C> {
+    clock: &'a C,
+    since: Time,
+    is_urgent: bool,
+}
+
+impl<C: Clock> Pace<'_, C> {
+    async fn turn(&mut self) {
+        if !self.is_urgent {
+            let now = self.clock.now();
+            self.clock.sleep_until(now.plus_ms(now.since_ms(self.since).max(1))).await;
+        }
+        self.since = self.clock.now();
     }
 }
 
@@ -155,7 +188,9 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(config: Config) -> Self {
+    fn new(mut config: Config) -> Self {
+        let memory_bytes = &mut config.limits.queue_memory_bytes;
+        *memory_bytes = MEMORY_BYTES.min(*memory_bytes);
         // Nothing that chance decides is in a snapshot.
         let recovery = Recovery::new(config, Seed(0));
         Replay { recovery, through: LogPosition::START, latest: Time::ZERO }
@@ -190,7 +225,8 @@ pub(super) struct State<D: Disk> {
     pub(super) bodies: Bodies<D>,
 }
 
-/// Writes a snapshot's file and makes it durable; gives its length, and where in it messages are.
+/// Writes a snapshot's file and makes it durable; gives its length, and where in it messages are. A frame
+/// at a time, with `after_each` in between.
 pub(super) async fn write<D: Disk, P: Spawn>(
     disk: &D,
     spawn: &P,
@@ -198,8 +234,9 @@ pub(super) async fn write<D: Disk, P: Spawn>(
     number: u64,
     salt: u64,
     state: State<D>,
+    mut after_each: impl AsyncFnMut(),
 ) -> Result<(u64, Marks), StoreError> {
-    let State { through, latest, records, mut bodies } = state;
+    let State { through, latest, records, bodies } = state;
     let file = new_file(disk, name).await?;
     let kind = FileKind::Snapshot { through, latest, records: records.len() as u64 };
     let header = FileHeader { kind, number, salt };
@@ -207,11 +244,8 @@ pub(super) async fn write<D: Disk, P: Spawn>(
     let mut offset = BLOCK_BYTES;
     let mut synced = 0;
     let mut marks = Marks::new();
-    let mut records = records.into_iter();
-    let mut next = 1;
-    while let Some(piece) = next_piece(&mut records, &mut bodies).await? {
-        let first = LogPosition(next);
-        next += piece.len() as u64;
+    let mut pieces = Pieces::new(records, bodies);
+    while let Some((first, piece)) = pieces.next().await? {
         let (first_message, bytes) = spawn.offload(move || frame_of(&piece, first, salt)).await;
         marks.extend(first_message.map(|first| Mark { first, offset }));
         let length = bytes.len() as u64;
@@ -221,34 +255,48 @@ pub(super) async fn write<D: Disk, P: Spawn>(
             file.sync().await.map_err(failed)?;
             synced = offset;
         }
+        after_each().await;
     }
     write_all(&file, 0, header.to_block()).await.map_err(failed)?;
     file.sync().await.map_err(failed)?;
     Ok((offset, marks))
 }
 
-/// The next records, each with its message; `None` after the last.
-async fn next_piece<D: Disk>(
-    records: &mut impl Iterator<Item = Record>,
-    bodies: &mut Bodies<D>,
-) -> Result<Option<Vec<Record>>, StoreError> {
-    let mut piece = Vec::new();
-    let mut bytes = 0;
-    let piece_bytes = piece_bytes();
-    while bytes < piece_bytes
-        && let Some(mut record) = records.next()
-    {
-        if let Record::Requeued { message, .. } = &record {
-            let message = bodies.find(*message).await?;
-            record = record.with_message(|_| Some(message));
-        }
-        bytes += RECORD_BYTES;
-        if let Record::Published { message, .. } = &record {
-            bytes += message.content_bytes();
-        }
-        piece.push(record);
+/// Records as they go into a file, a frame's worth at a time.
+pub(super) struct Pieces<D: Disk> {
+    records: std::vec::IntoIter<Record>,
+    bodies: Bodies<D>,
+    /// The number of the next record.
+    next: u64,
+}
+
+impl<D: Disk> Pieces<D> {
+    pub(super) fn new(records: Vec<Record>, bodies: Bodies<D>) -> Self {
+        Pieces { records: records.into_iter(), bodies, next: 1 }
     }
-    Ok((!piece.is_empty()).then_some(piece))
+
+    /// The next records, each with its message, and the number of the first; `None` after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<(LogPosition, Vec<Record>)>, StoreError> {
+        let first = LogPosition(self.next);
+        let mut piece = Vec::new();
+        let mut bytes = 0;
+        let piece_bytes = piece_bytes();
+        while bytes < piece_bytes
+            && let Some(mut record) = self.records.next()
+        {
+            if let Record::Requeued { message, .. } = &record {
+                let message = self.bodies.find(*message).await?;
+                record = record.with_message(|_| Some(message));
+            }
+            bytes += RECORD_BYTES;
+            if let Record::Published { message, .. } = &record {
+                bytes += message.content_bytes();
+            }
+            piece.push(record);
+        }
+        self.next += piece.len() as u64;
+        Ok((!piece.is_empty()).then_some((first, piece)))
+    }
 }
 
 fn piece_bytes() -> usize {
@@ -261,7 +309,7 @@ pub(super) fn frame_of(
     first: LogPosition,
     salt: u64,
 ) -> (Option<MessageId>, Bytes) {
-    let mut frame = FrameBuilder::new(first);
+    let mut frame = FrameBuilder::new(first, PIECE_BYTES);
     for record in records {
         frame.push(record);
     }

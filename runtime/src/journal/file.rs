@@ -121,6 +121,9 @@ impl FileHeader {
             let is_newer = (FORMAT_VERSION + 1..1_000).contains(&version);
             return Err(if is_newer { HeaderFault::Newer(version) } else { damaged });
         }
+        if four(8) == 0 {
+            return Err(damaged);
+        }
         if four(8) > FORMAT_VERSION {
             return Err(HeaderFault::Newer(four(8)));
         }
@@ -164,8 +167,12 @@ mod tests {
             block[byte] ^= 0x80;
             assert!(FileHeader::from_block(&block).is_err(), "byte {byte}");
         }
-        let mut newer = block.to_vec();
-        newer[8] = 2;
-        assert_eq!(FileHeader::from_block(&newer), Err(HeaderFault::Newer(2)));
+        let newer = FORMAT_VERSION + 1;
+        let mut block = block.to_vec();
+        block[8..12].copy_from_slice(&newer.to_le_bytes());
+        assert_eq!(FileHeader::from_block(&block), Err(HeaderFault::Newer(newer)));
+        let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
+        block[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(FileHeader::from_block(&block), Err(HeaderFault::Newer(newer)));
     }
 }

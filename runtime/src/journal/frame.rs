@@ -75,9 +75,10 @@ pub(super) struct FrameBuilder {
 }
 
 impl FrameBuilder {
-    /// A frame without records; the next one has the position `first`.
-    pub(super) fn new(first: LogPosition) -> Self {
-        let mut bytes = BytesMut::with_capacity(4_096);
+    /// A frame without records, of which the first will have the position `first`; about `usual_bytes`
+    /// long in the end.
+    pub(super) fn new(first: LogPosition, usual_bytes: usize) -> Self {
+        let mut bytes = BytesMut::with_capacity(usual_bytes.max(4_096));
         bytes.put_bytes(0, HEADER_BYTES);
         FrameBuilder { bytes, first, records: 0, first_message: None }
     }
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_intact_under_its_salt_and_with_all_its_bits() {
-        let mut builder = FrameBuilder::new(LogPosition(7));
+        let mut builder = FrameBuilder::new(LogPosition(7), 0);
         builder.push(&Record::SessionEnded { session: SessionId(1) });
         assert_eq!(builder.last(), LogPosition(7));
         let frame = builder.seal(5, LogPosition(4));

@@ -22,7 +22,7 @@ use signalhouse_core::{LogPosition, Record};
 
 pub(super) use self::upkeep::{Sealed, Stock, Upkeep};
 use super::error::StoreError;
-use super::file::FileName;
+use super::file::{BLOCK_BYTES, FileName};
 use super::frame::FrameBuilder;
 use super::segment::{OpenSegment, write_all};
 use crate::seams::{Clock, Disk, DiskFile, Journal, Spawn};
@@ -66,6 +66,8 @@ pub struct LogJournal<D: Disk, C: Clock, P> {
     mark_at: Option<Pin<Box<C::Sleep>>>,
     relaxed: Relaxed<D::File, C>,
     upkeep: Upkeep<D, C, P>,
+    /// Length of the last frame, about that of the next.
+    usual_bytes: usize,
 }
 
 /// A frame that is being written and, in `strict`, synced.
@@ -104,6 +106,7 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
             mark_at: None,
             relaxed: Relaxed { unsynced: Vec::new(), due: None, syncing: None },
             upkeep,
+            usual_bytes: 0,
         }
     }
 
@@ -126,10 +129,23 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
     fn has_room_for(&mut self, bytes: u64) -> bool {
         while self.active.end + bytes > self.active.bytes {
             let Some(next) = self.upkeep.take_ready(bytes) else { return false };
-            let last = std::mem::replace(&mut self.active, next);
-            self.upkeep.seal(last.number, last.end, self.last_begun());
+            self.go_on_in(next);
         }
         true
+    }
+
+    /// Goes on in the next segment before this one is full, so that this one can be compacted.
+    fn seal_early(&mut self) -> bool {
+        if self.active.end == BLOCK_BYTES || !self.upkeep.wants_seal() {
+            return false;
+        }
+        let next = self.upkeep.take_ready(0);
+        next.map(|next| self.go_on_in(next)).is_some()
+    }
+
+    fn go_on_in(&mut self, next: OpenSegment<D::File>) {
+        let sealed = std::mem::replace(&mut self.active, next);
+        self.upkeep.seal(&sealed, self.last_begun());
     }
 
     /// The last position in any frame that was begun.
@@ -142,6 +158,7 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
         let through = frame.last();
         let first_message = frame.first_message();
         let bytes = frame.seal(self.active.salt, self.durable);
+        self.usual_bytes = bytes.len();
         self.marked = self.durable;
         let name = FileName::Segment(self.active.number);
         let file = self.active.file.clone();
@@ -257,7 +274,7 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
     }
 
     fn mark(&mut self) -> bool {
-        let frame = FrameBuilder::new(LogPosition(self.appended.0 + 1));
+        let frame = FrameBuilder::new(LogPosition(self.appended.0 + 1), 0);
         let has_room = self.has_room_for(frame.frame_bytes());
         if has_room {
             self.begin(frame);
@@ -273,6 +290,7 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
             progress |= self.upkeep.poll(cx, self.written, self.active.number)?;
             progress |= self.begin_frames();
             progress |= self.poll_mark(cx);
+            progress |= self.seal_early();
             if !progress {
                 return Ok(());
             }
@@ -286,7 +304,7 @@ impl<D: Disk, C: Clock, P: Spawn> Journal for LogJournal<D, C, P> {
         self.appended = at;
         let most = if sim_point!(FrameOfOne) { 1 } else { FRAME_BYTES };
         if self.waiting.back().is_none_or(|frame| frame.body_bytes() >= most) {
-            self.waiting.push_back(FrameBuilder::new(at));
+            self.waiting.push_back(FrameBuilder::new(at, self.usual_bytes));
         }
         if let Some(frame) = self.waiting.back_mut() {
             if canary!(DeletionNotRecorded)
@@ -298,6 +316,10 @@ impl<D: Disk, C: Clock, P: Spawn> Journal for LogJournal<D, C, P> {
             }
             frame.push(&record);
         }
+    }
+
+    fn note_stored(&mut self, bytes: u64) {
+        self.upkeep.note_stored(bytes);
     }
 
     fn flush(&mut self) -> Option<LogPosition> {

@@ -37,16 +37,27 @@ pub struct Opened<D> {
     salts: Salts,
     recovery: Recovery,
     index: Index,
+    /// What the snapshot's broker had stored.
+    snapshot_stored_bytes: u64,
 }
 
 /// Reads records into a broker, and notes where messages are.
 struct Load {
     replay: Replay,
     index: Index,
+    /// What that broker had stored at the end of the snapshot, once that is read.
+    snapshot_stored_bytes: Option<u64>,
 }
 
 impl Visit for Load {
     fn visit(&mut self, place: Place, record: Record) -> Result<(), Damage> {
+        match place.file {
+            FileName::Snapshot(_) | FileName::Unfinished(_) => {}
+            FileName::Segment(_) => {
+                let recovery = &self.replay.recovery;
+                self.snapshot_stored_bytes.get_or_insert_with(|| recovery.stored_bytes());
+            }
+        }
         self.index.note_record(place.file, &record, place.offset);
         self.replay.visit(place, record)
     }
@@ -72,12 +83,14 @@ pub struct Found {
 /// [`StoreError`] if the store cannot be used as it is.
 pub async fn open<D: Disk>(disk: D, options: OpenOptions) -> Result<Opened<D>, StoreError> {
     let recovery = Recovery::new(options.config.clone(), options.seed);
-    let mut load = Load { replay: Replay { recovery }, index: Index::default() };
+    let replay = Replay { recovery };
+    let mut load = Load { replay, index: Index::default(), snapshot_stored_bytes: None };
     let mut layout = walk(&disk, OnDamage::Refuse, &mut load).await?;
     let mut salts = Salts(options.seed.0);
     settle(&disk, &mut layout, &mut salts).await?;
-    let Load { replay, index } = load;
-    Ok(Opened { disk, options, layout, salts, recovery: replay.recovery, index })
+    let Load { replay: Replay { recovery }, index, snapshot_stored_bytes } = load;
+    let snapshot_stored_bytes = snapshot_stored_bytes.unwrap_or_else(|| recovery.stored_bytes());
+    Ok(Opened { disk, options, layout, salts, recovery, index, snapshot_stored_bytes })
 }
 
 impl<D: Disk> Opened<D> {
@@ -107,7 +120,8 @@ impl<D: Disk> Opened<D> {
         clock: C,
         spawn: P,
     ) -> Result<(Broker, LogJournal<D, C, P>), StoreError> {
-        let Opened { disk, options, layout, mut salts, recovery, index } = self;
+        let Opened { disk, options, layout, mut salts, recovery, index, snapshot_stored_bytes } =
+            self;
         let through = layout.through;
         let broker = recovery.finish(clock.now(), through);
         let begins = layout.snapshot.map_or(1, |(number, _)| number);
@@ -127,13 +141,14 @@ impl<D: Disk> Opened<D> {
             ready: segments,
             sealed: sealed(&layout),
             snapshot: layout.snapshot,
+            snapshot_stored_bytes,
             obsolete: Vec::new(),
             rubbish: Vec::new(),
         };
-        for (name, bytes) in layout.obsolete {
+        for (name, _) in layout.obsolete {
             match name {
-                FileName::Segment(number) => stock.obsolete.push((number, bytes)),
-                FileName::Snapshot(_) => stock.rubbish.push(name),
+                // Not to be used again: if its new name was not durable, it may have both names.
+                FileName::Segment(_) | FileName::Snapshot(_) => stock.rubbish.push(name),
                 // Now: a new file of that name may be made at any time from here on.
                 FileName::Unfinished(_) => remove(&disk, name).await?,
             }

@@ -67,7 +67,7 @@ pub(super) async fn make<D: Disk>(
         None => {
             let from = FileName::Unfinished(number);
             let file = new_file(&disk, from).await?;
-            if let Err(error) = fill(&file, bytes).await {
+            if let Err(error) = erase(&file, 0, bytes).await {
                 // Its space is wanted more than ever.
                 drop(disk.remove(&from.to_string()).await);
                 return Err(StoreError::disk("cannot write", from)(error).into());
@@ -101,12 +101,12 @@ pub(super) async fn remove<D: Disk>(disk: &D, name: FileName) -> Result<(), Stor
     }
 }
 
-async fn fill<F: DiskFile>(file: &F, bytes: u64) -> io::Result<()> {
-    let mut offset = 0;
-    while offset < bytes {
-        let length = (bytes - offset).min(ZEROS.len() as u64);
-        write_all(file, offset, Bytes::from_static(&ZEROS[..length as usize])).await?;
-        offset += length;
+/// Writes zeros.
+async fn erase<F: DiskFile>(file: &F, mut from: u64, to: u64) -> io::Result<()> {
+    while from < to {
+        let length = (to - from).min(ZEROS.len() as u64);
+        write_all(file, from, Bytes::from_static(&ZEROS[..length as usize])).await?;
+        from += length;
     }
     Ok(())
 }
@@ -156,9 +156,7 @@ pub(super) async fn settle<D: Disk>(
     let tail = layout.tail;
     for (index, segment) in layout.segments.iter_mut().enumerate() {
         let name = FileName::Segment(segment.number);
-        let stale = layout.stale.iter().filter(|(of, _, _)| *of == index).map(|(_, _, to)| *to);
-        let stale_to = stale.max().filter(|_| !canary!(TailNotCut));
-        if index > tail && stale_to.is_none() {
+        if index > tail && canary!(TailNotCut) {
             continue;
         }
         let file =
@@ -167,12 +165,14 @@ pub(super) async fn settle<D: Disk>(
             for (_, from, to) in layout.unproven.iter().filter(|(of, ..)| *of == index) {
                 write_again(&file, *from, *to).await?;
             }
-            if let Some(to) = stale_to
-                && index == tail
-            {
-                let length = usize::try_from(to - segment.end).unwrap_or(usize::MAX);
-                write_all(&file, segment.end, Bytes::from(vec![0; length])).await?;
-            } else if stale_to.is_some() {
+            if index == tail {
+                let stale = layout.stale.iter().filter(|(of, ..)| *of == index);
+                let stale_to = stale.map(|(_, _, to)| *to).max();
+                if let Some(to) = stale_to.filter(|_| !canary!(TailNotCut)) {
+                    erase(&file, segment.end, to).await?;
+                }
+            } else if index > tail {
+                // Whatever is in it: `relaxed` may have left frames anywhere.
                 segment.salt = salts.next();
                 segment.end = BLOCK_BYTES;
                 let kind = FileKind::Segment;

@@ -4,10 +4,10 @@ use std::io;
 
 use bytes::Bytes;
 use signalhouse_core::record::LogPosition;
-use signalhouse_core::{Config, Record, Recovery, Seed};
+use signalhouse_core::{Config, Doubts, Record, Recovery, Seed};
 
 use super::bodies::Bodies;
-use super::compact::{State, frame_of, write};
+use super::compact::{Pieces, State, frame_of, write};
 use super::error::{Damage, StoreError};
 use super::file::{FileHeader, FileKind, FileName};
 use super::open::Found;
@@ -17,15 +17,13 @@ use crate::seams::{Disk, DiskFile, Spawn};
 
 /// The number of a snapshot that was exported.
 const EXPORT: u64 = 1;
-/// Records in a frame of an export.
-const EXPORT_RECORDS: usize = 256;
 
 /// Reads a whole store and changes nothing.
 ///
 /// # Errors
 /// [`StoreError`] names the first damage.
 pub async fn check<D: Disk>(disk: &D) -> Result<Found, StoreError> {
-    let mut replay = Replay::default();
+    let mut replay = Replay::without_messages();
     let layout = walk(disk, OnDamage::Refuse, &mut replay).await?;
     Ok(found(&layout, &replay.recovery))
 }
@@ -50,15 +48,23 @@ pub struct Repaired {
     pub found: Found,
     /// What was damaged and is left out. Nothing was done if this is empty.
     pub losses: Vec<StoreError>,
+    /// How many records were lost with it, as far as that is known.
+    pub lost_records: u64,
+    /// Whole records that speak only of what was lost, and are left out too.
+    pub pointless_records: u64,
+    /// What the lost records may have ended, and is there again.
+    pub doubts: Doubts,
     /// The files that were set aside, under their new names.
     pub set_aside: Vec<String>,
 }
 
 /// Makes a store usable again without its damaged parts, which are kept under other names.
 ///
-/// Whole records that follow a damaged one stay as far as they make sense without it. So messages
-/// and sessions of the damaged records are lost, and what these had ended (deliveries, subscriptions)
-/// may be there again.
+/// What the damaged records brought is lost. What they had ended is there again, and [`Repaired`] says
+/// how much that may be: messages may come a second time, and ended sessions may go on. Packet
+/// identifiers of publications at QoS 2 that may have been finished are free, so that a later
+/// publication is not taken for an earlier one. A whole record that contradicts what is there again
+/// shows that this had ended, and counts.
 ///
 /// # Errors
 /// [`StoreError`] if the store cannot be read or written, or is of a newer version.
@@ -68,11 +74,19 @@ pub async fn repair<D: Disk>(
     segment_bytes: u64,
     salt: u64,
 ) -> Result<Repaired, StoreError> {
-    let mut replay = Replay::default();
-    let layout = walk(disk, OnDamage::LeaveOut, &mut replay).await?;
-    let found = found(&layout, &replay.recovery);
+    let mut mend = Mend::default();
+    let layout = walk(disk, OnDamage::LeaveOut, &mut mend).await?;
+    let Mend { replay, pointless_records, .. } = mend;
+    let mut repaired = Repaired {
+        found: found(&layout, &replay.recovery),
+        losses: Vec::new(),
+        lost_records: layout.lost_records,
+        pointless_records,
+        doubts: replay.recovery.doubts(),
+        set_aside: Vec::new(),
+    };
     if layout.losses.is_empty() {
-        return Ok(Repaired { found, losses: Vec::new(), set_aside: Vec::new() });
+        return Ok(repaired);
     }
     let highest = layout.segments.last().map(|segment| segment.number);
     let number = highest.max(layout.snapshot.map(|(number, _)| number)).unwrap_or(0) + 1;
@@ -88,32 +102,39 @@ pub async fn repair<D: Disk>(
     let unfinished = FileName::Unfinished(number);
     let (through, bodies) = (layout.through, Bodies::new(disk.clone(), Vec::new()));
     let state = State { through, latest, records, bodies };
-    write(disk, spawn, unfinished, number, salt, state).await?;
+    write(disk, spawn, unfinished, number, salt, state, async || {}).await?;
     rename(disk, &unfinished.to_string(), &FileName::Snapshot(number).to_string()).await?;
     sync_names(disk).await?;
-    let mut set_aside = Vec::new();
     for loss in &layout.losses {
         if let StoreError::Damaged { file, .. } = loss {
             let aside = format!("damaged-{file}");
-            if !set_aside.contains(&aside) {
+            if !repaired.set_aside.contains(&aside) {
                 rename(disk, file, &aside).await?;
-                set_aside.push(aside);
+                repaired.set_aside.push(aside);
             }
         }
     }
     sync_names(disk).await?;
-    Ok(Repaired { found, losses: layout.losses, set_aside })
+    repaired.losses = layout.losses;
+    Ok(repaired)
 }
 
-/// A whole store as one file, in pieces, the first of them its beginning.
+/// A whole store as one file, in pieces.
+pub struct Export<D: Disk> {
+    /// What is in it.
+    pub found: Found,
+    header: Option<Bytes>,
+    pieces: Pieces<D>,
+    salt: u64,
+}
+
+/// Begins to copy a store. Messages are read again piece by piece, so a store of any length goes
+/// through little memory.
 ///
 /// # Errors
 /// [`StoreError`] if the store is damaged.
-pub async fn export<D: Disk>(
-    disk: &D,
-    salt: u64,
-) -> Result<(Found, impl Iterator<Item = Bytes> + use<D>), StoreError> {
-    let mut replay = Replay::default();
+pub async fn export<D: Disk>(disk: &D, salt: u64) -> Result<Export<D>, StoreError> {
+    let mut replay = Replay::without_messages();
     let layout = walk(disk, OnDamage::Refuse, &mut replay).await?;
     let found = found(&layout, &replay.recovery);
     let latest = replay.recovery.latest().max(layout.latest);
@@ -121,15 +142,24 @@ pub async fn export<D: Disk>(
     let count = records.len() as u64;
     let kind = FileKind::Snapshot { through: layout.through, latest, records: count };
     let header = FileHeader { kind, number: EXPORT, salt }.to_block();
-    let mut records = records.into_iter();
-    let mut next = 1;
-    let rest = std::iter::from_fn(move || {
-        let piece: Vec<Record> = records.by_ref().take(EXPORT_RECORDS).collect();
-        let first = LogPosition(next);
-        next += piece.len() as u64;
-        (!piece.is_empty()).then(|| frame_of(&piece, first, salt).1)
-    });
-    Ok((found, std::iter::once(header).chain(rest)))
+    let snapshot = layout.snapshot.map(|(number, _)| FileName::Snapshot(number));
+    let segments = layout.segments.iter().map(|segment| FileName::Segment(segment.number));
+    let bodies = Bodies::new(disk.clone(), snapshot.into_iter().chain(segments).collect());
+    Ok(Export { found, header: Some(header), pieces: Pieces::new(records, bodies), salt })
+}
+
+impl<D: Disk> Export<D> {
+    /// The next piece of the file; `None` after the last.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a message can no longer be read.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if let Some(header) = self.header.take() {
+            return Ok(Some(header));
+        }
+        let piece = self.pieces.next().await?;
+        Ok(piece.map(|(first, records)| frame_of(&records, first, self.salt).1))
+    }
 }
 
 /// Makes a store on `disk` of an exported file, which is given in pieces.
@@ -202,18 +232,54 @@ pub(super) struct Replay {
     pub(super) recovery: Recovery,
 }
 
-impl Default for Replay {
-    fn default() -> Self {
+impl Replay {
+    /// Leaves queued messages where they are.
+    fn without_messages() -> Self {
+        Replay::with_memory(0)
+    }
+
+    fn with_memory(queue_memory_bytes: u64) -> Self {
         // Neither limits nor chance have a part in what a store holds.
         let mut config = Config::default();
-        config.limits.queue_memory_bytes = u64::MAX;
+        config.limits.queue_memory_bytes = queue_memory_bytes;
         Replay { recovery: Recovery::new(config, Seed(0)) }
+    }
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Replay::with_memory(u64::MAX)
     }
 }
 
 impl Visit for Replay {
     fn visit(&mut self, _: Place, record: Record) -> Result<(), Damage> {
         Ok(self.recovery.apply(record)?)
+    }
+}
+
+/// The same where records are missing.
+#[derive(Default)]
+struct Mend {
+    replay: Replay,
+    has_lost: bool,
+    pointless_records: u64,
+}
+
+impl Visit for Mend {
+    fn visit(&mut self, place: Place, record: Record) -> Result<(), Damage> {
+        match self.replay.visit(place, record) {
+            Err(Damage::Recover(_)) if self.has_lost => {
+                self.pointless_records += 1;
+                Ok(())
+            }
+            visited => visited,
+        }
+    }
+
+    fn left_out(&mut self) {
+        self.has_lost = true;
+        self.replay.recovery.lose_records();
     }
 }
 

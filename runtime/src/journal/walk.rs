@@ -33,6 +33,9 @@ pub(super) struct Place {
 pub(super) trait Visit {
     /// Takes the record at `place`.
     fn visit(&mut self, place: Place, record: Record) -> Result<(), Damage>;
+
+    /// What is visited next does not follow what was visited last: records are left out.
+    fn left_out(&mut self) {}
 }
 
 /// What damage leads to.
@@ -69,6 +72,8 @@ pub(super) struct Layout {
     pub(super) unproven: Vec<(usize, u64, u64)>,
     /// Damage that was left out.
     pub(super) losses: Vec<StoreError>,
+    /// How many records were left out with it, as far as that is known.
+    pub(super) lost_records: u64,
 }
 
 /// A part of the log.
@@ -175,6 +180,7 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
         match self.on_damage {
             OnDamage::LeaveOut if is_damage => {
                 self.layout.losses.push(error);
+                self.visitor.left_out();
                 Ok(())
             }
             OnDamage::LeaveOut | OnDamage::Refuse => Err(error),
@@ -202,7 +208,11 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
                 Some(_) | None => {
                     let what = Damage::Snapshot { found, expected: records };
                     self.leave_out(damaged(name, offset, what))?;
-                    let Some(frame) = reader.seek(found + 1, u64::MAX).await? else { break };
+                    let Some(frame) = reader.seek(found + 1, u64::MAX).await? else {
+                        self.layout.lost_records += records - found;
+                        break;
+                    };
+                    self.layout.lost_records += frame.header.first.0 - (found + 1);
                     found = frame.next_position() - 1;
                     self.take(name, &frame)?;
                 }
@@ -357,7 +367,11 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
             };
             self.leave_out(damaged(at.0, at.1, what))?;
             let next = later.iter().find(|(_, _, _, first)| *first >= expected.0);
-            let Some((index, offset, _, first)) = next else { return Ok(None) };
+            let Some((index, offset, _, first)) = next else {
+                self.layout.lost_records += known_durable - expected.0 + 1;
+                return Ok(None);
+            };
+            self.layout.lost_records += first - expected.0;
             self.layout.through = LogPosition(first - 1);
             return Ok(Some((*index, *offset)));
         }
@@ -386,11 +400,13 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
                 Err(error) => {
                     // Where the next one begins is not known.
                     self.leave_out(damaged(file, frame.offset, error.into()))?;
+                    self.layout.lost_records += u64::from(frame.header.records) - number;
                     return Ok(());
                 }
             };
             if let Err(what) = visited {
                 self.leave_out(damaged(file, frame.offset, what))?;
+                self.layout.lost_records += 1;
             }
         }
         Ok(())

@@ -280,6 +280,7 @@ where
             if !std::mem::take(&mut self.unflushed) {
                 return;
             }
+            self.journal.note_stored(self.broker.stored_bytes());
             match self.journal.flush() {
                 Some(through) => self.settle(now, through),
                 None => return,

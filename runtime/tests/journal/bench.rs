@@ -40,6 +40,8 @@ pub(crate) struct Store {
     /// The last position that was told durable.
     pub(crate) told: u64,
     pub(crate) appended: u64,
+    /// Bytes that `put` retained, by topic.
+    live: BTreeMap<String, u64>,
 }
 
 pub(crate) fn options(seed: u64, level: Level) -> OpenOptions {
@@ -82,7 +84,7 @@ async fn open_with(
     let clock = TokioClock::starting_at(now);
     let (broker, journal) = opened.start(clock, Inline).await?;
     let at = found.through.0;
-    Ok(Store { journal, broker, found, told: at, appended: at })
+    Ok(Store { journal, broker, found, told: at, appended: at, live: BTreeMap::new() })
 }
 
 impl Store {
@@ -95,6 +97,28 @@ impl Store {
         assert_eq!(self.journal.flush(), None);
     }
 
+    /// Retains `payload` on `topic`, or clears that, and gives how much is live then.
+    pub(crate) async fn put(&mut self, topic: &str, payload: Option<Bytes>) -> u64 {
+        let topic = Topic::try_from(topic).expect("a topic");
+        self.appended += 1;
+        let record = match payload {
+            Some(payload) => {
+                self.live.insert(topic.to_string(), payload.len() as u64);
+                retain(self.appended, topic, payload)
+            }
+            None => {
+                self.live.remove(&topic.to_string());
+                Record::RetainedCleared { topic }
+            }
+        };
+        self.journal.append(LogPosition(self.appended), record);
+        let live = self.live.values().sum();
+        self.journal.note_stored(live);
+        assert_eq!(self.journal.flush(), None);
+        self.settle().await.expect("the disk works");
+        live
+    }
+
     /// Lets the disk work for one turn.
     pub(crate) async fn turn(&mut self) -> io::Result<()> {
         let polled = poll_fn(|cx| Poll::Ready(self.journal.poll_durable(cx))).await;
@@ -103,6 +127,7 @@ impl Store {
             assert!(self.told <= self.appended);
         }
         tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_millis(1)).await;
         Ok(())
     }
 
@@ -110,7 +135,6 @@ impl Store {
     pub(crate) async fn settle(&mut self) -> io::Result<()> {
         while self.told < self.appended {
             self.turn().await?;
-            tokio::time::advance(Duration::from_millis(1)).await;
         }
         Ok(())
     }
@@ -147,11 +171,16 @@ fn payload(position: u64) -> Bytes {
 
 /// The record with this position.
 pub(crate) fn record(position: u64) -> Record {
+    let topic = Topic::try_from(topic(position).as_str()).expect("a topic");
+    retain(position, topic, payload(position))
+}
+
+fn retain(position: u64, topic: Topic, payload: Bytes) -> Record {
     Record::Published {
         message: Arc::new(Message {
             id: MessageId(position),
-            topic: Topic::try_from(topic(position).as_str()).expect("a topic"),
-            payload: payload(position),
+            topic,
+            payload,
             qos: QoS::AtLeastOnce,
             expires_at: None,
             properties: None,

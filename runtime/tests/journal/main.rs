@@ -5,5 +5,6 @@ mod codec;
 mod disk;
 mod fixtures;
 mod records;
+mod repair;
 mod store;
 mod time;

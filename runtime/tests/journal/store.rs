@@ -158,17 +158,17 @@ fn a_missing_file_and_a_newer_version_are_refused() {
     run(async || {
         let (disk, _) = closed_store(7, 200).await;
         let names = disk.names();
-        let first = names.iter().find(|name| name.starts_with("segment")).expect("a segment");
-        let newer = disk.killed();
-        newer.flip(first, 8, 2);
-        match open(&newer, 1).await {
-            Err(StoreError::Newer { file, version: 3 }) => assert_eq!(&file, first),
-            Err(other) => panic!("{other}"),
-            Ok(_) => panic!("a newer version was read"),
-        }
         // The first segment that counts: the one with the snapshot's number.
         let snapshot = names.iter().find(|name| name.starts_with("snapshot")).expect("a snapshot");
         let needed = snapshot.replace("snapshot", "segment");
+        let newer = disk.killed();
+        // The version after the present one, which is 2.
+        newer.flip(&needed, 8, 2 ^ 3);
+        match open(&newer, 1).await {
+            Err(StoreError::Newer { file, version: 3 }) => assert_eq!(file, needed),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("a newer version was read"),
+        }
         let missing = disk.killed();
         let bytes = missing.bytes(&needed);
         let hidden = MemoryDisk::new(1);
@@ -338,5 +338,39 @@ fn messages_are_read_back_wherever_they_are() {
             }
         }
         assert!(disk.names().iter().any(|name| name.starts_with("snapshot")));
+    });
+}
+
+#[test]
+fn the_store_is_no_longer_than_a_multiple_of_what_is_live() {
+    run(async || {
+        // Under this, whatever is live.
+        const LEAST: u64 = 10 * SEGMENT_BYTES;
+        let large = bytes::Bytes::from(vec![b'x'; 3_000]);
+        let disk = MemoryDisk::new(29);
+        let mut store = open(&disk, 29).await.expect("a store");
+        let mut live = 0;
+        let mut highest: u64 = 0;
+        for round in 0..4_u64 {
+            // Ten segments' worth come, and are changed again and again; then all of it goes.
+            for number in 0..600_u64 {
+                let topic = format!("large/{}", number % 110);
+                live = store.put(&topic, Some(large.clone())).await;
+                highest = highest.max(disk.used() * 100 / (live + LEAST));
+            }
+            assert!(disk.used() > 5 * SEGMENT_BYTES && live > 9 * SEGMENT_BYTES, "{live}");
+            for number in 0..110 {
+                live = store.put(&format!("large/{number}"), None).await;
+            }
+            assert_eq!(live, 0);
+            for _ in 0..4_000 {
+                store.turn().await.expect("the disk works");
+            }
+            assert!(disk.used() <= LEAST, "round {round}: {} bytes for nothing", disk.used());
+        }
+        println!("at most {highest} % of what was live and ten segments");
+        assert!(highest <= 700, "{highest} %");
+        let again = open(&disk.power_cut(), 30).await.expect("a store");
+        assert!(again.retained().is_empty());
     });
 }

@@ -23,6 +23,10 @@ impl<J: Journal> Journal for Watched<J> {
         self.inner.append(at, record);
     }
 
+    fn note_stored(&mut self, bytes: u64) {
+        self.inner.note_stored(bytes);
+    }
+
     fn flush(&mut self) -> Option<LogPosition> {
         let through = self.inner.flush();
         if let Some(through) = through {

@@ -1,7 +1,8 @@
 //! What the log needs beside its frames: segments made ahead, and compaction.
 //!
-//! The store's length stays in proportion to what is live: a snapshot is made once the segments since
-//! the last one are [`GROWTH`] times as long as that, and what it covers is used for later segments.
+//! The store's length stays in proportion to what is live: a snapshot is made once what is dead, in the
+//! last one and in the segments since, is [`GROWTH`] times as long as what is live. What the new one
+//! covers is used for later segments.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -24,9 +25,9 @@ use crate::seams::{Clock, Disk, Spawn};
 /// How many segments are there before they are needed. They are also the reserve that is left for
 /// acknowledgements, releases and expiries when the disk is full.
 const READY: usize = 2;
-/// A snapshot is made when the log behind the last one is so many times as long.
+/// A snapshot is made when what is dead is so many times as long as what is live.
 const GROWTH: u64 = 4;
-/// Shorter than so many segments, it is not worth one.
+/// Less than so many segments is not worth one.
 const GROWTH_SEGMENTS: u64 = 2;
 /// How long to wait before asking a full disk again.
 const RETRY_MS: u64 = 1_000;
@@ -52,6 +53,8 @@ pub(in crate::journal) struct Stock<F> {
     pub(in crate::journal) sealed: Vec<Sealed>,
     /// Number and length of the snapshot.
     pub(in crate::journal) snapshot: Option<(u64, u64)>,
+    /// What the broker of which it tells had stored.
+    pub(in crate::journal) snapshot_stored_bytes: u64,
     /// Numbers and lengths of segments that a snapshot covers.
     pub(in crate::journal) obsolete: Vec<(u64, u64)>,
     /// Other files that count for nothing.
@@ -68,6 +71,8 @@ pub(in crate::journal) struct Upkeep<D: Disk, C: Clock, P> {
     stock: Stock<D::File>,
     index: Index,
     fetching: Fetching<D>,
+    /// What the broker has stored.
+    stored_bytes: u64,
     /// The last segment of any kind.
     last_number: u64,
     /// A frame waits for a segment with this much room.
@@ -105,6 +110,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             stock,
             index,
             fetching,
+            stored_bytes: u64::MAX,
             last_number,
             wanted_bytes: 0,
             making: None,
@@ -126,8 +132,8 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
     }
 
     /// Nothing more will be written in the segment that was active.
-    pub(super) fn seal(&mut self, number: u64, end: u64, last: LogPosition) {
-        let bytes = end;
+    pub(super) fn seal(&mut self, segment: &OpenSegment<D::File>, last: LogPosition) {
+        let OpenSegment { number, end, bytes, .. } = *segment;
         self.stock.sealed.push(Sealed { number, end, last, bytes });
     }
 
@@ -159,6 +165,42 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
 
     pub(super) fn is_short(&self) -> bool {
         self.is_short
+    }
+
+    /// Takes notice of how much the broker has stored.
+    pub(super) fn note_stored(&mut self, bytes: u64) {
+        self.stored_bytes = bytes;
+    }
+
+    /// About how much of the snapshot is still good for something. A message in several queues is
+    /// stored once and counted several times, so neither what became free nor its share is exact.
+    fn live_bytes(&self) -> u64 {
+        let bytes = self.stock.snapshot.map_or(0, |(_, bytes)| bytes);
+        let then = self.stock.snapshot_stored_bytes;
+        let freed = then.saturating_sub(self.stored_bytes);
+        let share = u128::from(bytes) * u128::from(freed) / u128::from(then.max(1));
+        bytes - u64::try_from(share).map_or(bytes, |share| share.min(freed).min(bytes))
+    }
+
+    /// Whether a compaction that covers so much of the log is worth its trouble.
+    fn is_worth_it(&self, log_bytes: u64) -> bool {
+        let live_bytes = self.live_bytes();
+        let snapshot_bytes = self.stock.snapshot.map_or(0, |(_, bytes)| bytes);
+        let dead_bytes = log_bytes + snapshot_bytes - live_bytes;
+        // On a full disk, whatever becomes free counts.
+        let least = GROWTH * live_bytes;
+        let least = least.max(GROWTH_SEGMENTS * self.segment_bytes);
+        let least = if self.is_short { live_bytes.max(1) } else { least };
+        dead_bytes >= if sim_point!(CompactEarly) { 1 } else { least }
+    }
+
+    /// Whether the active segment had better be sealed, so that what is dead in the snapshot can go.
+    pub(super) fn wants_seal(&self) -> bool {
+        self.stock.sealed.is_empty()
+            && self.compacting.is_none()
+            && !self.is_short
+            && self.stock.ready.len() >= READY
+            && self.is_worth_it(0)
     }
 
     /// Goes on with what is under way. True if something was done or began. `active` is the segment
@@ -276,13 +318,8 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             .collect();
         let covered = self.stock.sealed.iter().take(segments.len());
         let log_bytes: u64 = covered.map(|segment| segment.end).sum();
-        let live_bytes = self.stock.snapshot.map_or(0, |(_, bytes)| bytes);
-        let worth_it = (GROWTH * live_bytes).max(GROWTH_SEGMENTS * self.segment_bytes);
-        // On a full disk, whatever becomes free counts.
-        let worth_it = if self.is_short { live_bytes.max(1) } else { worth_it };
-        let worth_it = if sim_point!(CompactEarly) { 1 } else { worth_it };
         let Some((last, sealed_through)) = segments.last().copied() else { return false };
-        if log_bytes < worth_it {
+        if !self.is_worth_it(log_bytes) {
             return false;
         }
         let mut number = last + 1;
@@ -295,6 +332,8 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         }
         let compaction = Compaction {
             disk: self.disk.clone(),
+            clock: self.clock.clone(),
+            is_urgent: self.is_short,
             spawn: self.spawn.clone(),
             config: self.config.clone(),
             salt: self.salts.next(),
@@ -320,6 +359,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         self.snapshot_bytes += compacted.bytes;
         self.index.replace(compacted.number, compacted.marks);
         let old = self.stock.snapshot.replace((compacted.number, compacted.bytes));
+        self.stock.snapshot_stored_bytes = compacted.stored_bytes;
         self.stock.rubbish.extend(old.map(|(number, _)| FileName::Snapshot(number)));
         let covered = |segment: &Sealed| segment.number < compacted.number;
         let obsolete: Vec<Sealed> = self.stock.sealed.iter().copied().filter(covered).collect();
@@ -332,14 +372,16 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             snapshots_bytes = self.snapshot_bytes,
             "compacted the store"
         );
-        self.sort_obsolete();
+        self.sort_obsolete(obsolete.len() as u64);
         Ok(true)
     }
 
-    /// Decides what of that which counts for nothing is worth keeping for later segments.
-    fn sort_obsolete(&mut self) {
+    /// Decides what of that which counts for nothing is worth keeping for later segments: as many as
+    /// are likely to be begun until the next compaction, which are as many as before this one.
+    fn sort_obsolete(&mut self, covered: u64) {
         let usual = self.segment_bytes;
         let kept = (GROWTH * self.stock.snapshot.map_or(0, |(_, bytes)| bytes) / usual)
+            .max(covered)
             .max(GROWTH_SEGMENTS);
         let mut left = usize::try_from(kept).unwrap_or(usize::MAX);
         let rubbish = &mut self.stock.rubbish;

@@ -10,6 +10,7 @@
  *   INODE.undo   a file's writes since its last sync, each as a `struct change` and the bytes that were there
  *   names.undo   lines about names since the folder's last sync: `made NAME`, `moved FROM TO`, `parked NUMBER NAME`
  *   parked-N     a file that was removed, or replaced by a rename
+ *   failing      while this file is there, every sync of what is watched fails (EIO) and makes nothing durable
  *
  * It knows the calls that the broker's disk makes (runtime/src/seams/folder_disk.rs): open, pwrite, fdatasync, fsync,
  * rename, unlink. Any other that could change a watched file ends the process, so that none slips past.
@@ -40,6 +41,7 @@ struct change {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *data, *undo;
+static char failing[4096]; /* UNSYNCED_UNDO/failing */
 static int names = -1; /* names.undo */
 static unsigned parked;
 /* For each descriptor of a watched file that of its undo file, one more; -1 for a watched folder. */
@@ -73,6 +75,7 @@ __attribute__((constructor)) static void begin(void) {
     snprintf(path, sizeof path, "%s/names.undo", undo);
     names = real_open(path, O_RDWR | O_CREAT | O_APPEND, 0600);
     must(names >= 0, "names.undo");
+    snprintf(failing, sizeof failing, "%s/failing", undo);
 }
 
 /* The name of a path within the watched folder; null for any other path. */
@@ -193,6 +196,10 @@ ssize_t pwrite(int file, const void *bytes, size_t length, off_t offset) {
  * really synced: a kill leaves the page cache. */
 static int synced(int file) {
     if (file < 0 || file >= DESCRIPTORS || !watched[file]) return 0;
+    if (access(failing, F_OK) == 0) {
+        errno = EIO;
+        return -1;
+    }
     int log = watched[file] > 0 ? watched[file] - 1 : names;
     pthread_mutex_lock(&lock);
     off_t before = lseek(log, 0, SEEK_END);

@@ -53,7 +53,7 @@ pub(crate) fn run(folder: &Path) {
 
 /// Bytes passed to the disk for each byte of record while messages come and go.
 pub(crate) fn run_steady(folder: &Path) {
-    const MESSAGES: u64 = 600_000;
+    const MESSAGES: u64 = 1_200_000;
     const WAITING: u64 = 10_000;
     let folder = folder.join("steady");
     local(async {
@@ -63,7 +63,11 @@ pub(crate) fn run_steady(folder: &Path) {
         store.commit().await;
         store.disk.take();
         let (mut record_bytes, mut number) = (0, 0);
+        let mut first = None;
         while number < MESSAGES {
+            if number >= MESSAGES / 2 && first.is_none() {
+                first = Some((store.disk.take(), std::mem::take(&mut record_bytes)));
+            }
             for _ in 0..256 {
                 number += 1;
                 let record = store::queued(number, 1);
@@ -77,14 +81,16 @@ pub(crate) fn run_steady(folder: &Path) {
             }
             store.commit().await;
         }
+        let (before, _) = first.unwrap_or_default();
         let written = store.disk.take();
         println!(
             "steady state, batches of 256, {WAITING} waiting: {:.3} bytes to the disk for each byte of record \
-             ({} MiB of records, {} MiB written, first filling of {} MiB apart)",
-            written.bytes as f64 / record_bytes as f64,
+             ({} MiB of records, {} MiB written), filling of {} MiB included; {} MiB were filled before",
+            (written.bytes + written.filling_bytes) as f64 / record_bytes as f64,
             record_bytes / MIB,
             written.bytes / MIB,
-            written.filling_bytes / MIB
+            written.filling_bytes / MIB,
+            before.filling_bytes / MIB
         );
         store.close().await;
     });

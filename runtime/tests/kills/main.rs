@@ -2,16 +2,19 @@
 //! acknowledged: none is lost, none at QoS 2 comes twice, and order is kept.
 //!
 //!     cargo test -p signalhouse --test kills -- [--kills N] [--seed S] [--shim LIBRARY] [--without-sync]
+//!     cargo test -p signalhouse --test kills -- --full-disk
 //!
 //! Publishers with sessions publish at QoS 1 and 2 and repeat what was not acknowledged; subscribers with sessions are
 //! there always, now and then, or share a subscription. With `--shim` (`.ci/kills/unsynced.c`) each kill is a power
-//! cut: what was not synced is taken back, wholly or in part. `--without-sync` starts a broker that never syncs, and
+//! cut: what was not synced is taken back, wholly or in part; and now and then the disk's syncs fail, upon which
+//! the broker has to end by itself, and the power is cut then. `--without-sync` starts a broker that never syncs, and
 //! the program then ends well if that is found out. The seed decides when to kill and what to take back.
 
 #![allow(clippy::disallowed_methods)] // real processes, real time
 
 mod account;
 mod chance;
+mod full_disk;
 mod peer;
 mod process;
 mod publisher;
@@ -38,6 +41,9 @@ use undo::Undone;
 
 const PUBLISHERS: usize = 4;
 
+/// How often it is not a kill, but a sync that fails.
+const FAILED_SYNC_EVERY: u64 = 6;
+
 /// How long the end may take without any progress.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,6 +52,7 @@ struct Options {
     seed: u64,
     shim: Option<PathBuf>,
     without_sync: bool,
+    full_disk: bool,
 }
 
 impl Options {
@@ -57,6 +64,7 @@ impl Options {
             seed: now.map_or(1, |since| u64::from(since.subsec_nanos())),
             shim: None,
             without_sync: false,
+            full_disk: false,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -69,6 +77,7 @@ impl Options {
                 "--seed" => options.seed = number(),
                 "--shim" => options.shim = arguments.next().map(PathBuf::from),
                 "--without-sync" => options.without_sync = true,
+                "--full-disk" => options.full_disk = true,
                 _ => {}
             }
         }
@@ -93,10 +102,11 @@ fn main() -> ExitCode {
         undo: folder.join("undo"),
         shim: options.shim.clone(),
         without_sync: options.without_sync,
+        mount: None,
     };
     std::fs::create_dir_all(&setup.data).expect("a folder for the store");
     std::fs::create_dir_all(&setup.undo).expect("a folder for what is undone");
-    let outcome = play(&setup, &options);
+    let outcome = if options.full_disk { full_disk::play(&folder) } else { play(&setup, &options) };
     match (&outcome, options.without_sync) {
         (Ok(()), false) => {}
         (Err(wrong), true) => {
@@ -180,7 +190,11 @@ fn kill_often(
         if let Some(said) = process.ended() {
             return Err(format!("the broker ended by itself: {said}"));
         }
-        process.kill();
+        if setup.shim.is_some() && !setup.without_sync && chance.one_in(FAILED_SYNC_EVERY) {
+            fail_syncs(process, setup)?;
+        } else {
+            process.kill();
+        }
         if setup.shim.is_none() {
             return Ok(Undone::default());
         }
@@ -219,6 +233,22 @@ fn kill_often(
         return Err("no kill came while anything was not synced".to_owned());
     }
     Ok(undone)
+}
+
+/// Has the disk's syncs fail, and sees the broker end as it has to.
+fn fail_syncs(process: &mut Process, setup: &Setup) -> Result<(), String> {
+    setup.fail_syncs(true);
+    let (code, said) = process.ends();
+    setup.fail_syncs(false);
+    println!("  syncs fail: {said}");
+    // What it still acknowledged would now be lost, and that shows in the end.
+    let says_why = said.contains("os error 5");
+    // While it starts, it is the store that cannot be used.
+    if matches!(code, Some(1 | 65)) && says_why {
+        Ok(())
+    } else {
+        Err(format!("with a disk that does not sync it ended with {code:?}: {said}"))
+    }
 }
 
 /// Waits until everybody has everything, and says what is missing if that does not come.

@@ -32,6 +32,15 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects, and says whether the broker had the session.
     pub(crate) fn connect(address: SocketAddr, client_id: &str) -> Result<(Self, bool), Gone> {
+        let connected = Peer::try_connect(address, client_id)?;
+        Ok(connected.unwrap_or_else(|reason| panic!("{client_id} is refused: {reason:?}")))
+    }
+
+    /// The same, or why it is refused.
+    pub(crate) fn try_connect(
+        address: SocketAddr,
+        client_id: &str,
+    ) -> Result<Result<(Self, bool), ReasonCode>, Gone> {
         let stream = TcpStream::connect(address).map_err(|_| Gone)?;
         stream.set_nodelay(true).map_err(|_| Gone)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|_| Gone)?;
@@ -51,8 +60,10 @@ impl Peer {
         for _ in 0..CONNACK_WAITS {
             match peer.read()? {
                 Some(ServerPacket::ConnAck(connack)) => {
-                    assert_eq!(connack.reason, ReasonCode::Success, "{client_id}: {connack:?}");
-                    return Ok((peer, connack.session_present));
+                    if connack.reason != ReasonCode::Success {
+                        return Ok(Err(connack.reason));
+                    }
+                    return Ok(Ok((peer, connack.session_present)));
                 }
                 Some(other) => panic!("{client_id} gets {other:?} before CONNACK"),
                 None => {}

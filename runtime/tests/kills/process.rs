@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use crate::full_disk::Mount;
+
 /// Tells a child of this program to be the broker that never syncs.
 pub(crate) const WITHOUT_SYNC: &str = "KILLS_SERVE_WITHOUT_SYNC";
 
@@ -12,7 +14,6 @@ pub(crate) const WITHOUT_SYNC: &str = "KILLS_SERVE_WITHOUT_SYNC";
 const SEGMENT_BYTES: &str = "131072";
 
 /// How the broker is started.
-#[derive(Clone, Debug)]
 pub(crate) struct Setup {
     /// Where it keeps what it must not forget.
     pub(crate) data: PathBuf,
@@ -22,6 +23,8 @@ pub(crate) struct Setup {
     pub(crate) shim: Option<PathBuf>,
     /// Whether it is the broker that never syncs.
     pub(crate) without_sync: bool,
+    /// The file system that the folder is on, if only some processes see it.
+    pub(crate) mount: Option<Mount>,
 }
 
 /// A broker's process.
@@ -31,6 +34,21 @@ pub(crate) struct Process {
 }
 
 impl Setup {
+    /// Has every sync fail, or no longer.
+    pub(crate) fn fail_syncs(&self, fail: bool) {
+        let failing = self.undo.join("failing");
+        if fail {
+            std::fs::write(failing, "").expect("a writable folder");
+        } else {
+            std::fs::remove_file(failing).expect("it was there");
+        }
+    }
+
+    /// That file system.
+    pub(crate) fn mounted(&self) -> Result<&Mount, String> {
+        self.mount.as_ref().ok_or_else(|| "no file system of its own".to_owned())
+    }
+
     /// Starts the broker; it does not serve yet.
     pub(crate) fn start(&self) -> Process {
         let mut command = if self.without_sync {
@@ -38,7 +56,11 @@ impl Setup {
             command.env(WITHOUT_SYNC, &self.data);
             command
         } else {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_signalhouse"));
+            let program = env!("CARGO_BIN_EXE_signalhouse");
+            let mut command = match &self.mount {
+                Some(mount) => mount.inside(program),
+                None => Command::new(program),
+            };
             command.args(["--listen", "127.0.0.1:0", "--durability", "strict", "--data"]);
             command.arg(&self.data);
             command
@@ -92,6 +114,14 @@ impl Process {
         // It may have ended by itself.
         let _sent = self.child.kill();
         self.child.wait().expect("it is our child");
+    }
+
+    /// Waits until it ends by itself; its exit code, and what it said last.
+    pub(crate) fn ends(&mut self) -> (Option<i32>, String) {
+        // Its log ends with it.
+        let rest: Vec<String> = self.log.by_ref().map_while(Result::ok).collect();
+        let status = self.child.wait().expect("it is our child");
+        (status.code(), rest.last().cloned().unwrap_or_default())
     }
 
     /// Whether it ended by itself, and what it said then.

@@ -8,6 +8,7 @@ mod peer;
 mod process;
 mod rumqttc_v4;
 mod rumqttc_v5;
+mod spill;
 mod store;
 mod support;
 mod tools;

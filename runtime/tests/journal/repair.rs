@@ -32,6 +32,7 @@ fn connected(session: u64, client: u64) -> Record {
         client_id: Text::try_from(format!("client{client}")).expect("a text"),
         identity: None,
         claims: Claims::default(),
+        address: None,
         version: Version::V5,
         session_expiry_interval_s: 1_000,
         will: None,

@@ -190,8 +190,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         // On a full disk, whatever becomes free counts.
         let least = GROWTH * live_bytes;
         let least = least.max(GROWTH_SEGMENTS * self.segment_bytes);
-        let least = if self.is_short { live_bytes.max(1) } else { least };
-        dead_bytes >= if sim_point!(CompactEarly) { 1 } else { least }
+        dead_bytes >= if self.is_short { live_bytes.max(1) } else { least }
     }
 
     /// Whether the active segment had better be sealed, so that what is dead in the snapshot can go.
@@ -319,7 +318,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         let covered = self.stock.sealed.iter().take(segments.len());
         let log_bytes: u64 = covered.map(|segment| segment.end).sum();
         let Some((last, sealed_through)) = segments.last().copied() else { return false };
-        if !self.is_worth_it(log_bytes) {
+        if !self.is_worth_it(log_bytes) && !sim_point!(CompactEarly) {
             return false;
         }
         let mut number = last + 1;

@@ -200,11 +200,12 @@ impl Network {
         if link.is_over {
             return None;
         }
-        if link.is_held {
-            link.held.push_back((at, signal));
+        // What is lost is not kept: behind a gap nothing may arrive.
+        if link.direction(at).is_dead {
             return None;
         }
-        if link.direction(at).is_dead {
+        if link.is_held {
+            link.held.push_back((at, signal));
             return None;
         }
         Some(signal)

@@ -62,10 +62,16 @@ fn needless(model: &Model, kept: &KeptSession) -> Option<String> {
     let sessions = client.into_iter().flat_map(|client| &client.sessions);
     let mut living = sessions.map(|id| &model.sessions[*id]).filter(|one| !model.is_over(one));
     let Some(session) = living.next_back() else {
-        // A CONNECT without an answer may have begun one.
+        // A CONNECT without an answer may have begun one, and a broker that hears nothing of an end
+        // may still have one.
+        let may_last = |number| {
+            let connection = model.connections.get(number);
+            connection.is_some_and(|one| model.expiring(one).to_ms > model.settled_by_ms())
+        };
         let is_unclear = client.is_some_and(|client| {
+            let lasting = client.connections.iter().any(may_last);
             let attempts = client.attempts.iter().filter_map(|one| model.connections.get(one));
-            attempts.into_iter().any(|one| one.connack.is_none())
+            lasting || attempts.into_iter().any(|one| one.connack.is_none())
         });
         return (!is_unclear)
             .then(|| format!("a session of {client_id:?} is kept, and none lives"));
@@ -122,6 +128,7 @@ mod tests {
     use crate::oracle::model::Bounds;
     use crate::oracle::told::{Told, fails, passes, publish_of};
     use crate::packet::Publish;
+    use crate::plan::NetworkFault;
 
     fn two() -> Told {
         let mut told = Told::new();
@@ -188,6 +195,14 @@ mod tests {
         told.connect(3, "c").lose(3);
         ends_with(&mut told, keeps("c", 0, 0));
         fails(Memory::default(), &told, "BM");
+    }
+
+    #[test]
+    fn a_session_whose_end_the_broker_cannot_have_noticed_is_right() {
+        let mut told = two();
+        told.connect(3, "c").network(3, NetworkFault::BlackHoleToBroker).lose(3);
+        ends_with(&mut told, keeps("c", 0, 0));
+        passes(Memory::default(), &told);
     }
 
     #[test]

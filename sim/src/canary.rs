@@ -84,16 +84,14 @@ mod known {
         let (group, guarantees): (_, &'static [&'static str]) = match canary {
             Canary::DuplicateDetectionOff => ("delivery", &["Q2", "SH"]),
             Canary::HeldIdsDieWithConnection => ("delivery", &["Q2", "SH", "AH"]),
-            Canary::BacklogLostAtTakeover => ("delivery", &["Q1", "Q2"]),
+            Canary::BacklogLostAtTakeover => ("delivery", &["Q1", "Q2", "WL"]),
             Canary::FlightLostAtResume => ("delivery", &["RX", "Q1", "Q2", "LV"]),
             Canary::ExpiredInFlightDropped => ("delivery", &["RX", "Q2"]),
             Canary::ResentInReverse => ("delivery", &["OR", "RX"]),
             Canary::OneSubscriptionId | Canary::LowestQosOfOverlap => ("delivery", &["CI"]),
-            Canary::WildcardMatchesDollar => ("delivery", &["NS"]),
-            Canary::NoLocalLostAtRecovery => ("delivery", &["NS"]),
-            Canary::RefusedYetAcknowledged => ("delivery", &["AH", "Q1", "Q2"]),
+            Canary::WildcardMatchesDollar | Canary::NoLocalLostAtRecovery => ("delivery", &["NS"]),
+            Canary::RefusedYetAcknowledged => ("delivery", &["AH", "Q1", "Q2", "RT"]),
 
-            // What waits behind the exchange, wills too, never comes.
             Canary::PubrelNotResent => ("protocol", &["RX", "LV", "WL", "Q1", "Q2"]),
             // To its receiver a repeat without DUP is a new message.
             Canary::DupNotSet => ("protocol", &["RX", "Q1", "Q2"]),
@@ -107,19 +105,20 @@ mod known {
             Canary::PacketSizeIgnored => ("protocol", &["SZ"]),
             Canary::KeepAliveNeverCloses | Canary::KeepAliveTooShort => ("protocol", &["KA"]),
             Canary::PublishBeforeConnack => ("protocol", &["PR"]),
-            Canary::PingUnanswered => ("protocol", &["AH", "LV"]),
+            Canary::PingUnanswered => ("protocol", &["AH", "LV", "FR"]),
 
             Canary::TakeoverInSilence => ("sessions", &["SO"]),
             Canary::SessionPresentEchoed => ("sessions", &["SP"]),
             Canary::CleanStartKeepsSession => ("sessions", &["SS", "NS", "RX"]),
-            Canary::SessionNeverExpires | Canary::ExpiryRestartsAtRecovery => ("sessions", &["SX"]),
+            Canary::SessionNeverExpires => ("sessions", &["SX", "BM"]),
+            Canary::ExpiryRestartsAtRecovery => ("sessions", &["SX"]),
             Canary::WillNotCancelled
             | Canary::WillLostAtTakeover
             | Canary::WillLostAtRecovery
             | Canary::WillAfterDisconnect => ("sessions", &["WL"]),
 
             Canary::OldRetainedRestored => ("retained", &["RT", "RC"]),
-            Canary::DeletedRetainedRestored => ("retained", &["RT"]),
+            Canary::DeletedRetainedRestored => ("retained", &["RT", "BM"]),
             // What was read once comes again.
             Canary::RetainHandlingIgnored => ("retained", &["RT", "Q0", "Q1", "Q2"]),
             Canary::ExpiredDelivered | Canary::ExpiryPassedOnTooLong => ("retained", &["MX"]),
@@ -129,8 +128,9 @@ mod known {
             // Both copies may go to the same member.
             Canary::SharedTwice => ("shared", &["SH", "Q0", "Q1", "Q2"]),
 
-            Canary::AckBeforeCommit => ("durability", &["DU", "Q1", "Q2"]),
-            Canary::SubackBeforeCommit => ("durability", &["DU", "Q1", "Q2"]),
+            Canary::AckBeforeCommit | Canary::SubackBeforeCommit => {
+                ("durability", &["DU", "Q1", "Q2"])
+            }
             Canary::ReleaseNotRecorded => ("durability", &["DU", "Q1", "Q2", "AH"]),
             Canary::ReceiptNotRecorded => ("durability", &["DU", "RX", "Q2"]),
             Canary::SessionEndNotRecorded => ("durability", &["RC", "SP"]),

@@ -29,6 +29,8 @@ pub(super) struct Journal {
     compacts: bool,
     /// How many records the last snapshot has.
     snapshot_records: usize,
+    /// Why compaction could not go on.
+    refused: Option<String>,
     written: LogPosition,
     synced: LogPosition,
     sync: Option<Sync>,
@@ -55,6 +57,7 @@ impl Journal {
             config,
             compacts: setting(plan, "journal.snapshots").unwrap_or(0) != 0,
             snapshot_records: 0,
+            refused: None,
             written: LogPosition::START,
             synced: LogPosition::START,
             sync: None,
@@ -157,7 +160,10 @@ impl Journal {
         }
         let mut recovery = Recovery::new(self.config.clone(), Seed(0));
         for (_, bytes) in &self.records[..safe] {
-            recovery.apply(read(bytes)).expect("recovery takes what the broker recorded");
+            if let Err(error) = recovery.apply(read(bytes)) {
+                self.refused.get_or_insert(format!("compaction refuses a record: {error}"));
+                return;
+            }
         }
         let rest = self.records.split_off(safe);
         self.put_snapshot(self.synced, recovery.into_snapshot());
@@ -181,6 +187,11 @@ impl Journal {
     /// The message with this number, as it was recorded.
     pub(super) fn message(&self, id: MessageId) -> Option<Arc<Message>> {
         read(self.messages.get(&id)?).message(id).cloned()
+    }
+
+    /// What compaction found wrong, once.
+    pub(super) fn take_refused(&mut self) -> Option<String> {
+        self.refused.take()
     }
 
     /// Whether everything written is durable.

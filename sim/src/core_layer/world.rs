@@ -153,7 +153,12 @@ impl<'a> World<'a> {
                 }
             }
             Happening::Synced { ticket } => {
-                if let Some(through) = self.around.journal.synced(ticket)
+                let through = self.around.journal.synced(ticket);
+                if let Some(what) = self.around.journal.take_refused() {
+                    let (guarantee, events) = ("RC", Vec::new());
+                    self.around.record.fail(Violation { guarantee, what, events });
+                }
+                if let Some(through) = through
                     && let Some(process) = &mut self.process
                 {
                     process.durable(through, &mut self.around);

@@ -43,11 +43,13 @@ impl Identifiers {
         };
         let is_other = before.publication != delivery.publication
             || before.publication.is_none() && before.connection == delivery.connection;
-        // A power cut may undo that a message at QoS 1 was given its identifier.
+        // A crash may undo that a message at QoS 1 was given its identifier, though the client reads
+        // it only afterwards.
+        let gone = model.connections.get(&before.connection).and_then(|one| one.broker_gone);
         let is_undone = before.qos == 1
-            && model.outages.iter().any(|outage| {
-                outage.stopped.index > before.moment.index
-                    && outage.durable_before_ms <= before.moment.at_ms
+            && gone.is_some_and(|gone| {
+                let mut crashes = model.outages.iter().filter(|outage| outage.stopped == gone);
+                crashes.any(|outage| outage.durable_before_ms < gone.at_ms)
             });
         if is_in_use && is_other && !is_undone && session.hostile.is_none() {
             let what = format!(
@@ -67,7 +69,9 @@ impl Identifiers {
 #[cfg(test)]
 mod tests {
     use super::Identifiers;
+    use crate::history::What;
     use crate::oracle::told::{Told, fails, passes};
+    use crate::plan::BrokerFault;
 
     fn two(qos: u8) -> Told {
         let mut told = Told::new();
@@ -79,7 +83,9 @@ mod tests {
     #[test]
     fn an_identifier_that_a_power_cut_took_back_may_stand_for_another() {
         let mut told = two(1);
-        told.read_only(2, "t", "one", 1, 7).crash().resume(3, "b").read_only(3, "t", "two", 1, 7);
+        told.push(What::Broker(BrokerFault::PowerCut)).read_only(2, "t", "one", 1, 7);
+        told.push(What::Ended { connection: 2, by_client: false });
+        told.push(What::Broker(BrokerFault::Start)).resume(3, "b").read_only(3, "t", "two", 1, 7);
         passes(Identifiers, &told);
     }
 

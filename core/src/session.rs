@@ -69,7 +69,7 @@ pub(crate) struct Session {
     /// What is kept for it, as quotas count it.
     pub(crate) stored: Counted,
     /// What of its queue is counted among the bytes that the journal has.
-    pub(crate) counted_stored_bytes: u64,
+    pub(crate) counted_live_bytes: u64,
     pub(crate) flight: Flight,
     /// The client's QoS 2 publications not yet released; `true` while one counts against the
     /// receive maximum of the present connection.
@@ -145,7 +145,7 @@ impl Session {
             queue: Queue::default(),
             counted_bytes: 0,
             stored: Counted::default(),
-            counted_stored_bytes: 0,
+            counted_live_bytes: 0,
             flight: Flight::default(),
             inbound: BTreeMap::new(),
             replays: VecDeque::new(),

@@ -42,7 +42,7 @@ pub(super) struct Fetches {
     /// Bytes of all sessions' queues in memory.
     memory_bytes: u64,
     /// Bytes of all sessions' queues, wherever they are, with [`ENTRY_BYTES`] for each entry.
-    stored_bytes: u64,
+    live_bytes: u64,
 }
 
 /// An entry that waits for its message.
@@ -217,9 +217,8 @@ impl Broker {
             session.counted_bytes = bytes;
             let entries = session.queue.len() as u64;
             let bytes = session.queue.content_bytes() + ENTRY_BYTES * entries;
-            self.fetches.stored_bytes =
-                self.fetches.stored_bytes + bytes - session.counted_stored_bytes;
-            session.counted_stored_bytes = bytes;
+            self.fetches.live_bytes = self.fetches.live_bytes + bytes - session.counted_live_bytes;
+            session.counted_live_bytes = bytes;
         }
         self.count_stored(key);
     }
@@ -227,16 +226,16 @@ impl Broker {
     /// About how many bytes of the journal are still good for something: messages in sessions' queues,
     /// each as often as it is queued, and retained messages.
     #[must_use]
-    pub fn stored_bytes(&self) -> u64 {
+    pub fn live_bytes(&self) -> u64 {
         let retained = self.retained.content_bytes() + ENTRY_BYTES * self.retained.len() as u64;
-        self.fetches.stored_bytes + retained
+        self.fetches.live_bytes + retained
     }
 
     /// A session goes with all that is in its queue.
     pub(super) fn remove_session(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get(key) {
             self.fetches.memory_bytes -= session.counted_bytes;
-            self.fetches.stored_bytes -= session.counted_stored_bytes;
+            self.fetches.live_bytes -= session.counted_live_bytes;
         }
         self.sessions.remove(key);
     }

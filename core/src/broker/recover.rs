@@ -97,10 +97,10 @@ impl Recovery {
         self.index.latest
     }
 
-    /// [`Broker::stored_bytes`] of what there is so far.
+    /// [`Broker::live_bytes`] of what there is so far.
     #[must_use]
-    pub fn stored_bytes(&self) -> u64 {
-        self.broker.stored_bytes()
+    pub fn live_bytes(&self) -> u64 {
+        self.broker.live_bytes()
     }
 
     /// How much there is.

@@ -56,7 +56,7 @@ pub(super) struct Compacted {
     pub(super) number: u64,
     pub(super) bytes: u64,
     /// What a broker with this state has stored.
-    pub(super) stored_bytes: u64,
+    pub(super) live_bytes: u64,
     /// Where in it messages are.
     pub(super) marks: Marks,
 }
@@ -68,7 +68,7 @@ impl<D: Disk, C: Clock, P: Spawn> Compaction<D, C, P> {
         let replay = Box::new(Replay::new(self.config.clone()));
         let replay = self.read(replay).await?;
         let latest = replay.latest.max(replay.recovery.latest());
-        let stored_bytes = replay.recovery.stored_bytes();
+        let live_bytes = replay.recovery.live_bytes();
         let records = self.spawn.offload(move || replay.recovery.into_snapshot()).await;
         let number = self.number;
         let name = FileName::Unfinished(number);
@@ -97,7 +97,7 @@ impl<D: Disk, C: Clock, P: Spawn> Compaction<D, C, P> {
             self.disk.sync_folder().await
         };
         named.await.map_err(StoreError::disk("cannot name", snapshot))?;
-        Ok(Compacted { number, bytes, stored_bytes, marks })
+        Ok(Compacted { number, bytes, live_bytes, marks })
     }
 
     async fn read(&self, mut replay: Box<Replay>) -> Result<Box<Replay>, StoreError> {

@@ -318,8 +318,8 @@ impl<D: Disk, C: Clock, P: Spawn> Journal for LogJournal<D, C, P> {
         }
     }
 
-    fn note_stored(&mut self, bytes: u64) {
-        self.upkeep.note_stored(bytes);
+    fn note_live(&mut self, bytes: u64) {
+        self.upkeep.note_live(bytes);
     }
 
     fn flush(&mut self) -> Option<LogPosition> {

@@ -38,7 +38,7 @@ pub struct Opened<D> {
     recovery: Recovery,
     index: Index,
     /// What the snapshot's broker had stored.
-    snapshot_stored_bytes: u64,
+    snapshot_live_bytes: u64,
 }
 
 /// Reads records into a broker, and notes where messages are.
@@ -46,7 +46,7 @@ struct Load {
     replay: Replay,
     index: Index,
     /// What that broker had stored at the end of the snapshot, once that is read.
-    snapshot_stored_bytes: Option<u64>,
+    snapshot_live_bytes: Option<u64>,
 }
 
 impl Visit for Load {
@@ -55,7 +55,7 @@ impl Visit for Load {
             FileName::Snapshot(_) | FileName::Unfinished(_) => {}
             FileName::Segment(_) => {
                 let recovery = &self.replay.recovery;
-                self.snapshot_stored_bytes.get_or_insert_with(|| recovery.stored_bytes());
+                self.snapshot_live_bytes.get_or_insert_with(|| recovery.live_bytes());
             }
         }
         self.index.note_record(place.file, &record, place.offset);
@@ -84,13 +84,13 @@ pub struct Found {
 pub async fn open<D: Disk>(disk: D, options: OpenOptions) -> Result<Opened<D>, StoreError> {
     let recovery = Recovery::new(options.config.clone(), options.seed);
     let replay = Replay { recovery };
-    let mut load = Load { replay, index: Index::default(), snapshot_stored_bytes: None };
+    let mut load = Load { replay, index: Index::default(), snapshot_live_bytes: None };
     let mut layout = walk(&disk, OnDamage::Refuse, &mut load).await?;
     let mut salts = Salts(options.seed.0);
     settle(&disk, &mut layout, &mut salts).await?;
-    let Load { replay: Replay { recovery }, index, snapshot_stored_bytes } = load;
-    let snapshot_stored_bytes = snapshot_stored_bytes.unwrap_or_else(|| recovery.stored_bytes());
-    Ok(Opened { disk, options, layout, salts, recovery, index, snapshot_stored_bytes })
+    let Load { replay: Replay { recovery }, index, snapshot_live_bytes } = load;
+    let snapshot_live_bytes = snapshot_live_bytes.unwrap_or_else(|| recovery.live_bytes());
+    Ok(Opened { disk, options, layout, salts, recovery, index, snapshot_live_bytes })
 }
 
 impl<D: Disk> Opened<D> {
@@ -120,7 +120,7 @@ impl<D: Disk> Opened<D> {
         clock: C,
         spawn: P,
     ) -> Result<(Broker, LogJournal<D, C, P>), StoreError> {
-        let Opened { disk, options, layout, mut salts, recovery, index, snapshot_stored_bytes } =
+        let Opened { disk, options, layout, mut salts, recovery, index, snapshot_live_bytes } =
             self;
         let through = layout.through;
         let broker = recovery.finish(clock.now(), through);
@@ -141,7 +141,7 @@ impl<D: Disk> Opened<D> {
             ready: segments,
             sealed: sealed(&layout),
             snapshot: layout.snapshot,
-            snapshot_stored_bytes,
+            snapshot_live_bytes,
             obsolete: Vec::new(),
             rubbish: Vec::new(),
         };

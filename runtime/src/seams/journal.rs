@@ -16,9 +16,9 @@ pub trait Journal: 'static {
     /// Takes a record. Positions rise by one.
     fn append(&mut self, at: LogPosition, record: Record);
 
-    /// Takes notice of [`Broker::stored_bytes`](signalhouse_core::Broker::stored_bytes): how much of what
+    /// Takes notice of [`Broker::live_bytes`](signalhouse_core::Broker::live_bytes): how much of what
     /// was appended is still good for something.
-    fn note_stored(&mut self, _bytes: u64) {}
+    fn note_live(&mut self, _bytes: u64) {}
 
     /// Begins to make durable everything appended so far, as one batch. A journal that has it
     /// durable when the call returns says so with the position; others answer in `poll_durable`.

@@ -280,7 +280,7 @@ where
             if !std::mem::take(&mut self.unflushed) {
                 return;
             }
-            self.journal.note_stored(self.broker.stored_bytes());
+            self.journal.note_live(self.broker.live_bytes());
             match self.journal.flush() {
                 Some(through) => self.settle(now, through),
                 None => return,

@@ -113,7 +113,7 @@ impl Store {
         };
         self.journal.append(LogPosition(self.appended), record);
         let live = self.live.values().sum();
-        self.journal.note_stored(live);
+        self.journal.note_live(live);
         assert_eq!(self.journal.flush(), None);
         self.settle().await.expect("the disk works");
         live

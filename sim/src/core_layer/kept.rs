@@ -52,6 +52,7 @@ pub(crate) fn kept(snapshot: &[Record]) -> Kept {
             | Record::Removed { .. }
             | Record::Moved { .. }
             | Record::InboundReleased { .. }
+            | Record::Requested(_)
             | Record::RetainedCleared { .. }
             | Record::Counted { .. }
             | Record::Counters { .. } => {}

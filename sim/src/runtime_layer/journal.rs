@@ -23,8 +23,8 @@ impl<J: Journal> Journal for Watched<J> {
         self.inner.append(at, record);
     }
 
-    fn note_stored(&mut self, bytes: u64) {
-        self.inner.note_stored(bytes);
+    fn note_live(&mut self, bytes: u64) {
+        self.inner.note_live(bytes);
     }
 
     fn flush(&mut self) -> Option<LogPosition> {

@@ -54,7 +54,7 @@ pub(in crate::journal) struct Stock<F> {
     /// Number and length of the snapshot.
     pub(in crate::journal) snapshot: Option<(u64, u64)>,
     /// What the broker of which it tells had stored.
-    pub(in crate::journal) snapshot_stored_bytes: u64,
+    pub(in crate::journal) snapshot_live_bytes: u64,
     /// Numbers and lengths of segments that a snapshot covers.
     pub(in crate::journal) obsolete: Vec<(u64, u64)>,
     /// Other files that count for nothing.
@@ -72,7 +72,7 @@ pub(in crate::journal) struct Upkeep<D: Disk, C: Clock, P> {
     index: Index,
     fetching: Fetching<D>,
     /// What the broker has stored.
-    stored_bytes: u64,
+    live_bytes: u64,
     /// The last segment of any kind.
     last_number: u64,
     /// A frame waits for a segment with this much room.
@@ -110,7 +110,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             stock,
             index,
             fetching,
-            stored_bytes: u64::MAX,
+            live_bytes: u64::MAX,
             last_number,
             wanted_bytes: 0,
             making: None,
@@ -168,16 +168,16 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
     }
 
     /// Takes notice of how much the broker has stored.
-    pub(super) fn note_stored(&mut self, bytes: u64) {
-        self.stored_bytes = bytes;
+    pub(super) fn note_live(&mut self, bytes: u64) {
+        self.live_bytes = bytes;
     }
 
     /// About how much of the snapshot is still good for something. A message in several queues is
     /// stored once and counted several times, so neither what became free nor its share is exact.
     fn live_bytes(&self) -> u64 {
         let bytes = self.stock.snapshot.map_or(0, |(_, bytes)| bytes);
-        let then = self.stock.snapshot_stored_bytes;
-        let freed = then.saturating_sub(self.stored_bytes);
+        let then = self.stock.snapshot_live_bytes;
+        let freed = then.saturating_sub(self.live_bytes);
         let share = u128::from(bytes) * u128::from(freed) / u128::from(then.max(1));
         bytes - u64::try_from(share).map_or(bytes, |share| share.min(freed).min(bytes))
     }
@@ -358,7 +358,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         self.snapshot_bytes += compacted.bytes;
         self.index.replace(compacted.number, compacted.marks);
         let old = self.stock.snapshot.replace((compacted.number, compacted.bytes));
-        self.stock.snapshot_stored_bytes = compacted.stored_bytes;
+        self.stock.snapshot_live_bytes = compacted.live_bytes;
         self.stock.rubbish.extend(old.map(|(number, _)| FileName::Snapshot(number)));
         let covered = |segment: &Sealed| segment.number < compacted.number;
         let obsolete: Vec<Sealed> = self.stock.sealed.iter().copied().filter(covered).collect();

@@ -2,7 +2,7 @@
 //! their limits. At the end it keeps no more than its sessions and retained messages need: what a
 //! client that reads and acknowledges has had is gone, and so is what was cleared.
 
-use crate::history::{Event, Kept, KeptSession, Violation, What};
+use crate::history::{ConnectionNumber, Event, Kept, KeptSession, Violation, What};
 use crate::oracle::model::{Bounds, Model, Publication, Seen, Session};
 use crate::oracle::owed::Owed;
 use crate::oracle::rule::{Rule, violation};
@@ -64,7 +64,7 @@ fn needless(model: &Model, kept: &KeptSession) -> Option<String> {
     let Some(session) = living.next_back() else {
         // A CONNECT without an answer may have begun one, and a broker that hears nothing of an end
         // may still have one.
-        let may_last = |number| {
+        let may_last = |number: &ConnectionNumber| {
             let connection = model.connections.get(number);
             connection.is_some_and(|one| model.expiring(one).to_ms > model.settled_by_ms())
         };

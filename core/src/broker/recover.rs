@@ -17,7 +17,7 @@ use crate::notice::SessionEnd;
 use crate::outbox::Outbox;
 use crate::quota::{DayCount, Holder};
 use crate::record::{
-    Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, ReplayState,
+    Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, ReplayState, Requested,
     RetainedChange, SessionId,
 };
 use crate::rng::Seed;
@@ -227,10 +227,7 @@ impl Broker {
                 self.retained.clear(&topic);
                 Ok(())
             }
-            Record::Requested(requested) => {
-                self.remember_request(*requested, LogPosition::START);
-                Ok(())
-            }
+            Record::Requested(requested) => self.apply_requested(*requested),
             Record::Counted { holder, day, count } => self.apply_counted(holder, day, count),
             Record::Counters { next_session, next_group, next_message, next_seq } => {
                 self.next_session = self.next_session.max(next_session.0);
@@ -240,6 +237,11 @@ impl Broker {
                 Ok(())
             }
         }
+    }
+
+    fn apply_requested(&mut self, requested: Requested) -> Result<(), Unknown> {
+        self.remember_request(requested, LogPosition::START);
+        Ok(())
     }
 
     fn apply_counted(&mut self, holder: Holder, day: u64, count: u64) -> Result<(), Unknown> {

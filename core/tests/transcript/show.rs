@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use signalhouse_core::message::Message;
 use signalhouse_core::notice::Cause;
-use signalhouse_core::record::{Enqueued, Origin, Receiver, RetainedChange};
+use signalhouse_core::record::{Enqueued, Origin, Receiver, Requested, RetainedChange};
 use signalhouse_core::wire::packet::{
     Ack, ConnAck, OutboundPublish, ReasonDetails, ServerPacket, SubAck, Will,
 };
@@ -218,6 +218,14 @@ pub(crate) fn question(question: &Question) -> String {
     }
 }
 
+fn all_enqueued(entries: &[Enqueued]) -> String {
+    entries.iter().map(enqueued).collect::<Vec<_>>().join(", ")
+}
+
+fn request(requested: &Requested) -> String {
+    format!("Requested {} matched={}", requested.key, requested.matched)
+}
+
 /// The line for a record, without its position.
 pub(crate) fn record(record: &Record) -> String {
     match record {
@@ -258,8 +266,7 @@ pub(crate) fn record(record: &Record) -> String {
             published(message, origin, retained, entries)
         }
         Record::Requeued { message, entries, .. } => {
-            let entries: Vec<String> = entries.iter().map(enqueued).collect();
-            format!("Requeued {message} -> {}", entries.join(", "))
+            format!("Requeued {message} -> {}", all_enqueued(entries))
         }
         Record::Replayed { session, filter, topic, early, message, entry } => {
             let early = if *early { " early" } else { "" };
@@ -282,9 +289,7 @@ pub(crate) fn record(record: &Record) -> String {
             format!("InboundReleased {session} id={}", packet_id.0)
         }
         Record::RetainedCleared { topic } => format!("RetainedCleared {topic}"),
-        Record::Requested(requested) => {
-            format!("Requested {} matched={}", requested.key, requested.matched)
-        }
+        Record::Requested(requested) => request(requested),
         Record::Counted { holder, day, count } => format!("Counted {holder} day={day} {count}"),
         Record::Counters { next_session, next_group, next_message, next_seq } => {
             format!("Counters {next_session} {next_group} {next_message} {next_seq}")

@@ -190,9 +190,9 @@ fn requeued() -> BoxedStrategy<Record> {
         .boxed()
 }
 
-fn of_session() -> BoxedStrategy<Record> {
+fn connected() -> BoxedStrategy<Record> {
     let versions = prop_oneof![Just(Version::V31), Just(Version::V311), Just(Version::V5)];
-    let connected = (
+    (
         session(),
         text(),
         of(text()),
@@ -202,21 +202,23 @@ fn of_session() -> BoxedStrategy<Record> {
         will(),
         number(),
     )
-        .prop_map(
-            |(session, client_id, identity, (claims, address), version, expiry, will, at)| {
-                Record::Connected {
-                    session,
-                    client_id,
-                    identity,
-                    claims,
-                    address,
-                    version,
-                    session_expiry_interval_s: expiry,
-                    will,
-                    at: Time::from_ms(at),
-                }
-            },
-        );
+        .prop_map(|(session, client_id, identity, (claims, address), version, expiry, will, at)| {
+            Record::Connected {
+                session,
+                client_id,
+                identity,
+                claims,
+                address,
+                version,
+                session_expiry_interval_s: expiry,
+                will,
+                at: Time::from_ms(at),
+            }
+        })
+        .boxed()
+}
+
+fn of_session() -> BoxedStrategy<Record> {
     let disconnected = (session(), any::<(u32, bool)>(), number(), number()).prop_map(
         |(session, (expiry, keeps_will), before, at)| Record::Disconnected {
             session,
@@ -252,7 +254,7 @@ fn of_session() -> BoxedStrategy<Record> {
         },
     );
     prop_oneof![
-        connected,
+        connected(),
         disconnected,
         session().prop_map(|session| Record::SessionEnded { session }),
         session().prop_map(|session| Record::WillDropped { session }),

@@ -69,10 +69,7 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
         Record::InboundReleased { session, packet_id } => {
             exchange(tag::INBOUND_RELEASED, *session, packet_id.0, out);
         }
-        Record::Requested(request) => {
-            out.put_u8(tag::REQUESTED);
-            requested(request, out);
-        }
+        Record::Requested(request) => requested_alone(request, out),
         Record::RetainedCleared { topic } => {
             out.put_u8(tag::RETAINED_CLEARED);
             bytes(topic.as_text().as_bytes(), out);
@@ -98,6 +95,11 @@ fn counted(holder: &Holder, day: u64, count: u64, out: &mut BytesMut) {
     bytes(name.as_bytes(), out);
     number(day, out);
     number(count, out);
+}
+
+fn requested_alone(request: &Requested, out: &mut BytesMut) {
+    out.put_u8(tag::REQUESTED);
+    requested(request, out);
 }
 
 fn requested(request: &Requested, out: &mut BytesMut) {

@@ -49,6 +49,9 @@ pub(crate) struct Session {
     pub(crate) connection: Option<ConnectionId>,
     /// How long it outlives its connection; `u32::MAX` for ever.
     pub(crate) expiry_interval_s: u32,
+    /// Before this is durable, a crash makes a session that no longer outlives its connection one that
+    /// does: who publishes for it is told nothing before.
+    pub(crate) transient_from: LogPosition,
     /// When its connection ended, while it has none.
     pub(crate) left_at: Time,
     /// When it ends, while it has no connection.
@@ -134,6 +137,7 @@ impl Session {
             version,
             connection: None,
             expiry_interval_s: 0,
+            transient_from: LogPosition::START,
             left_at: Time::ZERO,
             ends_at: Time::NEVER,
             open_in_journal: false,

@@ -13,7 +13,7 @@ use crate::notice::{Cause, Notice, SessionEnd};
 use crate::outbox::{Action, ExchangeStep, Outbox, Question};
 use crate::permission::{Action as Permitted, Subject};
 use crate::quota::address_of;
-use crate::record::Record;
+use crate::record::{LogPosition, Record};
 use crate::session::{ArmedWill, Session, SessionKey};
 use crate::time::Time;
 use crate::timers::Timer;
@@ -245,6 +245,7 @@ impl Broker {
         }
         if let Some(key) = self.sessions.find(&connect.client_id) {
             if !connect.clean_start {
+                self.record_end(key, out);
                 return (key, true); // [MQTT-3.1.2-5]
             }
             if canary!(CleanStartKeepsSession) {
@@ -321,7 +322,8 @@ impl Broker {
                 will: session.will.as_ref().map(|will| will.will.clone()),
                 at: now,
             };
-            self.gate.persist(record, out);
+            let at = self.gate.persist(record, out);
+            session.transient_from = if session.is_durable() { LogPosition::START } else { at };
         }
         let due_at = link.due_at();
         self.set_connection_timer(connection, due_at);

@@ -94,6 +94,10 @@ impl<'a> Forms<'a> {
         }
     }
 
+    pub(super) fn is_retained(&self) -> bool {
+        self.is_retained
+    }
+
     fn here(&self) -> Held {
         Held::Here(self.message.clone())
     }

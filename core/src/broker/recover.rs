@@ -661,25 +661,34 @@ impl Broker {
             && let Some(key) = self.unrecorded_ends.pop_front()
         {
             *budget -= 1;
-            let Some(session) = self.sessions.get_mut(key) else { continue };
-            if session.ended || session.connection.is_some() {
+            let Some(session) = self.live_session(key) else { continue };
+            if session.connection.is_some() {
                 continue;
             }
-            if !session.is_durable() {
+            if session.is_durable() {
+                self.record_end(key, out);
+            } else {
                 self.end_session(key, SessionEnd::WithConnection, out);
-                continue;
             }
-            session.open_in_journal = false;
-            let record = Record::Disconnected {
-                session: session.id,
-                session_expiry_interval_s: session.expiry_interval_s,
-                keeps_will: session.will.is_some(),
-                maybe_sent_before: self.recovered_seq,
-                at: session.left_at,
-            };
-            self.gate.persist(record, out);
-            self.give_back_shared(key, out);
         }
+    }
+
+    /// Records the end of a session's connection of before recovery, if that is still to be done:
+    /// with it the journal learns what may have been sent then, and must bear DUP for ever.
+    pub(super) fn record_end(&mut self, key: SessionKey, out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.connection.is_some() || !core::mem::take(&mut session.open_in_journal) {
+            return;
+        }
+        let record = Record::Disconnected {
+            session: session.id,
+            session_expiry_interval_s: session.expiry_interval_s,
+            keeps_will: session.will.is_some(),
+            maybe_sent_before: self.recovered_seq,
+            at: session.left_at,
+        };
+        self.gate.persist(record, out);
+        self.give_back_shared(key, out);
     }
 }
 

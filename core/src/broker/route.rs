@@ -48,6 +48,19 @@ pub(super) struct Source {
     pub(super) is_refusable: bool,
 }
 
+impl Source {
+    /// Whether a crash brings the same message once more unless its record is durable: the publisher
+    /// repeats it at QoS 2, or the will is armed again.
+    fn may_come_again(&self, qos: QoS) -> bool {
+        match self.origin {
+            Origin::Will { .. } => true,
+            Origin::Untracked | Origin::Inbound { .. } | Origin::Request(_) => {
+                qos == QoS::ExactlyOnce
+            }
+        }
+    }
+}
+
 /// What came of a message.
 pub(super) struct Routed {
     /// Sessions and groups with a matching subscription.
@@ -188,7 +201,7 @@ impl Broker {
         }
         self.find_matches(&message.topic, &mut scratch.matches);
         let mut matched = 0;
-        let mut may_be_wired = self.may_be_wired(message);
+        let mut may_be_wired = !source.may_come_again(message.qos) && self.may_be_wired(message);
         for same in scratch.matches.subscribers.chunk_by(|(one, _), (other, _)| one == other) {
             let subscribers = same.iter().map(|(_, subscriber)| *subscriber);
             let Some((key, _)) = same.first().copied() else { continue };
@@ -223,7 +236,14 @@ impl Broker {
         for group in &scratch.matches.groups {
             matched += 1;
             match self.place_shared(*group, message, retain, source.is_recorded, out) {
-                Ok(target) => scratch.targets.push(target),
+                Ok(mut target) => {
+                    if let Place::Wire(key) = target.place
+                        && source.may_come_again(message.qos)
+                    {
+                        target.place = Place::Session(key);
+                    }
+                    scratch.targets.push(target);
+                }
                 Err(drop) => scratch.drops.push(drop),
             }
         }
@@ -296,13 +316,12 @@ impl Broker {
         let link = session.connection.and_then(|connection| self.links.get(connection));
         if target.qos == QoS::AtMostOnce {
             match link {
-                // Behind a QoS 2 publication's record nothing may be seen that a crash and the
-                // publisher's repeat would show again.
+                // What a crash would show again goes behind its record.
                 Some(link)
                     if link.is_live()
                         && link.has_room()
                         && session.queue.lane_len(Lane::Qos0) == 0
-                        && message.qos < QoS::ExactlyOnce =>
+                        && !source.may_come_again(message.qos) =>
                 {
                     target.place = Place::Wire(key);
                     return Ok(target);
@@ -346,6 +365,8 @@ impl Broker {
         out: &mut Outbox,
     ) -> LogPosition {
         let targets = &mut scratch.targets;
+        let may_come_again = source.may_come_again(message.qos);
+        let turned = self.turned_transient(targets);
         let mut entries = Vec::new();
         let mut outlives_batch = retain;
         for target in targets.iter_mut() {
@@ -386,13 +407,26 @@ impl Broker {
         let mut packing = core::mem::take(&mut self.packing);
         let mut forms = Forms::new(&message, retain, &mut packing);
         for target in targets.drain(..) {
-            self.hand_over(&mut forms, retain, target, after, out);
+            self.hand_over(&mut forms, may_come_again, target, after, out);
         }
         self.packing = packing;
         self.send_wired(&message, &scratch.wires, out);
         scratch.wires.clear();
         // Nothing that a power cut could take back hangs on a publication at QoS 0.
-        if message.qos == QoS::AtMostOnce { LogPosition::START } else { after }
+        if message.qos == QoS::AtMostOnce { LogPosition::START } else { after.max(turned) }
+    }
+
+    /// Where the journal hears that receivers are no longer such whose messages it has.
+    fn turned_transient(&self, targets: &[Target]) -> LogPosition {
+        let of_session = |key| self.sessions.get(key).map(|session| session.transient_from);
+        let of_group = |key| self.groups.get(key).map(|group| group.transient_from);
+        let turned = targets.iter().filter_map(|target| match (target.place, target.group) {
+            (Place::Wire(_), _) => None,
+            (Place::Session(key), None) => of_session(key),
+            (Place::Session(key), Some((group, _))) => of_session(key).max(of_group(group)),
+            (Place::Group(key), _) => of_group(key),
+        });
+        turned.max().unwrap_or(LogPosition::START)
     }
 
     fn enqueued(
@@ -430,7 +464,7 @@ impl Broker {
     fn hand_over(
         &mut self,
         forms: &mut Forms<'_>,
-        published_retain: bool,
+        may_come_again: bool,
         target: Target,
         after: LogPosition,
         out: &mut Outbox,
@@ -444,16 +478,17 @@ impl Broker {
             Place::Group(_) => None,
         };
         // A session that ends with its connection is a new one after a crash: it has nothing to
-        // wait for, unless its share lives on. Neither has QoS 0 of what the publisher may repeat
-        // anyway; what is repeated at QoS 2 is the same message, also for the share's next member.
+        // wait for, unless its share lives on. Neither has QoS 0, unless it would come once more: also
+        // for the share's next member it is the same message.
         let is_durable = key
             .and_then(|key| self.sessions.get(key))
             .is_none_or(crate::session::Session::is_durable);
         let outlives_crash = is_durable
             || target.group.is_some_and(|group| self.groups.get_durable(group).is_some());
-        let waits = match forms.message().qos {
-            QoS::ExactlyOnce => outlives_crash,
-            QoS::AtMostOnce | QoS::AtLeastOnce => is_durable && target.qos > QoS::AtMostOnce,
+        let waits = if may_come_again {
+            outlives_crash
+        } else {
+            is_durable && target.qos > QoS::AtMostOnce
         };
         let group = target.group.map(|(key, _)| key);
         let message = match key {
@@ -465,7 +500,7 @@ impl Broker {
             message,
             qos: target.qos,
             retain: target.retain,
-            published_retain,
+            published_retain: forms.is_retained(),
             maybe_sent: false,
             after: if waits { after } else { LogPosition::START },
             journaled: target.journaled,

@@ -342,10 +342,11 @@ impl Broker {
     /// A session outlives its connection from now on, or no longer does, and so do its shares.
     pub(super) fn set_shares_durable(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else { return };
-        let is_durable = session.is_durable();
+        let (is_durable, at) = (session.is_durable(), session.transient_from);
         for group in session.groups.clone() {
             if let Some(group) = self.groups.get_mut(group) {
                 group.set_durable(key, is_durable);
+                group.transient_from = if group.is_durable() { LogPosition::START } else { at };
             }
         }
     }

@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use slab::Slab;
 
 use crate::hash::{KeyedMap, KeyedState};
-use crate::record::{GroupId, QueueSeq};
+use crate::record::{GroupId, LogPosition, QueueSeq};
 use crate::routing::topic::TopicFilter;
 use crate::session::queue::{Queue, Waiting};
 use crate::session::{GroupKey, SessionKey, Subscription};
@@ -21,6 +21,9 @@ pub(crate) struct Group {
     online: VecDeque<SessionKey>,
     /// Members that outlive their connection. While there are any, the journal has the queue.
     durable: BTreeSet<SessionKey>,
+    /// Before this is durable, a crash makes it durable again: see
+    /// [`Session::transient_from`](crate::session::Session::transient_from).
+    pub(crate) transient_from: LogPosition,
     /// How often the journal has lost the queue.
     journal_era: u32,
     /// Up to where connected members have found nothing that they may receive.
@@ -149,6 +152,7 @@ impl Groups {
             members: BTreeMap::new(),
             online: VecDeque::new(),
             durable: BTreeSet::new(),
+            transient_from: LogPosition::START,
             journal_era: 0,
             passed: BTreeMap::new(),
             passed_under: 0,

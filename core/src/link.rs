@@ -129,6 +129,18 @@ impl Link {
         self.room_bytes > 0
     }
 
+    /// The size of the largest packet that the client takes, in bytes, before CONNACK too.
+    pub(crate) fn taken_bytes(&self) -> u32 {
+        match &self.phase {
+            Phase::Authenticating(handshake) => {
+                handshake.connect.maximum_packet_size_bytes.unwrap_or(u32::MAX)
+            }
+            Phase::AwaitingConnect | Phase::Accepting(_) | Phase::Live(_) => {
+                self.maximum_packet_size_bytes
+            }
+        }
+    }
+
     /// The client's version, as far as it is known.
     pub(crate) fn handshake_version(&self) -> Option<Version> {
         match &self.phase {

@@ -9,6 +9,7 @@ use crate::link::Phase;
 use crate::notice::Cause;
 use crate::outbox::{Action, ExchangeStep, Outbox, Question};
 use crate::time::Time;
+use crate::wire::auth_len;
 use crate::wire::packet::{Auth, ClientPacket, ServerPacket};
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::Text;
@@ -158,8 +159,16 @@ impl Broker {
         data: Option<bytes::Bytes>,
         out: &mut Outbox,
     ) {
-        let method = self.links.get(connection).and_then(|link| link.method.clone());
+        let Some(link) = self.links.get(connection) else { return };
+        let (method, maximum_bytes) = (link.method.clone(), link.taken_bytes());
         let auth = Auth { reason, method, data, reason_string: None, user_properties: Vec::new() };
+        if auth_len(&auth) > maximum_bytes as usize {
+            // It would wait for it in vain [MQTT-3.1.2-24].
+            let reason = ReasonCode::PacketTooLarge;
+            let detail = "the client's maximum packet size is too small for AUTH";
+            self.close(connection, Cause::Limit { reason, detail }, out);
+            return;
+        }
         self.send(connection, ServerPacket::Auth(Box::new(auth)), out);
     }
 }

@@ -13,6 +13,7 @@ use crate::outbox::Outbox;
 use crate::record::{LogPosition, Record, ReplayState};
 use crate::routing::topic::TopicFilter;
 use crate::session::{Replay, SessionKey, Subscription};
+use crate::wire::codes_len;
 use crate::wire::packet::{
     RetainHandling, ServerPacket, SubAck, Subscribe, SubscriptionOptions, UnsubAck, Unsubscribe,
 };
@@ -28,20 +29,9 @@ impl Broker {
         out: &mut Outbox,
     ) {
         let Some(session) = self.sessions.get(key) else { return };
-        let (version, session_id) = (session.version, session.id);
+        let session_id = session.id;
         let id_in_use = session.inbound.contains_key(&subscribe.packet_id);
-        if version == Version::V5
-            && let Some(cause) = self.unavailable(&subscribe)
-        {
-            self.close(connection, cause, out);
-            return;
-        }
-        if version == Version::V31
-            && let Some(reason) = self.first_refusal(key, &subscribe, id_in_use)
-        {
-            // Its SUBACK has no code that says no.
-            let detail = "a subscription refused to a client that cannot be told";
-            self.close(connection, Cause::NotAllowed { reason, detail }, out);
+        if self.closes_instead(connection, key, &subscribe, id_in_use, out) {
             return;
         }
         let before = self.gate.appended();
@@ -97,6 +87,9 @@ impl Broker {
         unsubscribe: Unsubscribe,
         out: &mut Outbox,
     ) {
+        if self.cannot_be_told(connection, unsubscribe.filters.len(), out) {
+            return;
+        }
         let Some(session) = self.sessions.get(key) else { return };
         let id_in_use = session.inbound.contains_key(&unsubscribe.packet_id);
         if id_in_use && session.version != Version::V5 {
@@ -123,6 +116,49 @@ impl Broker {
         // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
         let unsuback = UnsubAck { packet_id: unsubscribe.packet_id, reasons, details: None };
         self.send_after(after, connection, ServerPacket::UnsubAck(Box::new(unsuback)), false, out);
+    }
+
+    /// Closes the connection where no SUBACK can say what is to be said.
+    fn closes_instead(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        subscribe: &Subscribe,
+        id_in_use: bool,
+        out: &mut Outbox,
+    ) -> bool {
+        if self.cannot_be_told(connection, subscribe.subscriptions.len(), out) {
+            return true;
+        }
+        let version = self.sessions.get(key).map(|session| session.version);
+        if version == Some(Version::V5)
+            && let Some(cause) = self.unavailable(subscribe)
+        {
+            self.close(connection, cause, out);
+            return true;
+        }
+        if version == Some(Version::V31)
+            && let Some(reason) = self.first_refusal(key, subscribe, id_in_use)
+        {
+            // Its SUBACK has no code that says no.
+            let detail = "a subscription refused to a client that cannot be told";
+            self.close(connection, Cause::NotAllowed { reason, detail }, out);
+            return true;
+        }
+        false
+    }
+
+    /// Closes the connection of a client that would wait in vain for an answer with so many codes,
+    /// because it takes no packet of that size `[MQTT-3.1.2-24]`. Nothing has been done for it yet.
+    fn cannot_be_told(&mut self, connection: ConnectionId, codes: usize, out: &mut Outbox) -> bool {
+        let maximum = self.links.get(connection).map(|link| link.maximum_packet_size_bytes);
+        let is_too_large = maximum.is_some_and(|maximum| codes_len(codes) > maximum as usize);
+        if is_too_large {
+            let reason = ReasonCode::PacketTooLarge;
+            let detail = "the client's maximum packet size is too small for the answer";
+            self.close(connection, Cause::Limit { reason, detail }, out);
+        }
+        is_too_large
     }
 
     fn first_refusal(

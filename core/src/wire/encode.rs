@@ -14,7 +14,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::codes;
 use super::frame::{self, PacketType, Side};
-use super::packet::{Ack, ClientPacket, ConnAck, OutboundPublish, ServerPacket, WireId};
+use super::packet::{Ack, Auth, ClientPacket, ConnAck, OutboundPublish, ServerPacket, WireId};
 use super::reason::ReasonCode;
 use super::types::Version;
 use crate::message::Message;
@@ -106,6 +106,20 @@ pub(crate) fn put_message(message: &Message, out: &mut BytesMut) -> bool {
 #[must_use]
 pub fn connack_len(packet: &ConnAck) -> usize {
     frame::packet_len(sink::length(&server::ConnAckBody { packet, detail: Detail::Nothing }))
+}
+
+/// The size in bytes of a SUBACK or UNSUBACK in version 5 with so many codes, without what may be
+/// left out of it.
+#[must_use]
+pub fn codes_len(codes: usize) -> usize {
+    const PACKET_ID_AND_NO_PROPERTIES_BYTES: usize = 3;
+    frame::packet_len(codes.saturating_add(PACKET_ID_AND_NO_PROPERTIES_BYTES))
+}
+
+/// The size in bytes of an AUTH, without what may be left out of it.
+#[must_use]
+pub fn auth_len(packet: &Auth) -> usize {
+    frame::packet_len(sink::length(&AuthBody { packet, detail: Detail::Nothing }))
 }
 
 /// On what terms a receiver takes packets.

@@ -52,6 +52,9 @@ pub struct Capabilities {
     pub enhanced: Option<Enhanced>,
     /// Where MQTT over WebSocket is served: `HOST:PORT/PATH`.
     pub websocket: Option<String>,
+    /// Whether every case goes through that WebSocket instead of TCP; not a key.
+    #[serde(skip)]
+    pub by_websocket: bool,
     /// What CONNACK announces; not a key.
     #[serde(skip)]
     pub announced: ConnAck,
@@ -105,6 +108,7 @@ impl Default for Capabilities {
             denied: None,
             enhanced: None,
             websocket: None,
+            by_websocket: false,
             announced: ConnAck::default(),
         }
     }

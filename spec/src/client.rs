@@ -4,12 +4,12 @@
 //! that comes. While it waits for an answer it puts messages aside, because they may come first.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::case::{Checked, Failure, ensure};
+use crate::line::Line;
 use crate::scene::Shared;
 use crate::wire::build::{self, Subscribe};
 use crate::wire::packet::{Ack, Codes, ConnAck, Packet, Publish, Reasoned, name};
@@ -36,7 +36,7 @@ enum Framed {
 /// One connection.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    line: Line,
     shared: Rc<Shared>,
     label: String,
     version: Version,
@@ -48,9 +48,9 @@ pub struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(stream: TcpStream, shared: Rc<Shared>, label: &str) -> Self {
+    pub(crate) fn new(line: Line, shared: Rc<Shared>, label: &str) -> Self {
         Client {
-            stream,
+            line,
             shared,
             label: label.to_owned(),
             version: Version::V5,
@@ -73,8 +73,7 @@ impl Client {
         if let Some(first) = bytes.first() {
             self.shared.sent(first >> 4);
         }
-        let sent = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
-        if let Err(error) = sent {
+        if let Err(error) = self.line.send(bytes) {
             self.shared.note(format!("{} cannot send: {error}", self.label));
         }
     }
@@ -99,7 +98,7 @@ impl Client {
     pub fn cut(self) {
         self.shared.note(format!("{} is cut", self.label));
         // The drop would do; shutting down makes it certain that nothing holds it open.
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        self.line.cut();
     }
 
     /// Sends DISCONNECT 0x00 and waits for the end.
@@ -108,7 +107,7 @@ impl Client {
     /// If the target sends packets instead, or leaves the connection open.
     pub fn disconnect(mut self) -> Checked {
         self.send(&build::DISCONNECT);
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        self.line.finish();
         self.ended()
     }
 
@@ -156,17 +155,11 @@ impl Client {
             if left.is_zero() {
                 return Ok(Framed::Silence);
             }
-            self.stream.set_read_timeout(Some(left))?;
-            let mut piece = [0; 16 * 1024];
-            match self.stream.read(&mut piece) {
-                Ok(0) => return Ok(self.closed()),
-                Ok(length) => self.incoming.extend_from_slice(piece.get(..length).unwrap_or(&[])),
+            match self.line.read(left) {
+                Ok(piece) if piece.is_empty() => return Ok(self.closed()),
+                Ok(piece) => self.incoming.extend(piece),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
-                    ErrorKind::ConnectionReset
-                    | ErrorKind::ConnectionAborted
-                    | ErrorKind::BrokenPipe
-                    | ErrorKind::NotConnected => return Ok(self.closed()),
                     _ => return Err(error.into()),
                 },
             }

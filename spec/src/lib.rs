@@ -1,5 +1,5 @@
 //! What Signalhouse is measured against: the requirements of MQTT as data, and a conformance suite
-//! that judges any broker over TCP.
+//! that judges any broker over TCP or WebSocket.
 //!
 //! Nothing here depends on the broker. [`wire`] is a codec of its own, which can write what is
 //! wrong and is strict with what it reads; [`client`] speaks through it; [`suite`] holds the cases;
@@ -15,6 +15,7 @@ pub mod capabilities;
 pub mod case;
 pub mod client;
 pub mod deviations;
+mod line;
 pub mod mutations;
 pub mod proxy;
 pub mod report;

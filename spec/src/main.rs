@@ -30,6 +30,9 @@ struct Arguments {
     /// Differences that are known and explained; any other, and any that is gone, fails.
     #[arg(long)]
     deviations: Option<PathBuf>,
+    /// Play every case through the WebSocket that the file of --caps names, instead of TCP.
+    #[arg(long, requires = "caps", conflicts_with = "mutations")]
+    by_websocket: bool,
     /// Only the cases of this name or statement, or with this in their name; may be repeated.
     #[arg(long)]
     only: Vec<String>,
@@ -75,11 +78,7 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
     }
     let name = arguments.target.as_deref().unwrap_or_default();
     let target = resolve(name)?;
-    let capabilities = match &arguments.caps {
-        Some(path) => Capabilities::parse(&read(path)?)
-            .map_err(|problem| format!("{}: {problem}", path.display()))?,
-        None => Capabilities::default(),
-    };
+    let capabilities = offered(arguments)?;
     let deviations = match &arguments.deviations {
         Some(path) => Some(
             Deviations::parse(&read(path)?)
@@ -119,10 +118,25 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
     Ok(counts.failed == 0 && (!arguments.strict || counts.unadvised == 0))
 }
 
+/// What the target offers, as far as its operator says.
+fn offered(arguments: &Arguments) -> Result<Capabilities, String> {
+    let mut capabilities = match &arguments.caps {
+        Some(path) => Capabilities::parse(&read(path)?)
+            .map_err(|problem| format!("{}: {problem}", path.display()))?,
+        None => Capabilities::default(),
+    };
+    if arguments.by_websocket && capabilities.websocket.is_none() {
+        return Err("--by-websocket: the file of --caps names no websocket".to_owned());
+    }
+    capabilities.by_websocket = arguments.by_websocket;
+    Ok(capabilities)
+}
+
 /// Whether each broken rule is noticed by exactly the cases that should.
 fn mutate(target: SocketAddr, capabilities: &Capabilities, sound: &[Outcome]) -> bool {
     let start = std::time::Instant::now();
-    let noticed = mutations::play(&mutations::all(), target, capabilities, sound, 8);
+    let of_target = mutations::of_target(sound);
+    let noticed = mutations::play(&of_target, target, capabilities, sound, 8);
     let mut right = 0;
     let mut statements = BTreeSet::new();
     for one in &noticed {
@@ -137,8 +151,10 @@ fn mutate(target: SocketAddr, capabilities: &Capabilities, sound: &[Outcome]) ->
         }
     }
     println!(
-        "{right} of {} mutations noticed by exactly the right cases, {} statements broken, {:.1} s",
+        "{right} of {} mutations noticed by exactly the right cases, {} of rules that are not offered; \
+         {} statements broken, {:.1} s",
         noticed.len(),
+        mutations::all().len() - of_target.len(),
         statements.len(),
         start.elapsed().as_secs_f64()
     );

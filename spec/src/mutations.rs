@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::capabilities::Capabilities;
 use crate::case::Case;
 use crate::proxy::{Proxy, Spoil};
-use crate::run::{Outcome, run};
+use crate::run::{Outcome, Verdict, run};
 use crate::suite;
 
 /// One broken rule.
@@ -60,6 +60,19 @@ const fn broken(
 #[must_use]
 pub fn all() -> Vec<Mutation> {
     [server::MUTATIONS, message::MUTATIONS, client::MUTATIONS, violation::MUTATIONS].concat()
+}
+
+/// Those of rules that the target has: every case that is to notice passed without them.
+#[must_use]
+pub fn of_target(sound: &[Outcome]) -> Vec<Mutation> {
+    let passed: BTreeSet<&str> = sound
+        .iter()
+        .filter(|outcome| outcome.verdict == Verdict::Passed)
+        .map(|outcome| outcome.case.name)
+        .collect();
+    let noticed =
+        |mutation: &Mutation| mutation.noticed_by.iter().all(|name| passed.contains(name));
+    all().into_iter().filter(noticed).collect()
 }
 
 /// What came of a mutation.
@@ -161,6 +174,6 @@ fn chosen(outcome: &Outcome, mutation: &Mutation) -> bool {
     let replaced = matches!(mutation.spoil, Spoil::Instead(2, _));
     let touched = replaced || outcome.kinds & mutation.spoil.kinds() & !CONNECTING != 0;
     let control = CONTROLS.contains(&outcome.case.name) && !touched;
-    outcome.verdict == crate::run::Verdict::Passed
+    outcome.verdict == Verdict::Passed
         && (control || outcome.case.statements.contains(&mutation.statement))
 }

@@ -1,13 +1,14 @@
 //! What a case plays on: connections to the target under names that no other case uses.
 
 use std::cell::{Cell, RefCell};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::capabilities::Capabilities;
 use crate::case::Checked;
 use crate::client::Client;
+use crate::line::{Line, Socket};
 use crate::wire::Version;
 use crate::wire::build::Connect;
 use crate::wire::encode;
@@ -68,10 +69,12 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// The target does not accept it.
     pub fn open(&self, label: &str) -> Checked<Client> {
-        let stream = TcpStream::connect_timeout(&self.target, self.shared.patience)?;
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(self.shared.patience))?;
-        Ok(Client::new(stream, Rc::clone(&self.shared), label))
+        let line = if self.capabilities.by_websocket {
+            Line::WebSocket(Socket::open(self.capabilities, "mqtt")?)
+        } else {
+            Line::tcp(&self.target, self.shared.patience)?
+        };
+        Ok(Client::new(line, Rc::clone(&self.shared), label))
     }
 
     /// CONNECT of the client `name` of this case, with the target's credentials if there are any.

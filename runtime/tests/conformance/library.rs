@@ -6,6 +6,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use signalhouse::seams::{Authenticate, Caller, LocalSpawn, MemoryJournal, TcpNet, TokioClock};
 use signalhouse::shard::{Options, Shard, Surroundings, Timeouts};
+use signalhouse::transport::websocket::MessageLimits;
+use signalhouse::transport::{Door, Kind, Strangers};
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::wire::reason::ReasonCode;
@@ -19,8 +21,15 @@ pub(crate) const METHOD: &str = "CHALLENGE";
 pub(crate) const QUESTION: &str = "who goes there?";
 pub(crate) const ANSWER: &str = "a friend";
 
+/// Where a broker listens.
+#[derive(Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) tcp: SocketAddr,
+    pub(crate) websocket: SocketAddr,
+}
+
 /// Starts a broker that lives as long as the process, and says where it listens.
-pub(crate) fn start(config: Config) -> SocketAddr {
+pub(crate) fn start(config: Config) -> Addresses {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -35,13 +44,25 @@ pub(crate) fn start(config: Config) -> SocketAddr {
                 spawn: LocalSpawn,
                 authenticate: Doorkeeper,
             };
+            let bytes = config.limits.maximum_packet_size_bytes;
             let shard = Shard::new(surroundings, options(config));
-            let at = shard.listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1_024);
-            tell.send(at.expect("a free port")).expect("somebody waits for it");
+            let at = SocketAddr::from(([127, 0, 0, 1], 0));
+            let tcp = shard.listen(at, 1_024).expect("a free port");
+            let door = websocket_door(bytes);
+            let websocket = shard.listen_through(door, at, 1_024).expect("a free port");
+            tell.send(Addresses { tcp, websocket }).expect("somebody waits for it");
             shard.run().await.expect("a journal of memory does not fail");
         });
     });
     told.recv().expect("the broker starts")
+}
+
+fn websocket_door(maximum_packet_size_bytes: u32) -> Door {
+    // A message of just over a packet's limit must reach the broker, which says why it is refused.
+    let bytes = maximum_packet_size_bytes as usize + 1024;
+    let limits = MessageLimits { strangers_bytes: 256 * 1024, clients_bytes: bytes };
+    let strangers = Strangers::new(u32::MAX, u32::MAX);
+    Door::new(Kind::WebSocket, Rc::default(), strangers, limits, 30_000)
 }
 
 fn options(config: Config) -> Options {

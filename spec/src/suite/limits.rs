@@ -6,7 +6,7 @@ use crate::scene::Scene;
 use crate::wire::Version;
 use crate::wire::build::Subscribe;
 use crate::wire::encode;
-use crate::wire::packet::{Packet, Publish};
+use crate::wire::packet::{Packet, Publish, kind};
 use crate::wire::property::{Value, id};
 
 pub(super) const CASES: &[Case] = &[
@@ -20,6 +20,11 @@ pub(super) const CASES: &[Case] = &[
     case!(a_message_of_just_the_size_is_sent, "MQTT-3.1.2-24").needs(&[Need::Qos1]),
     case!(a_message_too_large_for_one_reaches_the_others, "MQTT-3.1.2-25"),
     case!(connack_fits_the_clients_limit, "MQTT-3.2.2-19", "MQTT-3.2.2-20", "MQTT-3.1.2-24"),
+    case!(no_answer_is_larger_than_the_client_takes, "MQTT-3.1.2-24"),
+    case!(an_answer_that_cannot_be_sent_is_not_waited_for, "MQTT-3.1.2-24", "packet-too-large")
+        .advice(),
+    case!(a_question_larger_than_the_client_takes_is_not_asked, "MQTT-3.1.2-24")
+        .needs(&[Need::Enhanced]),
     case!(
         a_packet_over_the_servers_limit_is_refused,
         "MQTT-3.2.2-15",
@@ -117,6 +122,58 @@ fn connack_fits_the_clients_limit(scene: &Scene<'_>) -> Checked {
         ensure!(length <= 8, "[MQTT-3.2.2-19] CONNACK of {length} bytes, 8 allowed");
     }
     Ok(())
+}
+
+/// SUBSCRIBE with so many filters, whose SUBACK has as many codes.
+fn wide_subscribe(scene: &Scene<'_>, filters: usize) -> Vec<u8> {
+    let mut subscribe = Subscribe::to(scene.topic("0"), 0);
+    for number in 1..filters {
+        subscribe = subscribe.and(scene.topic(&number.to_string()), 0);
+    }
+    subscribe.to_bytes(1, Version::V5)
+}
+
+fn no_answer_is_larger_than_the_client_takes(scene: &Scene<'_>) -> Checked {
+    const BYTES: u32 = 40;
+    let connect = scene.client("a").with(id::MAXIMUM_PACKET_SIZE, Value::Four(BYTES));
+    let mut client = scene.connect(&connect)?;
+    client.send(&wide_subscribe(scene, BYTES as usize));
+    if let Event::Packet(packet) = client.event()? {
+        let length = encode::packet(&packet, Version::V5).len();
+        ensure!(length <= BYTES as usize, "[MQTT-3.1.2-24] {length} bytes, {BYTES} allowed");
+    }
+    Ok(())
+}
+
+fn an_answer_that_cannot_be_sent_is_not_waited_for(scene: &Scene<'_>) -> Checked {
+    let connect = scene.client("a").with(id::MAXIMUM_PACKET_SIZE, Value::Four(40));
+    // The largest SUBACK that fits is sent.
+    let mut client = scene.connect(&connect)?;
+    client.send(&wide_subscribe(scene, 35));
+    client.expect(kind::SUBACK)?;
+    client.send(&wide_subscribe(scene, 36));
+    client.refused(&[0x95])
+}
+
+fn a_question_larger_than_the_client_takes_is_not_asked(scene: &Scene<'_>) -> Checked {
+    let Some(enhanced) = &scene.capabilities.enhanced else { return Err("none".into()) };
+    const BYTES: u32 = 24;
+    let mut client = scene.open("a")?;
+    let connect = scene
+        .client("a")
+        .with(id::MAXIMUM_PACKET_SIZE, Value::Four(BYTES))
+        .with(id::AUTHENTICATION_METHOD, Value::Text(enhanced.method.clone()))
+        .with(id::AUTHENTICATION_DATA, Value::Binary(enhanced.begin.clone().into_bytes()));
+    client.send(&connect.to_bytes());
+    match client.event()? {
+        Event::Packet(packet) => {
+            let length = encode::packet(&packet, Version::V5).len();
+            ensure!(length <= BYTES as usize, "[MQTT-3.1.2-24] {length} bytes, {BYTES} allowed");
+            Ok(())
+        }
+        Event::Closed => Ok(()),
+        Event::Silence => Err("the client is left waiting".into()),
+    }
 }
 
 fn limit(scene: &Scene<'_>) -> usize {

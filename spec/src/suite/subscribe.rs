@@ -3,11 +3,13 @@
 use crate::case::{Case, Checked, Need, case, ensure};
 use crate::scene::Scene;
 use crate::wire::build::{NO_LOCAL, RETAIN_NEVER, Subscribe};
-use crate::wire::packet::Publish;
+use crate::wire::packet::{Packet, Publish, kind};
 use crate::wire::property::{Value, id};
-use crate::wire::{Version, framed};
+use crate::wire::{Version, encode, framed};
 
 pub(super) const CASES: &[Case] = &[
+    case!(a_code_about_the_whole_is_given_for_each_filter, "subscribe-common-code")
+        .needs(&[Need::Qos2]),
     case!(subscribe_is_answered, "MQTT-3.8.4-1", "MQTT-3.8.4-2", "MQTT-2.2.1-6"),
     case!(a_subscribe_without_filters_is_refused, "MQTT-3.8.3-2", "MQTT-4.13.1-1"),
     case!(reserved_option_bits_are_malformed, "MQTT-3.8.3-5", "MQTT-4.13.1-1"),
@@ -62,6 +64,19 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::RefusedFilter]),
     case!(messages_may_come_before_suback, "subscribe-early-publish"),
 ];
+
+fn a_code_about_the_whole_is_given_for_each_filter(scene: &Scene<'_>) -> Checked {
+    let topic = scene.topic("a");
+    let mut client = scene.start("a")?;
+    client.send(&encode::publish(&Publish::new(&topic, "x").qos(2).id(7), Version::V5));
+    client.ack(kind::PUBREC, 7)?;
+    client.send(&Subscribe::to(&topic, 0).and(scene.topic("b"), 1).to_bytes(7, Version::V5));
+    let Packet::SubAck(answer) = client.expect(kind::SUBACK)? else { return Ok(()) };
+    ensure!(answer.codes.len() == 2, "two codes expected: {answer:?}");
+    let in_use = answer.codes.iter().filter(|code| **code == 0x91).count();
+    ensure!(in_use == 0 || in_use == 2, "0x91 is about both filters: {answer:?}");
+    Ok(())
+}
 
 fn subscribe_is_answered(scene: &Scene<'_>) -> Checked {
     let topic = scene.topic("a");

@@ -140,6 +140,16 @@ mod known {
             }
 
             Canary::QueueLimitIgnored => ("resources", &["BM"]),
+            Canary::RevokedStillDelivered => ("permissions", &["AU"]),
+            Canary::RevokedReleaseUnanswered => ("permissions", &["LV", "AH", "Q2", "SH", "DU"]),
+            Canary::StoredBytesNotReturned
+            | Canary::StoredBytesCountedAgain
+            | Canary::DayCountLostAtRecovery => ("permissions", &["AH"]),
+            Canary::TokenEndDropsWill => ("permissions", &["WL"]),
+            Canary::TokenNeverEnds => ("permissions", &["AU"]),
+            // Whose connection is taken over is told so, by nobody it knows.
+            Canary::StrangerTakesOver | Canary::StrangerResumes => ("permissions", &["AU"]),
+
             Canary::DurableWhenWritten
             | Canary::SnapshotNameNotSynced
             | Canary::DeletionNotRecorded

@@ -4,7 +4,7 @@
 //! to it, and lets it happen. Clients and broker exchange bytes over a simulated network; records
 //! go to a model of the journal, and a crash leaves of them what a disk could leave.
 
-mod access;
+pub(crate) mod access;
 mod agenda;
 mod connection;
 mod journal;

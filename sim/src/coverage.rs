@@ -67,6 +67,11 @@ points! {
     Refused = "a publication was refused",
     SubscribeRefused = "a subscription was refused",
     ConnectRefused = "a CONNECT was refused",
+    MayNotRead = "a message was dropped for a client that may not read it",
+    OverStoredBytes = "a message was dropped for a quota of stored bytes",
+    OverQuota = "a publication was refused for a quota or a limit",
+    StrangerRefused = "a stranger was refused a client's identifier",
+    TokenEnded = "a connection ended with its client's token",
     Alias = "a topic alias stood for a topic",
     NoReading = "a client did not read for a while",
     RecordsLost = "a power cut lost records",
@@ -273,6 +278,8 @@ impl Coverage {
                 "TooLarge" => Point::TooLarge,
                 "Offline" => Point::Offline,
                 "ShareEnded" => Point::ShareEnded,
+                "NotAuthorized" => Point::MayNotRead,
+                "OverQuota" => Point::OverStoredBytes,
                 _ => return,
             },
             What::Holding { serving: false, .. } => Point::NoReading,
@@ -327,6 +334,8 @@ impl Coverage {
             Packet::Ack { kind: AckKind::PubRel, id, .. } => {
                 self.scenes.was_released(connection, *id).then_some(Point::PubrelSentAgain)
             }
+            Packet::Ack { reason: 0x97, .. } => Some(Point::OverQuota),
+            Packet::ConnAck { reason: 0x85, .. } => Some(Point::StrangerRefused),
             Packet::ConnAck { reason, session_present, .. } => match (reason, session_present) {
                 (0, true) if self.scenes.has_restarted() => Some(Point::ResumedAfterRestart),
                 (0, _) => None,
@@ -334,6 +343,7 @@ impl Coverage {
             },
             Packet::Disconnect { reason: 0x8E, .. } => Some(Point::TakenOver),
             Packet::Disconnect { reason: 0x8D, .. } => Some(Point::SentAway),
+            Packet::Disconnect { reason: 0xA0, .. } => Some(Point::TokenEnded),
             Packet::Connect(_)
             | Packet::Ack { .. }
             | Packet::Subscribe { .. }

@@ -21,6 +21,7 @@ mod ci;
 mod du;
 mod fc;
 mod fr;
+mod identity;
 mod ka;
 mod lv;
 mod mx;
@@ -31,6 +32,7 @@ mod pr;
 mod q0;
 mod q1;
 mod q2;
+mod quotas;
 mod rt;
 mod rx;
 mod sh;
@@ -154,6 +156,8 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(fr::Fairness::default()),
         Box::new(au::Permitted),
         Box::new(bm::Memory::default()),
+        Box::new(identity::Identity),
+        Box::new(quotas::Quotas::default()),
     ]
 }
 

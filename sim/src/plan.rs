@@ -67,6 +67,8 @@ pub struct ClientSpec {
     pub forgets: bool,
     /// How fast its clock goes, in percent of the true time.
     pub clock_percent: u8,
+    /// Whether it proves to be somebody else than the others with its identifier.
+    pub stranger: bool,
 }
 
 impl ClientSpec {

@@ -26,6 +26,7 @@ fn spec() -> ClientSpec {
         reconnect_after_ms: None,
         forgets: false,
         clock_percent: 100,
+        stranger: false,
     }
 }
 

@@ -105,6 +105,9 @@ impl Broker {
             self.send_after(LogPosition::START, connection, packet, false, out);
             return;
         };
+        if canary!(RevokedReleaseUnanswered) && !counted && !self.permissions.is_allow_all() {
+            return;
+        }
         let mut after = LogPosition::START;
         if session.is_durable() && !canary!(ReleaseNotRecorded) {
             let record = Record::InboundReleased { session: session.id, packet_id: id };

@@ -193,7 +193,13 @@ impl Broker {
     ) -> Option<Cause> {
         let existing =
             self.sessions.find(&connect.client_id).and_then(|key| self.sessions.get(key));
-        if existing.is_some_and(|session| session.identity.as_ref() != identity) {
+        let is_overlooked = |session: &Session| match session.connection {
+            Some(_) => canary!(StrangerTakesOver),
+            None => canary!(StrangerResumes),
+        };
+        if existing
+            .is_some_and(|session| session.identity.as_ref() != identity && !is_overlooked(session))
+        {
             return Some(Cause::NotAllowed {
                 reason: ReasonCode::ClientIdentifierNotValid,
                 detail: "the client identifier's session belongs to another identity",
@@ -289,7 +295,8 @@ impl Broker {
             u64::from(keep_alive_s) * if canary!(KeepAliveTooShort) { 1000 } else { 1500 };
         link.unsent = session.flight.to_resend().into();
         link.heard_at = now;
-        link.ends_at = credential.ends_at.unwrap_or(Time::NEVER);
+        let ends_at = credential.ends_at.filter(|_| !canary!(TokenNeverEnds));
+        link.ends_at = ends_at.unwrap_or(Time::NEVER);
         session.claims = credential.claims;
         session.grants = credential.grants;
         session.moved_to(address_of(&link.peer));
@@ -329,6 +336,11 @@ impl Broker {
         self.set_connection_timer(connection, due_at);
         self.set_shares_durable(key);
         self.rebind_stored(key);
+        if canary!(StoredBytesCountedAgain)
+            && let Some(session) = self.sessions.get(key)
+        {
+            self.accounts.add(&session.stored.bounds, session.queue.content_bytes());
+        }
     }
 
     /// CONNACK for a client that is let in, as if it had no session.

@@ -76,6 +76,9 @@ impl Broker {
             }
             self.counters.dropped += 1;
             out.notice(dropped_waiting(session.client_id.clone(), &entry, DropCause::Expired));
+            if canary!(StoredBytesNotReturned) {
+                self.accounts.add(&session.stored.bounds, entry.message.content_bytes());
+            }
         }
         self.count_memory(key);
     }
@@ -400,7 +403,7 @@ impl Pump<'_> {
         let subject = self.session.subject();
         let topic = &entry.message.topic;
         let allowed = self.permissions.allows(&subject, Permitted::Receive, topic).allowed;
-        (!allowed).then_some(DropCause::NotAuthorized)
+        (!allowed && !canary!(RevokedStillDelivered)).then_some(DropCause::NotAuthorized)
     }
 
     /// Whether a message is too large for the client, found out before it takes an identifier;

@@ -110,7 +110,11 @@ impl Client {
             keep_alive_s: spec.keep_alive_s,
             client_id: assigned_id.unwrap_or(&spec.client_id).clone(),
             will,
-            user_name: Some(user_name(&self.spec.client_id)),
+            user_name: Some(if self.spec.stranger {
+                "a stranger".to_owned()
+            } else {
+                user_name(&self.spec.client_id)
+            }),
             password: None,
             properties,
         }

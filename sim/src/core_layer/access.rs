@@ -1,16 +1,40 @@
-//! A plan's denials as the broker takes them.
+//! A plan's denials and quotas as the broker takes them.
+
+use std::sync::Arc;
 
 use signalhouse_core::permission::{Action, Actions, Effect, Pattern, Permissions, Rule, Who};
+use signalhouse_core::quota::{Holder, Quota, Quotas};
 use signalhouse_core::wire::types::Text;
 
+use super::setting;
 use crate::client::user_name;
-use crate::plan::Denial;
+use crate::plan::{Denial, Plan};
 
 /// The rules that deny this and allow the rest: by user name where clients have one that counts,
 /// else by client identifier.
 pub(super) fn permissions(denials: &[Denial], by_user: bool) -> Permissions {
     let rules = denials.iter().filter_map(|denial| rule(denial, by_user)).collect();
     Permissions::new(Effect::Allow, rules).expect("every rule is about an action")
+}
+
+/// The quotas of every client, if the plan has any: by user name where clients have one that
+/// counts, else by client identifier.
+pub(crate) fn quotas(plan: &Plan, by_user: bool) -> Option<Arc<Quotas>> {
+    let messages_per_day = setting(plan, "quota.messages_per_day").unwrap_or(0);
+    let stored_bytes = setting(plan, "quota.stored_bytes").unwrap_or(0);
+    if messages_per_day + stored_bytes == 0 {
+        return None;
+    }
+    let quota = Quota { messages_per_day, stored_bytes, ..Quota::default() };
+    let mut quotas = Quotas::default();
+    if by_user {
+        quotas.every_user = Some(quota);
+    }
+    for client in plan.clients.iter().filter(|_| !by_user) {
+        let name = Text::try_from(client.client_id.clone()).ok();
+        quotas.of.extend(name.map(|name| (Holder::Client(name), quota)));
+    }
+    Some(Arc::new(quotas))
 }
 
 /// Nothing, for what makes no rule.

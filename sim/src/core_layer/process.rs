@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use signalhouse_core::credential::Credential;
 use signalhouse_core::input::{AuthOutcome, Command, Gone};
 use signalhouse_core::message::MessageId;
 use signalhouse_core::permission::Permissions;
+use signalhouse_core::quota::Quotas;
 use signalhouse_core::wire::packet::ClientPacket;
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
@@ -28,7 +30,7 @@ const FLUSHES_PER_ROUND: usize = 4;
 const CLOSE_TIMEOUT_MS: u64 = 5_000;
 
 /// How a process is started.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Options {
     /// What the broker's random choices come from.
     pub(super) seed: u64,
@@ -36,6 +38,9 @@ pub(super) struct Options {
     pub(super) outgoing_bytes: usize,
     /// Whether recovery replaces the journal by a snapshot.
     pub(super) snapshots: bool,
+    pub(super) quotas: Option<Arc<Quotas>>,
+    /// How long the tokens last by which clients are let in, if they end.
+    pub(super) token_lifetime_ms: Option<u64>,
 }
 
 /// The running broker and its connections.
@@ -56,6 +61,7 @@ pub(super) struct Process {
     round_at_ms: Option<u64>,
     /// The earliest timer set.
     timer_at_ms: u64,
+    token_lifetime_ms: Option<u64>,
     /// Told to stop.
     is_stopping: bool,
 }
@@ -110,8 +116,12 @@ impl Process {
             outbox: Outbox::new(),
             round_at_ms: None,
             timer_at_ms: u64::MAX,
+            token_lifetime_ms: options.token_lifetime_ms,
             is_stopping: false,
         };
+        if let Some(quotas) = &options.quotas {
+            process.handle(Input::Command(Command::SetQuotas(Arc::clone(quotas))), around);
+        }
         process.call_round(around);
         Ok(process)
     }
@@ -200,6 +210,11 @@ impl Process {
     /// What the broker keeps.
     pub(super) fn kept(&self) -> Kept {
         kept::kept(&self.broker.snapshot())
+    }
+
+    /// Tokens given out from now on do not end.
+    pub(super) fn give_lasting_tokens(&mut self) {
+        self.token_lifetime_ms = None;
     }
 
     /// Begins an orderly stop.
@@ -326,6 +341,8 @@ impl Process {
     /// Tells the broker what came of a connection, unless it has done with it already.
     fn arrival(&mut self, id: ConnectionId, arrival: Arrival, around: &mut Around) {
         let alias_maximum = self.alias_maximum;
+        let ends_at = self.token_lifetime_ms.map(|ms| broker_time(around.now_ms).plus_ms(ms));
+        let credential = Credential { ends_at, ..Credential::default() };
         let Some(connection) = self.connection(id).filter(|one| !one.broker_is_done) else {
             return;
         };
@@ -351,11 +368,7 @@ impl Process {
             Arrival::Room => Input::Writable { connection: id, room_bytes: outgoing.tell_room() },
             Arrival::Admitted { identity } => Input::Authenticated {
                 connection: id,
-                outcome: AuthOutcome::Accepted {
-                    identity,
-                    data: None,
-                    credential: signalhouse_core::credential::Credential::default(),
-                },
+                outcome: AuthOutcome::Accepted { identity, data: None, credential },
             },
             Arrival::Closed(cause) => {
                 self.handle(Input::Closed { connection: id, cause }, around);

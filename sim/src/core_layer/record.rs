@@ -5,7 +5,7 @@ use std::fmt;
 
 use signalhouse_core::Notice;
 
-use super::{Verdicts, setting};
+use super::{EPOCH_MS, Verdicts, setting};
 use crate::coverage::{Coverage, Hits};
 use crate::history::{ConnectionNumber, Event, Violation, What};
 use crate::oracle::{Bounds, Oracle};
@@ -36,6 +36,11 @@ impl Recorder {
             queue_messages: setting(plan, "queue_messages").unwrap_or(default.queue_messages),
             retained_messages: setting(plan, "retained_messages")
                 .unwrap_or(default.retained_messages),
+            stored_bytes: setting(plan, "quota.stored_bytes"),
+            messages_per_day: setting(plan, "quota.messages_per_day"),
+            token_lifetime_ms: setting(plan, "token.lifetime_ms"),
+            has_limits: matches!(plan.profile.as_str(), "limits" | "disk"),
+            epoch_ms: EPOCH_MS,
             ..default
         };
         let mut coverage = Coverage::default();

@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::point;
 
 /// Settings of what surrounds the broker.
-const SURROUNDINGS: [&str; 12] = [
+const SURROUNDINGS: [&str; 15] = [
     "network.latency_ms",
     "network.jitter_ms",
     "network.split",
@@ -21,6 +21,9 @@ const SURROUNDINGS: [&str; 12] = [
     "journal.segment_bytes",
     "journal.sync_ms",
     "journal.snapshots",
+    "quota.messages_per_day",
+    "quota.stored_bytes",
+    "token.lifetime_ms",
 ];
 
 /// A setting's value in a plan, if it is there.

@@ -78,6 +78,8 @@ impl<'a> World<'a> {
                 seed: plan.seed,
                 outgoing_bytes: usize::try_from(outgoing).unwrap_or(usize::MAX),
                 snapshots: setting(plan, "journal.snapshots").unwrap_or(0) != 0,
+                quotas: access::quotas(plan, setting(plan, "ask_credentials").unwrap_or(0) != 0),
+                token_lifetime_ms: setting(plan, "token.lifetime_ms"),
             },
             around: Around::new(plan, config, streams, keeps_lines),
             process: None,
@@ -490,6 +492,10 @@ impl Stage for World<'_> {
 
     fn set_calm(&mut self) {
         self.is_calm = true;
+        self.options.token_lifetime_ms = None;
+        if let Some(process) = &mut self.process {
+            process.give_lasting_tokens();
+        }
     }
 
     fn is_well(&mut self, client: ClientIndex) -> bool {

@@ -48,6 +48,16 @@ pub struct Bounds {
     pub queue_messages: u64,
     /// The most retained messages.
     pub retained_messages: u64,
+    /// The quota that each client has of stored bytes.
+    pub stored_bytes: Option<u64>,
+    /// The quota that each client has of publications in a day.
+    pub messages_per_day: Option<u64>,
+    /// How long a client may stay at a time before the calm, if that ends.
+    pub token_lifetime_ms: Option<u64>,
+    /// Whether other limits of the broker are within reach.
+    pub has_limits: bool,
+    /// The broker's clock at the start, in milliseconds since 1970.
+    pub epoch_ms: u64,
 }
 
 impl Default for Bounds {
@@ -59,6 +69,11 @@ impl Default for Bounds {
             time_jump_maximum_ms: 24 * 60 * 60 * 1000,
             queue_messages: u64::MAX,
             retained_messages: u64::MAX,
+            stored_bytes: None,
+            messages_per_day: None,
+            token_lifetime_ms: None,
+            has_limits: false,
+            epoch_ms: 0,
         }
     }
 }

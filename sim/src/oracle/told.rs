@@ -16,9 +16,13 @@ pub(crate) struct Told {
     open: Vec<ConnectionNumber>,
 }
 
+/// Bounds of a network and a broker that are in a hurry.
+fn bounds() -> Bounds {
+    Bounds { latency_ms: 100, slack_ms: 500, ..Bounds::default() }
+}
+
 /// Judges the whole history by one rule.
-pub(crate) fn judge(rule: impl Rule + 'static, told: &Told) -> Result<(), Violation> {
-    let bounds = Bounds { latency_ms: 100, slack_ms: 500, ..Bounds::default() };
+fn judge(bounds: Bounds, rule: impl Rule + 'static, told: &Told) -> Result<(), Violation> {
     let mut oracle = Oracle::with_rules(bounds, vec![Box::new(rule)]);
     for event in &told.events {
         if let Some(violation) = oracle.event(event) {
@@ -30,15 +34,29 @@ pub(crate) fn judge(rule: impl Rule + 'static, told: &Told) -> Result<(), Violat
 
 /// The rule finds nothing wrong, nor does any other.
 pub(crate) fn passes(rule: impl Rule + 'static, told: &Told) {
-    assert_eq!(judge(rule, told), Ok(()));
-    let bounds = Bounds { latency_ms: 100, slack_ms: 500, ..Bounds::default() };
+    passes_within(bounds(), rule, told);
+}
+
+/// As [`passes`], with bounds of its own.
+pub(crate) fn passes_within(bounds: Bounds, rule: impl Rule + 'static, told: &Told) {
+    assert_eq!(judge(bounds.clone(), rule, told), Ok(()));
     let verdict = crate::oracle::check_within(bounds, &told.events);
     assert!(verdict.is_ok(), "another rule: {verdict:?}\n{:#?}", told.events);
 }
 
 /// The rule finds a violation of `guarantee`, with places in the history.
 pub(crate) fn fails(rule: impl Rule + 'static, told: &Told, guarantee: &str) {
-    let violation = judge(rule, told).expect_err("a wrong history must not pass");
+    fails_within(bounds(), rule, told, guarantee);
+}
+
+/// As [`fails`], with bounds of its own.
+pub(crate) fn fails_within(
+    bounds: Bounds,
+    rule: impl Rule + 'static,
+    told: &Told,
+    guarantee: &str,
+) {
+    let violation = judge(bounds, rule, told).expect_err("a wrong history must not pass");
     assert_eq!(violation.guarantee, guarantee, "{violation:?}");
     assert!(!violation.what.is_empty() && !violation.events.is_empty(), "{violation:?}");
     assert!(violation.events.iter().all(|place| *place < told.events.len()), "{violation:?}");

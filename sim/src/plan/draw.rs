@@ -6,6 +6,7 @@ mod access;
 mod aside;
 mod faults;
 mod hardships;
+mod identity;
 mod settings;
 mod workload;
 
@@ -249,6 +250,7 @@ impl Draft {
             reconnect_after_ms: chance.percent(75).then(|| chance.between(1, 400)),
             forgets: features.forgets && chance.percent(25),
             clock_percent: 100,
+            stranger: false,
         }
     }
 
@@ -312,7 +314,9 @@ impl Draft {
             }
         }
         self.plan.dead.sort_unstable();
-        self.change_access();
+        if !self.change_access() {
+            self.bound_and_identify();
+        }
         self.plan.steps.sort_by_key(|step| step.at_ms);
         let last_ms = self.plan.steps.last().map_or(0, |step| step.at_ms);
         self.plan.calm_at_ms = last_ms.max(self.now_ms) + self.chance.between(1, 300);

@@ -59,6 +59,7 @@ impl ClientSpec {
             reconnect_after_ms: None,
             forgets: false,
             clock_percent: 100,
+            stranger: false,
         }
     }
 }
@@ -198,6 +199,7 @@ fn write_client(client: &ClientSpec, text: &mut String) {
     }
     line.flag("forgets", client.forgets);
     line.field("clock_percent", client.clock_percent, plain.clock_percent);
+    line.flag("stranger", client.stranger);
     line.end(text);
 }
 
@@ -217,6 +219,7 @@ fn read_client(line: &mut Line) -> Result<ClientSpec, String> {
         reconnect_after_ms: line.optional("reconnect_after_ms")?,
         forgets: line.is_set("forgets"),
         clock_percent: line.or("clock_percent", plain.clock_percent)?,
+        stranger: line.is_set("stranger"),
         ..plain
     })
 }

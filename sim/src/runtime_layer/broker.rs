@@ -7,6 +7,7 @@ use std::rc::Rc;
 use signalhouse::journal::{self, Found, Level, LogJournal, OpenOptions, StoreError};
 use signalhouse::seams::{Anonymous, Clock as _, Spawn};
 use signalhouse::shard::{Options, Shard, Surroundings, Timeouts};
+use signalhouse_core::input::Command;
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::{Broker, LogPosition, Recovery, Seed};
 
@@ -17,7 +18,7 @@ use super::rc::Recovered;
 use super::shared::Shared;
 use crate::clock::SimClock;
 use crate::core_layer::kept::kept;
-use crate::core_layer::setting;
+use crate::core_layer::{access, setting};
 use crate::disk::{Cut, SimDisk};
 use crate::history::What;
 
@@ -63,6 +64,9 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
     let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
     shard.listen(at, BACKLOG).map_err(|error| ("PR", error.to_string()))?;
     let handle = shard.handle();
+    if let Some(quotas) = access::quotas(&shared.plan, false) {
+        handle.command(Command::SetQuotas(quotas));
+    }
     let mut run = std::pin::pin!(shard.run());
     let ended = tokio::select! {
         biased;

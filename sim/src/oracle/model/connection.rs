@@ -126,6 +126,11 @@ impl Connection {
         self.ended.is_none() && self.broker_gone.is_none() && self.dismissed.is_none()
     }
 
+    /// Who its client proves to be.
+    pub(crate) fn user_name(&self) -> Option<&str> {
+        self.connect.as_ref().and_then(|(_, connect)| connect.user_name.as_deref())
+    }
+
     /// Protocol level; 5 before CONNECT.
     pub(crate) fn level(&self) -> u8 {
         self.connect.as_ref().map_or(5, |(_, connect)| connect.level)

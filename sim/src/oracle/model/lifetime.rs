@@ -26,6 +26,8 @@ pub(crate) struct Presence {
     pub(crate) across_restart: bool,
     /// Where the last CONNECT of this client is that can have made or kept the session.
     pub(crate) earlier: Option<usize>,
+    /// Whether the session that surely lived is somebody else's.
+    pub(crate) is_of_another: bool,
 }
 
 /// Earliest and latest time, in milliseconds.
@@ -220,7 +222,12 @@ impl Model {
         };
         let definite = prior.iter().any(|other| self.is_before(other, number));
         let from = prior.iter().map(|other| other.evidence.index).min();
+        let is_of_another = |other: &&Connection| {
+            other.connack.is_some() && other.user_name() != connection.user_name()
+        };
         Presence {
+            is_of_another: definite
+                && prior.iter().all(|other| lives_on(other) && is_of_another(other)),
             connection: number,
             present,
             is_told: connect.level > 3,

@@ -6,11 +6,11 @@ use crate::plan::{Denial, Do};
 
 impl Draft {
     /// Changes of the rules in one plan of five, from a stream of their own. At the end everything
-    /// is allowed, so that who was refused can come back.
-    pub(super) fn change_access(&mut self) {
+    /// is allowed, so that who was refused can come back. Says whether there are any.
+    pub(super) fn change_access(&mut self) -> bool {
         let mut chance = Streams::new(self.plan.seed).stream("access");
         if !chance.percent(20) {
-            return;
+            return false;
         }
         if chance.percent(50) {
             self.plan.settings.push(("ask_credentials".to_owned(), 1));
@@ -37,5 +37,6 @@ impl Draft {
             self.push(at_ms, Do::Deny(Denial { client_id, filter, publish, read }));
         }
         self.push(self.now_ms, Do::AllowAll);
+        true
     }
 }

@@ -1,0 +1,101 @@
+//! Quotas, tokens that end, and strangers under a client's identifier. One of them at a time: each
+//! refuses, and what one refuses the others do not get to see.
+
+use super::{Draft, Percent as _};
+use crate::chance::{Stream, Streams};
+use crate::plan::{ClientSpec, Do, WillSpec};
+
+impl Draft {
+    /// What bounds clients or tells them apart, in a quarter of the plans that it is asked for, from
+    /// a stream of its own.
+    pub(super) fn bound_and_identify(&mut self) {
+        let mut chance = Streams::new(self.plan.seed).stream("identity");
+        match chance.below(100) {
+            0..=8 => self.bound_stored_bytes(&mut chance),
+            9..=12 => self.bound_days(&mut chance),
+            13..=18 => self.let_tokens_end(&mut chance),
+            19..=25 => self.send_strangers(&mut chance),
+            _ => {}
+        }
+    }
+
+    fn asks(&mut self) {
+        self.plan.settings.push(("ask_credentials".to_owned(), 1));
+    }
+
+    fn bound_stored_bytes(&mut self, chance: &mut Stream) {
+        if chance.percent(50) {
+            self.asks();
+        }
+        let bytes = *chance.pick(&[60, 120, 250, 600, 2_000]);
+        self.plan.settings.push(("quota.stored_bytes".to_owned(), bytes));
+        // So that what waits comes to an end without being read.
+        for step in &mut self.plan.steps {
+            if let Do::Publish { expiry_s, clears: false, .. } = &mut step.what
+                && chance.percent(25)
+            {
+                *expiry_s = *chance.pick(&[1, 2, 5]);
+            }
+        }
+    }
+
+    fn bound_days(&mut self, chance: &mut Stream) {
+        if chance.percent(50) {
+            self.asks();
+        }
+        let messages = chance.between(2, 20);
+        self.plan.settings.push(("quota.messages_per_day".to_owned(), messages));
+    }
+
+    fn let_tokens_end(&mut self, chance: &mut Stream) {
+        self.asks();
+        let lifetime_ms = *chance.pick(&[500, 1_500, 5_000]) * self.scale;
+        self.plan.settings.push(("token.lifetime_ms".to_owned(), lifetime_ms));
+        for _ in 0..chance.between(1, 4) {
+            let client = chance.below(self.plan.clients.len() as u64);
+            let client = usize::try_from(client).unwrap_or(0);
+            let at_ms = chance.between(300, self.now_ms);
+            let topic = chance.pick(&self.topics).clone();
+            let (qos, retain) = (*chance.pick(&[0, 1, 2]), false);
+            let will = Some(WillSpec { topic, qos, retain, delay_s: 0, expiry_s: 0 });
+            self.push(at_ms, Do::Connect { client, clean_start: false, will });
+        }
+    }
+
+    /// Somebody else comes with the identifier of a client, and stays away in the end.
+    fn send_strangers(&mut self, chance: &mut Stream) {
+        self.asks();
+        for _ in 0..chance.between(1, 2) {
+            let own = chance.pick(&self.plan.clients).clone();
+            let stranger = ClientSpec {
+                session_expiry_interval_s: 0,
+                keep_alive_s: 0,
+                reconnect_after_ms: None,
+                stranger: true,
+                ..own
+            };
+            let client = self.plan.clients.len();
+            self.plan.clients.push(stranger);
+            self.plan.dead.push(client);
+            for _ in 0..chance.between(1, 5) {
+                let at_ms = chance.between(800, self.now_ms.max(801));
+                let clean_start = chance.percent(40);
+                self.push(at_ms, Do::Connect { client, clean_start, will: None });
+                let topic = chance.pick(&self.topics).clone();
+                self.push(
+                    at_ms + chance.between(1, 200),
+                    Do::Publish {
+                        client,
+                        topic,
+                        qos: 1,
+                        retain: false,
+                        fill_bytes: 0,
+                        clears: false,
+                        expiry_s: 0,
+                        user_properties: 0,
+                    },
+                );
+            }
+        }
+    }
+}

@@ -328,6 +328,11 @@ impl Subscriber {
     async fn accepted(&mut self) -> Outcome<()> {
         match self.receive().await {
             Some(ServerPacket::ConnAck(connack)) if connack.reason.is_error() => {
+                let is_quota = |text: &Text| text.as_str().starts_with("the quota");
+                if connack.reason_string.as_ref().is_some_and(is_quota) {
+                    let reason = "the quota of connections is used up";
+                    return Err(Fault::new(StatusCode::TOO_MANY_REQUESTS, "quota", reason));
+                }
                 Err(Fault::of_reason(connack.reason, "this session"))
             }
             Some(ServerPacket::ConnAck(connack)) => {

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::wildcard_enum_match_arm)] // real files and peers
 
 mod doors;
+mod guards;
 mod http_table;
 mod logins;
 mod slow;

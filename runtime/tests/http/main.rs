@@ -7,6 +7,7 @@ mod contract;
 mod door;
 mod manage;
 mod publish;
+mod quotas;
 mod receive;
 mod schema;
 mod strangers;

@@ -163,3 +163,44 @@ fn a_days_count_survives_a_restart() {
     let broker = Broker::with("127.0.0.1", &environment);
     assert_eq!(broker.keyless().post("/v1/publish", &json!({"topic": "t"})).status, 429);
 }
+
+#[test]
+fn a_key_and_its_publication_survive_a_kill_together() {
+    let folder = crate::support::Folder::new();
+    let data = folder.path().join("data");
+    let data = data.to_str().expect("a path that is text");
+    let environment = [
+        ("SIGNALHOUSE_STORE__PATH", data),
+        ("SIGNALHOUSE_STORE__DURABILITY", "strict"),
+        ("SIGNALHOUSE_LIMITS__REQUEST_KEYS", "3"),
+    ];
+    let publish = |broker: &Broker, key: &str, topic: &str| {
+        let body = json!({"topic": topic, "payload": key}).to_string();
+        broker.keyless().send("POST", "/v1/publish", &[("idempotency-key", key)], &body)
+    };
+    let read = "/v1/messages?session=s&filter=kept&wait=0";
+    let mut broker = Broker::with("127.0.0.1", &environment);
+    broker.keyless().get(read).with(200);
+    assert_eq!(publish(&broker, "k1", "kept").with(200), json!({"matched": 1, "repeated": false}));
+    assert_eq!(publish(&broker, "k2", "nobody").with(200)["matched"], 0);
+    for name in ["KILL", "TERM", "KILL"] {
+        broker.signal(name);
+        broker.wait();
+        broker = Broker::with("127.0.0.1", &environment);
+        let again = publish(&broker, "k1", "kept").with(200);
+        assert_eq!(again, json!({"matched": 1, "repeated": true}), "after {name}");
+        assert_eq!(publish(&broker, "k2", "nobody").with(200)["repeated"], true);
+        assert_eq!(publish(&broker, "k1", "other").with(422)["error"], "key_reused");
+    }
+    let messages = broker.keyless().get(read).with(200);
+    assert_eq!(messages["messages"].as_array().map(Vec::len), Some(1), "{messages}");
+    // The oldest of more than there may be is forgotten, by the next process too.
+    for key in ["k3", "k4"] {
+        publish(&broker, key, "nobody").with(200);
+    }
+    broker.signal("KILL");
+    broker.wait();
+    let broker = Broker::with("127.0.0.1", &environment);
+    assert_eq!(publish(&broker, "k2", "nobody").with(200)["repeated"], true);
+    assert_eq!(publish(&broker, "k1", "kept").with(200)["repeated"], false);
+}

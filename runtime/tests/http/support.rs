@@ -62,6 +62,8 @@ impl Drop for Folder {
 pub(crate) struct Broker {
     child: Child,
     pub(crate) mqtt_port: u16,
+    /// The last of the listeners: that of WebSocket, if there is one.
+    pub(crate) websocket_port: u16,
     pub(crate) http_port: u16,
     folder: Folder,
 }
@@ -88,25 +90,27 @@ impl Broker {
             .spawn()
             .expect("the binary starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
-        let mut port_of = |wanted: &str| {
+        let mut ports_of = |wanted: &str| {
             let mut seen = String::new();
             for line in lines.by_ref() {
                 let line = line.expect("text");
                 if let Some((_, at)) = line.split_once(wanted) {
                     let at = at.split("listen=\"").nth(1).expect("the line says where");
-                    let address = at.split('"').next().expect("a quoted address");
-                    return address.rsplit(':').next().and_then(|port| port.parse().ok());
+                    let addresses = at.split('"').next().expect("quoted addresses").split(',');
+                    let port = |address: &str| address.rsplit(':').next()?.parse::<u16>().ok();
+                    return addresses.map(|address| port(address).expect("a port")).collect();
                 }
                 seen.push_str(&line);
                 seen.push('\n');
             }
             panic!("no line says {wanted}:\n{seen}");
         };
-        let mqtt_port = port_of("signalhouse serves").expect("a port");
-        let http_port = port_of("HTTP is served").expect("a port");
+        let ports: Vec<u16> = ports_of("signalhouse serves");
+        let (mqtt_port, websocket_port) = (ports[0], ports[ports.len() - 1]);
+        let http_port = ports_of("HTTP is served")[0];
         // Whoever writes the log must not wait for its reader.
         std::thread::spawn(move || lines.for_each(drop));
-        Broker { child, mqtt_port, http_port, folder }
+        Broker { child, mqtt_port, websocket_port, http_port, folder }
     }
 
     /// Makes a key with these scopes and has the broker take it over.

@@ -12,6 +12,7 @@ pub(crate) mod passwords;
 pub mod read;
 pub(crate) mod rules;
 pub(crate) mod scram;
+pub mod texts;
 pub(crate) mod token;
 
 #[cfg(test)]

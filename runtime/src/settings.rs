@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use signalhouse_core::{Config, Seed};
 
 pub use self::access::{Jwt, Security, Tls, Websocket};
-pub use self::load::{Overrides, Sources, load};
+pub use self::load::{Overrides, Sources, load, load_text};
 pub use self::problem::Problem;
 pub use self::section::{Key, Kind};
 pub use self::sections::{Broker, Http, Limits, Log, Network, Quotas, Stop, Store};

@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// Level by level, as the standard tells it.
-fn matches(filter: &str, topic: &str) -> bool {
+pub(super) fn matches(filter: &str, topic: &str) -> bool {
     let filter = match filter.strip_prefix("$share/") {
         Some(shared) => shared.split_once('/').map_or("", |(_, filter)| filter),
         None => filter,

@@ -76,7 +76,7 @@ impl Passwords {
         for (place, line) in text.lines().enumerate() {
             let wrong = |fault| PasswordsError { line: place + 1, fault };
             if line.trim().is_empty() || line.starts_with('#') {
-                passwords.lines.push(Line::Other(line.to_owned()));
+                passwords.lines.push(Line::Other(line.trim_end().to_owned()));
                 continue;
             }
             let (name, user) = parse_line(line.trim_end()).map_err(wrong)?;
@@ -190,6 +190,8 @@ mod tests {
         assert!(passwords.remove("ann") && !passwords.remove("ann"));
         assert_eq!(passwords.to_string(), format!("# ours\n\nlocked:\nbob:{SIX}\n"));
         assert!(passwords.user("bob").is_some());
+        let odd = Passwords::parse("\r").expect("a right file").to_string();
+        assert_eq!(Passwords::parse(&odd).expect("a right file").to_string(), odd);
     }
 
     #[test]

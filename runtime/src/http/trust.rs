@@ -37,6 +37,12 @@ impl Trust {
         Trust { keys: Arc::new(keys), tokens, issuer }
     }
 
+    /// Trust in these keys, and in no token.
+    #[must_use]
+    pub fn in_keys(keys: Keys) -> Self {
+        Trust::new(keys, Arc::default(), None)
+    }
+
     /// Who bears this key or token.
     pub(super) fn caller(&self, bearer: &str, now: Time, peer: Text) -> Outcome<Caller> {
         if bearer.starts_with("shk_") {

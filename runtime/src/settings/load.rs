@@ -67,6 +67,20 @@ pub fn load(sources: &Sources, overrides: &Overrides) -> Result<Settings, Proble
     }
     gathered.environment(&sources.environment)?;
     gathered.overrides(overrides)?;
+    finish(gathered)
+}
+
+/// Reads and checks a file's text alone; `path` names it in what is wrong.
+///
+/// # Errors
+/// The first [`Problem`] that was found.
+pub fn load_text(path: &Path, text: &str) -> Result<Settings, Problem> {
+    let mut gathered = Gathered::default();
+    gathered.file(path, text)?;
+    finish(gathered)
+}
+
+fn finish(gathered: Gathered) -> Result<Settings, Problem> {
     let places = gathered.places;
     let settings = Settings::deserialize_from(gathered.table)?;
     let place = |key: &str| places.get(key).cloned().unwrap_or(Place::Defaults);

@@ -315,6 +315,16 @@ impl Broker {
             .will
             .as_ref()
             .map(|will| ArmedWill { will: Arc::new(will.compact()), due_at: Time::NEVER });
+        let due_at = link.due_at();
+        self.record_connected(key, out);
+        self.set_connection_timer(connection, due_at);
+        self.set_shares_durable(key);
+        self.rebind_stored(key);
+    }
+
+    /// Records a session's new connection, if a crash must not forget it.
+    fn record_connected(&mut self, key: SessionKey, out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
         if session.is_durable() || session.will.is_some() || session.recorded {
             session.recorded = true;
             session.open_in_journal = true;
@@ -327,19 +337,10 @@ impl Broker {
                 version: session.version,
                 session_expiry_interval_s: session.expiry_interval_s,
                 will: session.will.as_ref().map(|will| will.will.clone()),
-                at: now,
+                at: self.now,
             };
             let at = self.gate.persist(record, out);
             session.transient_from = if session.is_durable() { LogPosition::START } else { at };
-        }
-        let due_at = link.due_at();
-        self.set_connection_timer(connection, due_at);
-        self.set_shares_durable(key);
-        self.rebind_stored(key);
-        if canary!(StoredBytesCountedAgain)
-            && let Some(session) = self.sessions.get(key)
-        {
-            self.accounts.add(&session.stored.bounds, session.queue.content_bytes());
         }
     }
 

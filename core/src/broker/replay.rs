@@ -96,8 +96,9 @@ impl Broker {
         else {
             return false;
         };
+        let queue_messages = self.config.limits.queue_messages.max(1) as usize;
         link.is_live()
-            && session.queue.len() < QUEUE_LOW_WATER
+            && session.queue.len() < QUEUE_LOW_WATER.min(queue_messages)
             && session.replays.front().is_some_and(|replay| self.gate.is_durable(replay.after))
     }
 

@@ -155,7 +155,8 @@ impl Broker {
             }
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
                 let waiting = session.queue.lane_len(Lane::Main);
-                if !link.has_room() || free_window(link.window, link.in_window, waiting) == 0 {
+                let has_window = free_window(link.window, link.in_window, waiting) > 0;
+                if !link.has_room() || !has_window || !self.may_wait_behind(waiting) {
                     return None;
                 }
                 Place::Session(member)
@@ -210,8 +211,14 @@ impl Broker {
         link.is_some_and(|link| {
             link.has_room()
                 && free_window(link.window, link.in_window, waiting) > 0
+                && self.may_wait_behind(waiting)
                 && session.queue.lane_len(Lane::Qos0) == 0
         })
+    }
+
+    /// Whether one more may wait for a member for which so many wait, for a record mostly.
+    fn may_wait_behind(&self, waiting: usize) -> bool {
+        waiting == 0 || waiting < self.config.limits.queue_messages as usize
     }
 
     /// Takes out of a group's queue the first message that a member may have. What only others may

@@ -3,7 +3,7 @@
 //! client that reads and acknowledges has had is gone, and so is what was cleared.
 
 use crate::history::{ConnectionNumber, Event, Kept, KeptSession, Violation, What};
-use crate::oracle::model::{Bounds, Model, Publication, Seen, Session};
+use crate::oracle::model::{Bounds, Connection, Model, Publication, Seen, Session};
 use crate::oracle::owed::Owed;
 use crate::oracle::rule::{Rule, violation};
 
@@ -22,7 +22,7 @@ impl Rule for Memory {
             return Ok(());
         };
         self.last = Some((place, kept.clone()));
-        match over_limit(&model.bounds, kept) {
+        match over_limit(&model.bounds, kept, open(model)) {
             Some(what) => Err(violation("BM", what, [place])),
             None => Ok(()),
         }
@@ -38,16 +38,25 @@ impl Rule for Memory {
     }
 }
 
+/// How many connections the broker may have open.
+fn open(model: &Model) -> u64 {
+    let may_be_open = |connection: &&Connection| {
+        connection.connect.is_some() && model.closing(connection).to_ms >= model.now.at_ms
+    };
+    model.connections.values().filter(may_be_open).count() as u64
+}
+
 /// What is more than its limit. Exchanges that began are bounded by the client's receive maximum,
-/// which FC judges.
-fn over_limit(bounds: &Bounds, kept: &Kept) -> Option<String> {
+/// which FC judges. What a passing member of a share has in its queue is kept at the share until it
+/// is sent, so that each of the `open` connections may add a queue.
+fn over_limit(bounds: &Bounds, kept: &Kept, open: u64) -> Option<String> {
     let most = bounds.queue_messages;
     let is_over = |count: usize| count as u64 > most;
     if let Some(session) = kept.sessions.iter().find(|session| is_over(session.waiting)) {
         let KeptSession { client_id, waiting, .. } = session;
         return Some(format!("{waiting} messages wait for {client_id:?}, at most {most} may"));
     }
-    if let Some(waiting) = kept.shares.iter().find(|waiting| is_over(**waiting)) {
+    if let Some(waiting) = kept.shares.iter().find(|waiting| **waiting as u64 > most * (1 + open)) {
         return Some(format!("{waiting} messages wait at a share, at most {most} may"));
     }
     let (retained, most) = (kept.retained.len(), bounds.retained_messages);
@@ -157,7 +166,7 @@ mod tests {
     /// What is said of a moment under a limit of two messages in a queue, one retained.
     fn limited(kept: &Kept) -> Option<String> {
         let bounds = Bounds { queue_messages: 2, retained_messages: 1, ..Bounds::default() };
-        over_limit(&bounds, kept)
+        over_limit(&bounds, kept, 0)
     }
 
     #[test]

@@ -96,8 +96,13 @@ fn may_be_later_copy(
             && found.granted.is_some_and(|granted| granted.index < first)
             && found.end_requested.is_none_or(|end| end.index > passed.index)
     });
-    // Permission, or the space for retained messages, may have been wanting.
-    let may_be_refused = publication.retain || !model.may_always_publish(publication);
+    // Permission, or the space for retained messages, may have been wanting; of what a client sends
+    // beside the protocol nothing need have been read.
+    let is_hostile = model
+        .connections
+        .get(&publication.first_connection())
+        .is_some_and(|connection| connection.misbehaved.is_some());
+    let may_be_refused = is_hostile || publication.retain || !model.may_always_publish(publication);
     publication.sends.len() > 1 && (may_be_dropped || may_be_refused || !was_meant)
 }
 

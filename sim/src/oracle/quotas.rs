@@ -262,7 +262,8 @@ mod tests {
         fails_within(bounds(Some(6), None), Quotas::default(), &told, "AH");
         let mut told = two();
         let properties = vec![number(property::MESSAGE_EXPIRY, 1)];
-        told.publishes(1, Publish { properties, ..publish_of("t", "12345", 1, 9) }).wait(2_000);
+        told.wait(10_000).publishes(1, Publish { properties, ..publish_of("t", "12345", 1, 9) });
+        told.got_ack(1, AckKind::PubAck, 9, 0).wait(10_000);
         told.publish_unanswered(1, "t", "67890", 1, 5).dropped("b", "t", DROPPED);
         fails_within(bounds(Some(6), None), Quotas::default(), &told, "AH");
     }

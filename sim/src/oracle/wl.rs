@@ -3,7 +3,8 @@
 
 use crate::history::{Event, Violation, What};
 use crate::oracle::model::{
-    Connection, Dropped, Model, Publication, PublicationId, Request, Seen, Session, token_of,
+    Connection, Dropped, Model, Moment, Publication, PublicationId, Request, Seen, Session,
+    token_of,
 };
 use crate::oracle::owed::{Owed, drops, may_be_expired};
 use crate::oracle::properties as property;
@@ -81,12 +82,15 @@ fn delay_ms(model: &Model, publication: &Publication, owner: &Connection) -> u64
     u64::from(delay_s.min(model.expiry_s(owner.number))) * 1000
 }
 
-/// Connections of the same client that may have come after `owner`.
+/// Connections of the same client that may have come after `owner`. A CONNECT sent before may be
+/// slower on its way.
 fn later<'a>(model: &'a Model, owner: &'a Connection) -> impl Iterator<Item = &'a Connection> {
-    let sent = owner.connect.as_ref().map_or(usize::MAX, |(sent, _)| sent.index);
-    model.others(owner).filter(move |other| {
-        other.connect.as_ref().is_some_and(|(at, _)| at.index > sent)
-            || other.connack.as_ref().is_some_and(|at| at.moment.index > sent)
+    let sent = owner.connect.as_ref().map_or(Moment { index: usize::MAX, at_ms: 0 }, |sent| sent.0);
+    model.others(owner).filter(move |other| match (&other.connect, &other.connack) {
+        (Some((at, _)), _) if at.index > sent.index => true,
+        (_, Some(connack)) => connack.moment.index > sent.index,
+        (Some(_), None) => model.closing(other).to_ms >= sent.at_ms,
+        (None, None) => false,
     })
 }
 
@@ -261,6 +265,17 @@ mod tests {
     fn a_will_that_the_broker_said_it_refused_is_not_owed() {
         let mut told = with_will(0);
         told.lose(2).dropped("a", "w", What::WILL_REFUSED).end();
+        passes(Wills, &told);
+    }
+
+    #[test]
+    fn a_clean_start_may_come_after_a_later_connect() {
+        let mut told = Told::new();
+        told.durable(1, "b").subscribe(1, "w", 1).wait(1000).asks_in(3, connect_of("a"));
+        let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+        let will = Some(will_of("w", "will", 10));
+        told.enters(2, Connect { will, properties, ..connect_of("a") }, false);
+        told.dismissed(2, 0x8e).read(1, "w", "will", 1).let_in(3, false).end();
         passes(Wills, &told);
     }
 

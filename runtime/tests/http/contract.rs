@@ -181,6 +181,7 @@ fn every_answer_of_the_document_can_be_had() {
         }
     }
     ask_the_bounded(&mut contract);
+    ask_those_who_are_in(&mut contract);
     let documented: BTreeSet<Shown> = schema::operations()
         .flat_map(|(method, path, operation)| {
             let statuses = operation["responses"].as_object().expect("answers").keys();
@@ -238,6 +239,15 @@ fn ask_the_bounded(contract: &mut Contract) {
     }
     broker.keyless().post("/v1/publish", &json!({"topic": "t", "payload": "x"})).with(200);
     assert_eq!(only.payload().0, "x");
+}
+
+/// What a broker says to those who have as many connections as their quota allows.
+fn ask_those_who_are_in(contract: &mut Contract) {
+    let broker = Broker::with("127.0.0.1", &[("SIGNALHOUSE_QUOTAS__USER_CONNECTIONS", "1")]);
+    let ops = broker.client(&broker.key("ops", &EVERY_SCOPE));
+    let _only = ops.events("filter=t", None);
+    contract.ask(&ops, "GET /v1/subscribe?filter=t", &[], 429);
+    contract.ask(&ops, "GET /v1/messages?session=m&filter=t", &[], 429);
 }
 
 /// The routes, as the router's source has them.

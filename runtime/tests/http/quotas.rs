@@ -251,7 +251,7 @@ fn connections_over_their_quota() {
             Door::Mqtt5 | Door::WebSocket => ReasonCode::QuotaExceeded,
         };
         assert_eq!(reason, expected, "{door:?}");
-        let refused = broker.keyless().get("/v1/messages?filter=t&wait=0");
+        let refused = broker.keyless().get("/v1/messages?session=third&filter=t&wait=0");
         assert_eq!(refused.with(429)["error"], "quota");
         first.send(&ClientPacket::PingReq);
         assert_eq!(first.next(), Next::Pong, "{door:?}");

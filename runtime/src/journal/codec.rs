@@ -23,7 +23,7 @@ use signalhouse_core::Record;
 /// | version | |
 /// |---|---|
 /// | 1 | the first |
-/// | 2 | a snapshot may cover the beginning of the segment with its number; requests, addresses, and whose a retained message is |
+/// | 2 | a snapshot may cover a segment's beginning; requests, addresses, and whose a retained message is |
 pub const FORMAT_VERSION: u32 = 2;
 
 /// The first byte of each kind of record. Numbers are never used again for something else.

@@ -442,20 +442,23 @@ where
                         let _ = waiting.send(answer);
                     }
                 }
-                Action::Notice(notice) => {
-                    if let Some(watcher) = &mut self.watcher {
-                        watcher(&notice);
-                    }
-                    self.counts.notice(&notice);
-                    self.history.notice(now, &notice);
-                    let table = self.shared.table.borrow();
-                    self.shared.events.borrow_mut().notice(now, &notice, |id| {
-                        let peer = table.get(id).map(|connection| connection.peer.clone());
-                        peer.or_else(|| table.local(id).map(|local| local.peer.clone()))
-                    });
-                }
+                Action::Notice(notice) => self.tell(now, &notice),
             }
         }
+    }
+
+    /// Shows a notice to all who keep account of what happens.
+    fn tell(&mut self, now: Time, notice: &Notice) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher(notice);
+        }
+        self.counts.notice(notice);
+        self.history.notice(now, notice);
+        let table = self.shared.table.borrow();
+        self.shared.events.borrow_mut().notice(now, notice, |id| {
+            let peer = table.get(id).map(|connection| connection.peer.clone());
+            peer.or_else(|| table.local(id).map(|local| local.peer.clone()))
+        });
     }
 
     /// The broker will say nothing more of it.

@@ -1,9 +1,11 @@
 //! Counts the instructions of the scenes: run under `valgrind --tool=callgrind` by `.ci/instructions/run`, which
 //! compares them with those of before.
 //!
-//!     instructions            prints the names of the scenes
-//!     instructions NAME       does one scene's work where callgrind counts, in `counted`
-//!     instructions NAME slow  the same, and every twentieth time twice
+//! ```text
+//! instructions            prints the names of the scenes
+//! instructions NAME       does one scene's work where callgrind counts, in `counted`
+//! instructions NAME slow  the same, and every twentieth time twice
+//! ```
 
 use std::process::ExitCode;
 

@@ -130,7 +130,7 @@ pub struct Will {
 }
 
 impl Will {
-    /// Bytes of topic, payload and properties, as [`Message`](crate::message::Message) counts them.
+    /// Bytes of topic, payload and properties, as [`Message`] counts them.
     #[must_use]
     pub fn content_bytes(&self) -> usize {
         crate::message::content_bytes(&self.topic, &self.payload, self.properties.as_deref())

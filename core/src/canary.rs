@@ -183,10 +183,6 @@ mod switch {
         RevokedReleaseUnanswered = "revoked-release-unanswered",
         /// A day's count against a quota is forgotten at recovery.
         DayCountLostAtRecovery = "day-count-lost-at-recovery",
-        /// The end of a client's token counts as an orderly end: the will is dropped.
-        TokenEndDropsWill = "token-end-drops-will",
-        /// A client may stay when its token has ended.
-        TokenNeverEnds = "token-never-ends",
         /// Whoever comes takes a connected client's session over, whoever's it is.
         StrangerTakesOver = "stranger-takes-over",
         /// Whoever comes resumes the session of a client that is away, whoever's it is.

@@ -140,11 +140,9 @@ mod known {
             Canary::QueueLimitIgnored => ("resources", &["BM"]),
             Canary::RevokedReleaseUnanswered => ("permissions", &["LV", "AH", "Q2", "SH", "DU"]),
             Canary::DayCountLostAtRecovery => ("permissions", &["AH"]),
-            Canary::TokenEndDropsWill => ("permissions", &["WL"]),
-            Canary::RevokedStillDelivered
-            | Canary::TokenNeverEnds
-            | Canary::StrangerTakesOver
-            | Canary::StrangerResumes => ("permissions", &["AU"]),
+            Canary::RevokedStillDelivered | Canary::StrangerTakesOver | Canary::StrangerResumes => {
+                ("permissions", &["AU"])
+            }
             Canary::DurableWhenWritten
             | Canary::SnapshotNameNotSynced
             | Canary::DeletionNotRecorded

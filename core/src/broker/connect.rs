@@ -295,8 +295,7 @@ impl Broker {
             u64::from(keep_alive_s) * if canary!(KeepAliveTooShort) { 1000 } else { 1500 };
         link.unsent = session.flight.to_resend().into();
         link.heard_at = now;
-        let ends_at = credential.ends_at.filter(|_| !canary!(TokenNeverEnds));
-        link.ends_at = ends_at.unwrap_or(Time::NEVER);
+        link.ends_at = credential.ends_at.unwrap_or(Time::NEVER);
         session.claims = credential.claims;
         session.grants = credential.grants;
         session.moved_to(address_of(&link.peer));

@@ -56,7 +56,9 @@ fn over_limit(bounds: &Bounds, kept: &Kept, open: u64) -> Option<String> {
         let KeptSession { client_id, waiting, .. } = session;
         return Some(format!("{waiting} messages wait for {client_id:?}, at most {most} may"));
     }
-    if let Some(waiting) = kept.shares.iter().find(|waiting| **waiting as u64 > most * (1 + open)) {
+    if let Some(waiting) =
+        kept.shares.iter().find(|waiting| **waiting as u64 > most.saturating_mul(1 + open))
+    {
         return Some(format!("{waiting} messages wait at a share, at most {most} may"));
     }
     let (retained, most) = (kept.retained.len(), bounds.retained_messages);

@@ -34,6 +34,7 @@ mod auth;
 mod command;
 mod connect;
 mod counters;
+mod crowd;
 mod deadlines;
 mod deliver;
 mod fetch;
@@ -99,6 +100,7 @@ pub struct Broker {
     recovered_seq: QueueSeq,
     sys: sys::Sys,
     scratch: Option<Box<route::Scratch>>,
+    crowd: crowd::Crowd,
     /// A place to pack messages in.
     packing: BytesMut,
     spares: spare::Spares,
@@ -150,6 +152,7 @@ impl Broker {
             recovered_seq: QueueSeq(0),
             sys: sys::Sys::new(now),
             scratch: None,
+            crowd: crowd::Crowd::default(),
             packing: BytesMut::new(),
             spares: spare::Spares::default(),
             once: Once::default(),
@@ -174,6 +177,9 @@ impl Broker {
     /// If the driver breaks the contract: time goes back, a connection is opened in a slot in use,
     /// or records are reported durable that do not exist.
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Outbox) {
+        if !Broker::leaves_crowd(&input) {
+            self.end_crowd();
+        }
         self.advance_time(now, out);
         match input {
             Input::Opened { connection, peer, room_bytes } => {
@@ -219,6 +225,7 @@ impl Broker {
     /// # Panics
     /// If time goes back.
     pub fn resume(&mut self, now: Time, budget: u32, out: &mut Outbox) {
+        self.end_crowd();
         self.advance_time(now, out);
         let mut budget = budget;
         self.record_ends(&mut budget, out);

@@ -59,7 +59,7 @@ pub use broker::{
 pub use input::{ConnectionId, Input};
 pub use limits::{Config, Limits};
 pub use notice::Notice;
-pub use outbox::{Action, Answer, ExchangeStep, Outbox, Question, QuotaState};
+pub use outbox::{Action, Answer, ExchangeStep, Outbox, Question, QuotaState, Step};
 pub use record::{LogPosition, Record};
 pub use rng::Seed;
 pub use time::Time;

@@ -1,7 +1,8 @@
 //! What the broker tells the driver.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::sync::Arc;
+use alloc::vec::{self, Vec};
 
 use bytes::Bytes;
 
@@ -9,7 +10,7 @@ use crate::input::ConnectionId;
 use crate::message::MessageId;
 use crate::notice::Notice;
 use crate::record::{LogPosition, Record};
-use crate::wire::packet::ServerPacket;
+use crate::wire::packet::{OutboundPublish, ServerPacket};
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::{Text, Version};
 
@@ -125,41 +126,92 @@ pub enum ExchangeStep {
     Continue,
 }
 
+/// An action, or the same for many at once.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// One action.
+    One(Action),
+    /// [`Action::Send`] of this PUBLISH to each of these connections, in this order. It is at QoS 0 and
+    /// without subscription identifiers, and all of them speak one version and take packets of any size.
+    Alike {
+        /// To whom. What follows for the very same list shares it.
+        connections: Arc<[ConnectionId]>,
+        /// What.
+        publish: OutboundPublish,
+    },
+}
+
 /// The consequences of one or more inputs, in order. The driver owns it and reuses its memory.
 #[derive(Clone, Debug, Default)]
 pub struct Outbox {
-    actions: Vec<Action>,
+    steps: Vec<Step>,
 }
 
 impl Outbox {
     /// An empty outbox.
     #[must_use]
     pub const fn new() -> Self {
-        Outbox { actions: Vec::new() }
+        Outbox { steps: Vec::new() }
     }
 
     /// Takes every action out, in order, and keeps the memory.
     pub fn drain(&mut self) -> impl Iterator<Item = Action> + '_ {
-        self.actions.drain(..)
+        Actions { steps: self.steps.drain(..), alike: None }
     }
 
-    /// What is in it, in order.
-    #[must_use]
-    pub fn actions(&self) -> &[Action] {
-        &self.actions
+    /// The same for a driver that writes to many at once.
+    pub fn drain_steps(&mut self) -> impl Iterator<Item = Step> + '_ {
+        self.steps.drain(..)
     }
 
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.actions.is_empty()
+        self.steps.is_empty()
     }
 
     pub(crate) fn push(&mut self, action: Action) {
-        self.actions.push(action);
+        self.steps.push(Step::One(action));
+    }
+
+    pub(crate) fn push_alike(
+        &mut self,
+        connections: Arc<[ConnectionId]>,
+        publish: OutboundPublish,
+    ) {
+        self.steps.push(Step::Alike { connections, publish });
     }
 
     pub(crate) fn notice(&mut self, notice: Notice) {
-        self.actions.push(Action::Notice(notice));
+        self.push(Action::Notice(notice));
+    }
+}
+
+/// Takes steps apart.
+struct Actions<'a> {
+    steps: vec::Drain<'a, Step>,
+    /// What is being taken apart, and how many have had it.
+    alike: Option<(Arc<[ConnectionId]>, usize, OutboundPublish)>,
+}
+
+impl Iterator for Actions<'_> {
+    type Item = Action;
+
+    fn next(&mut self) -> Option<Action> {
+        loop {
+            if let Some((connections, next, publish)) = &mut self.alike
+                && let Some(connection) = connections.get(*next).copied()
+            {
+                *next += 1;
+                let packet = ServerPacket::Publish(publish.clone());
+                return Some(Action::Send { connection, packet });
+            }
+            match self.steps.next()? {
+                Step::One(action) => return Some(action),
+                Step::Alike { connections, publish } => {
+                    self.alike = Some((connections, 0, publish));
+                }
+            }
+        }
     }
 }

@@ -26,7 +26,8 @@ pub use client_reader::ClientReader;
 pub(crate) use decode::take_message;
 pub(crate) use encode::put_message;
 pub use encode::{
-    Written, auth_len, codes_len, connack_len, encode_client, encode_server, outbound_publish_len,
+    Written, auth_len, codes_len, connack_len, encode_client, encode_publish, encode_server,
+    outbound_publish_len,
 };
 pub use error::DecodeError;
 pub use reader::{Reader, ReaderLimits};

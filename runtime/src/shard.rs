@@ -8,6 +8,7 @@
 
 mod accept;
 mod connection;
+mod crowd;
 mod driver;
 mod events;
 mod gateway;

@@ -91,6 +91,7 @@ impl Broker {
                 (_, None) => self.timers.take_due(now),
             };
             let Some(timer) = timer else { break };
+            self.end_crowd();
             self.fire(timer, out);
         }
     }

@@ -55,6 +55,7 @@ impl Broker {
         cause: Cause,
         out: &mut Outbox,
     ) {
+        self.end_crowd();
         let Some(link) = self.links.get(connection) else { return };
         if canary!(TakeoverInSilence) && cause == Cause::TakenOver {
             return self.close_silently(connection, &cause, out);

@@ -16,6 +16,8 @@ pub(super) struct Matches {
     topic: Vec<u8>,
     /// How often subscriptions had changed when they were found.
     changes: (u64, u64),
+    /// Whether the same was asked before.
+    pub(super) is_asked_again: bool,
     /// By session.
     pub(super) subscribers: Vec<(SessionKey, Subscriber)>,
     pub(super) groups: Vec<GroupKey>,
@@ -24,14 +26,13 @@ pub(super) struct Matches {
 impl Broker {
     /// Brings `matches` to what there is for `topic` now.
     pub(super) fn find_matches(&self, topic: &Topic, matches: &mut Matches) {
-        let name = topic.as_text().as_bytes();
-        let changes = (self.subscriptions.changes(), self.shares.changes());
-        if matches.topic == name && matches.changes == changes {
+        matches.is_asked_again = self.are_matches_of(topic, matches);
+        if matches.is_asked_again {
             return;
         }
-        matches.changes = changes;
+        matches.changes = self.changes_of_subscriptions();
         matches.topic.clear();
-        matches.topic.extend_from_slice(name);
+        matches.topic.extend_from_slice(topic.as_text().as_bytes());
         let subscribers = &mut matches.subscribers;
         subscribers.clear();
         self.subscriptions
@@ -48,5 +49,15 @@ impl Broker {
         if canary!(SharedTwice) {
             groups.extend_from_within(..);
         }
+    }
+
+    /// Whether `matches` is what there is for `topic` now.
+    pub(super) fn are_matches_of(&self, topic: &Topic, matches: &Matches) -> bool {
+        matches.topic == topic.as_text().as_bytes()
+            && matches.changes == self.changes_of_subscriptions()
+    }
+
+    fn changes_of_subscriptions(&self) -> (u64, u64) {
+        (self.subscriptions.changes(), self.shares.changes())
     }
 }

@@ -251,6 +251,7 @@ impl Broker {
         reason: ReasonCode,
         out: &mut Outbox,
     ) {
+        self.end_crowd();
         let Some(session) = self.sessions.get(key) else { return };
         let (client_id, version) = (session.client_id.clone(), session.version);
         self.notice_publish_refused(client_id, topic.compact(), reason, out);

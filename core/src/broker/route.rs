@@ -76,6 +76,12 @@ pub(super) struct Routed {
 }
 
 impl Routed {
+    /// What comes of a message that nobody can refuse and nothing waits for.
+    fn at_once(matched: u32) -> Self {
+        let after = LogPosition::START;
+        Routed { matched, refused: 0, is_short: false, after, refused_topic: None }
+    }
+
     /// Whether nobody could take the message, so that it was not taken at all.
     pub(super) fn is_refused(&self) -> bool {
         self.is_short || self.matched > 0 && self.refused == self.matched
@@ -102,6 +108,13 @@ pub(super) struct Scratch {
     targets: Vec<Target>,
     /// Receivers that could not take the message.
     drops: Vec<(Text, DropCause)>,
+}
+
+impl Scratch {
+    /// Whether it has the receivers of this topic.
+    pub(super) fn is_of(&self, broker: &Broker, topic: &Topic) -> bool {
+        broker.are_matches_of(topic, &self.matches)
+    }
 }
 
 /// One receiver of the message at hand.
@@ -137,6 +150,10 @@ impl Broker {
         source: Source,
         out: &mut Outbox,
     ) -> Routed {
+        if self.is_for_crowd(&message, retain, &source) {
+            return Routed::at_once(self.send_to_crowd(message, out));
+        }
+        self.end_crowd();
         let mut source = source;
         let mut scratch = self.scratch.take().unwrap_or_default();
         let matched = self.find_targets(&message, retain, &source, &mut scratch, out);
@@ -153,8 +170,7 @@ impl Broker {
         }
         let is_short =
             self.journal_is_short && must_be_recorded(&message, &source, &scratch.targets);
-        let mut routed =
-            Routed { matched, refused, is_short, after: LogPosition::START, refused_topic: None };
+        let mut routed = Routed { refused, is_short, ..Routed::at_once(matched) };
         let is_refused = routed.is_refused();
         if is_refused {
             routed.refused_topic = Some(message.topic.clone());
@@ -411,6 +427,9 @@ impl Broker {
         }
         self.packing = packing;
         self.send_wired(&message, &scratch.wires, out);
+        if scratch.matches.is_asked_again && !retain {
+            self.begin_crowd(&scratch.wires);
+        }
         scratch.wires.clear();
         // Nothing that a power cut could take back hangs on a publication at QoS 0.
         if message.qos == QoS::AtMostOnce { LogPosition::START } else { after.max(turned) }

@@ -1,7 +1,8 @@
 //! The short way: messages at QoS 0 for clients that are there, have room, and have nothing else waiting.
 //!
 //! Nearly every delivery of a large fan-out is of this kind. What needs more thought goes the way of `route.rs`, which
-//! does the same for these too, and in the same order.
+//! does the same for these too, and in the same order. When the same receivers get the next message as well, `crowd.rs`
+//! is shorter still.
 
 use alloc::sync::Arc;
 
@@ -28,6 +29,14 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.version
+    }
+
     /// The same for those who need more thought.
     pub(super) fn into_target(self) -> Target {
         Target {

@@ -38,6 +38,11 @@ pub fn encode_server(packet: &ServerPacket, version: Version, out: &mut BytesMut
     server_packet(packet, &Terms::unlimited(version), out)
 }
 
+/// Writes a PUBLISH of a broker, with no limit on its size and no topic alias.
+pub fn encode_publish(publish: &OutboundPublish, version: Version, out: &mut BytesMut) -> Written {
+    server_publish(publish, Alias::None, &Terms::unlimited(version), out)
+}
+
 /// Writes a packet of a client; a CONNECT in its own version, any other in `version`.
 pub fn encode_client(packet: &ClientPacket, version: Version, out: &mut BytesMut) -> Written {
     let terms = Terms::unlimited(version);

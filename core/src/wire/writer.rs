@@ -88,6 +88,14 @@ impl Writer {
         }
     }
 
+    /// The version, if a PUBLISH depends on nothing else: the client takes packets of any size and has no
+    /// topic aliases.
+    #[must_use]
+    pub fn plain_version(&self) -> Option<Version> {
+        let is_plain = self.limit_bytes == usize::MAX && !self.aliases.is_enabled();
+        self.version.filter(|_| is_plain)
+    }
+
     /// Appends a PUBLISH, from `last` if the writer before wrote the very same bytes.
     pub fn write_alike(
         &mut self,

@@ -138,6 +138,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Pin::new(&mut *stream).poll_flush(cx)
     }
 
+    /// Takes packets that others are sent too, and writes them from where they are if it can. Says whether
+    /// something is left for the end of the driver's round.
+    pub(crate) fn write_shared(
+        &self,
+        bytes: &[u8],
+        room_bytes: usize,
+        desk: &RefCell<Desk>,
+    ) -> bool {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let mut written = 0;
+        // What other transports take needs a flush besides.
+        if outgoing.is_empty()
+            && !self.is_broken.get()
+            && let Transport::Plain(stream) = &mut *self.stream.borrow_mut()
+            && let Some(task) = &*self.task.borrow()
+        {
+            let first = if sim_point!(WriteHalf) { bytes.len().div_ceil(2) } else { bytes.len() };
+            let mut cx = Context::from_waker(task);
+            // An error comes again with the rest.
+            if let Poll::Ready(Ok(taken)) = Pin::new(stream).poll_write(&mut cx, &bytes[..first]) {
+                written = taken;
+            }
+        }
+        outgoing.take_shared(bytes, written, room_bytes, &mut desk.borrow_mut());
+        !outgoing.is_settled()
+    }
+
     /// The driver's flush at the end of its round, on behalf of the connection's task.
     pub(crate) fn write_from_driver(&self, desk: &RefCell<Desk>) {
         let Some(task) = self.task.borrow().clone() else {

@@ -12,16 +12,18 @@ use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::message::Message;
 use signalhouse_core::wire::Written;
-use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
+use signalhouse_core::wire::packet::{ClientPacket, OutboundPublish, ServerPacket};
 use signalhouse_core::{
-    Action, Broker, ConnectionId, Input, LogPosition, Notice, Outbox, Question, Time,
+    Action, Broker, ConnectionId, Input, LogPosition, Notice, Outbox, Question, Step, Time,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::{Connection, Phase};
+use super::crowd::Crowd;
 use super::gateway::{Look, View};
 use super::inbox::{Arrival, Entry};
 use super::local::Local;
+use super::outgoing::SHARED_PAYLOAD_BYTES;
 use super::{RunError, Shared, events};
 use crate::history::History;
 use crate::metrics::Counts;
@@ -60,6 +62,7 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     batch: VecDeque<Entry>,
     outbox: Outbox,
     dirty: Vec<Rc<Connection<S>>>,
+    crowd: Crowd<S>,
     /// Done with in this round; their slots stay until its end, for what is yet to be said of them.
     forgotten: Vec<Rc<Connection<S>>>,
     /// The same for clients inside the process.
@@ -114,6 +117,7 @@ where
             batch: VecDeque::new(),
             outbox: Outbox::new(),
             dirty: Vec::new(),
+            crowd: Crowd::default(),
             forgotten: Vec::new(),
             forgotten_locals: Vec::new(),
             timer: None,
@@ -289,6 +293,8 @@ where
     }
 
     fn flush_connections(&mut self) {
+        self.write_crowd_out();
+        self.crowd.clear();
         for connection in self.dirty.drain(..) {
             connection.is_dirty.set(false);
             connection.write_from_driver(&self.shared.desk);
@@ -334,10 +340,12 @@ where
                 }
                 Input::Malformed { connection: id, error, version }
             }
-            Arrival::Room => Input::Writable {
-                connection: id,
-                room_bytes: connection.outgoing.borrow_mut().tell_room(),
-            },
+            Arrival::Room => {
+                // What it is sent counts.
+                self.write_crowd_out();
+                let room_bytes = connection.outgoing.borrow_mut().tell_room();
+                Input::Writable { connection: id, room_bytes }
+            }
             Arrival::Answer(outcome) => Input::Authenticated { connection: id, outcome },
             Arrival::Closed(cause) => {
                 self.handle(now, Input::Closed { connection: id, cause });
@@ -384,39 +392,18 @@ where
     }
 
     fn carry_out(&mut self, now: Time, outbox: &mut Outbox) {
-        for action in outbox.drain() {
-            match action {
-                Action::Send { connection: id, packet } => {
-                    let table = self.shared.table.borrow();
-                    let Some(connection) = table.get(id) else {
-                        drop(table);
-                        self.send_local(id, packet);
-                        continue;
-                    };
-                    if let ServerPacket::ConnAck(ack) = &packet
-                        && !ack.reason.is_error()
-                    {
-                        connection.welcome();
-                    }
-                    let desk = &self.shared.desk;
-                    let mut outgoing = connection.outgoing.borrow_mut();
-                    let written = outgoing.write(&packet, &mut desk.borrow_mut());
-                    let is_worth_writing = outgoing.is_worth_writing();
-                    drop(outgoing);
-                    if written == Written::DroppedTooLarge {
-                        events::too_large(id, &connection.peer);
-                    }
-                    if is_worth_writing {
-                        connection.write_from_driver(desk);
-                    }
-                    if !connection.is_dirty.replace(true) {
-                        self.dirty.push(Rc::clone(connection));
-                    }
-                    if let ServerPacket::Publish(publish) = packet {
-                        self.broker.take_back(publish.message);
-                    }
+        for step in outbox.drain_steps() {
+            let action = match step {
+                Step::One(action) => action,
+                Step::Alike { connections, publish } => {
+                    self.send_alike(&connections, publish);
+                    continue;
                 }
+            };
+            match action {
+                Action::Send { connection, packet } => self.send(connection, packet),
                 Action::Close { connection: id } => {
+                    self.write_crowd_out();
                     let known = self.shared.table.borrow().get(id).map(Rc::clone);
                     if let Some(connection) = known {
                         connection.phase.set(Phase::Closing);
@@ -445,6 +432,81 @@ where
                 Action::Notice(notice) => self.tell(now, &notice),
             }
         }
+    }
+
+    fn send(&mut self, id: ConnectionId, packet: ServerPacket) {
+        self.write_crowd_out();
+        self.send_one(id, packet);
+    }
+
+    /// Puts a packet where it waits for the connection, at the latest until the end of the round.
+    fn send_one(&mut self, id: ConnectionId, packet: ServerPacket) {
+        let table = self.shared.table.borrow();
+        let Some(connection) = table.get(id) else {
+            drop(table);
+            return self.send_local(id, packet);
+        };
+        if let ServerPacket::ConnAck(ack) = &packet
+            && !ack.reason.is_error()
+        {
+            connection.welcome();
+        }
+        let desk = &self.shared.desk;
+        let mut outgoing = connection.outgoing.borrow_mut();
+        let written = outgoing.write(&packet, &mut desk.borrow_mut());
+        let is_worth_writing = outgoing.is_worth_writing();
+        drop(outgoing);
+        if written == Written::DroppedTooLarge {
+            events::too_large(id, &connection.peer);
+        }
+        if is_worth_writing {
+            connection.write_from_driver(desk);
+        }
+        if !connection.is_dirty.replace(true) {
+            self.dirty.push(Rc::clone(connection));
+        }
+        if let ServerPacket::Publish(publish) = packet {
+            self.broker.take_back(publish.message);
+        }
+    }
+
+    fn send_alike(&mut self, connections: &Arc<[ConnectionId]>, publish: OutboundPublish) {
+        // Such payloads are shared by another way.
+        let is_apart = publish.message.payload.len() >= SHARED_PAYLOAD_BYTES;
+        if is_apart || !self.crowd.is_of(connections) {
+            self.write_crowd_out();
+        }
+        if is_apart {
+            for connection in connections.iter() {
+                self.send_one(*connection, ServerPacket::Publish(publish.clone()));
+            }
+            return;
+        }
+        if !self.crowd.is_of(connections) {
+            self.crowd.begin(connections, &self.shared.table.borrow());
+        }
+        let is_worth_writing = self.crowd.push(&publish);
+        for place in 0..self.crowd.others().len() {
+            let other = self.crowd.others()[place];
+            self.send_one(other, ServerPacket::Publish(publish.clone()));
+        }
+        if is_worth_writing {
+            self.write_crowd_out();
+        }
+        self.broker.take_back(publish.message);
+    }
+
+    /// Writes what has gathered for many, before anything else is said to one of them.
+    fn write_crowd_out(&mut self) {
+        if self.crowd.is_empty() {
+            return;
+        }
+        let dirty = &mut self.dirty;
+        self.crowd.write_out(&self.shared.desk, |connection| {
+            if !connection.is_dirty.replace(true) {
+                dirty.push(Rc::clone(connection));
+            }
+        });
     }
 
     /// Shows a notice to all who keep account of what happens.

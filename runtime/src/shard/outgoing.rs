@@ -9,7 +9,7 @@ use signalhouse_core::wire::types::Version;
 use signalhouse_core::wire::{LastPublish, Writer, Written};
 
 /// Payloads from this size on go out from where they are, shared by all their receivers.
-const SHARED_PAYLOAD_BYTES: usize = 4 * 1024;
+pub(crate) const SHARED_PAYLOAD_BYTES: usize = 4 * 1024;
 /// Pieces that one system call takes.
 const PIECES: usize = 16;
 
@@ -73,7 +73,7 @@ impl Desk {
 
 impl Outgoing {
     /// So much is written before the round's end: more would not make it cheaper.
-    const EARLY_BYTES: usize = 32 * 1024;
+    pub(crate) const EARLY_BYTES: usize = 32 * 1024;
 
     pub(crate) fn new(limit_bytes: u32) -> Self {
         let limit_bytes = limit_bytes as usize;
@@ -134,13 +134,45 @@ impl Outgoing {
             written
         };
         if let Written::Whole(bytes) = written {
-            // The broker counts without aliases, so it may have taken off the topic's length more.
-            // Taking off too much here only means that it is told of room a little earlier.
-            let topic = publish.message.topic.as_text().len();
-            let bytes = bytes + topic + Writer::ALIAS_BYTES;
-            self.believed_room = self.believed_room.saturating_sub(bytes);
+            self.take_room(Outgoing::room_taken(publish, bytes));
         }
         written
+    }
+
+    /// At least what the broker takes off the room for a PUBLISH of so many bytes: it counts without aliases,
+    /// so it may take off the topic's length more. Too much only means that it is told of room a
+    /// little earlier.
+    pub(crate) fn room_taken(publish: &OutboundPublish, bytes: usize) -> usize {
+        bytes + publish.message.topic.as_text().len() + Writer::ALIAS_BYTES
+    }
+
+    /// The version, if a PUBLISH to this client depends on nothing else.
+    pub(crate) fn plain_version(&self) -> Option<Version> {
+        self.writer.plain_version()
+    }
+
+    /// Takes packets that others are sent too, of which `written` bytes are written already.
+    pub(crate) fn take_shared(
+        &mut self,
+        bytes: &[u8],
+        written: usize,
+        room_bytes: usize,
+        desk: &mut Desk,
+    ) {
+        let rest = &bytes[written..];
+        if !rest.is_empty() {
+            if self.buffer.capacity() == 0 {
+                self.buffer = desk.buffer();
+            }
+            self.buffer.extend_from_slice(rest);
+            self.waiting_bytes += rest.len();
+        }
+        self.written_bytes += written as u64;
+        self.take_room(room_bytes);
+    }
+
+    fn take_room(&mut self, bytes: usize) {
+        self.believed_room = self.believed_room.saturating_sub(bytes);
     }
 
     /// What is to be written next.
@@ -201,6 +233,11 @@ impl Outgoing {
     /// Whether so much waits that the client's own packets, and so the answers to them, must wait.
     pub(crate) fn is_over(&self) -> bool {
         self.waiting_bytes > 2 * self.limit_bytes
+    }
+
+    /// Whether nothing waits and the broker need not be told of room.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_empty() && self.believed_room >= self.limit_bytes / 2
     }
 
     /// Whether the broker is to be told of room. Says so once until it was told.

@@ -315,3 +315,58 @@ async fn names_of_connections_are_not_used_again() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_many_get_alike_comes_whole_and_in_order_between_other_things() {
+    const MESSAGES: u32 = 60;
+    let delivery_of = |number: u32| match number % 10 {
+        9 => Delivery::AtLeastOnce(id(1 + u16::try_from(number).expect("few messages"))),
+        _ => Delivery::AtMostOnce,
+    };
+    // More than a connection holds, and now and then a payload that is not copied.
+    let payload_of = |number: u32| {
+        let bytes = if number % 25 == 24 { 5_000 } else { 200 };
+        let mut payload = vec![b'.'; bytes];
+        payload[..4].copy_from_slice(&number.to_be_bytes());
+        payload
+    };
+    play(async {
+        let running = start(options());
+        let mut receivers = Vec::new();
+        for alias_maximum in [0, 0, 10, 0] {
+            let client_id = format!("receiver-{}", receivers.len());
+            let mut hello = connect(&client_id);
+            hello.topic_alias_maximum = alias_maximum;
+            let connected = Client::connect(running.net.open(), running.clock, hello, 60_000);
+            let (mut receiver, _) = connected.await.expect("the broker lets everybody in");
+            subscribe(&mut receiver, "a/+", QoS::AtLeastOnce).await;
+            receivers.push(receiver);
+        }
+        let (mut sender, _) = running.client("sender").await;
+        for number in 0..MESSAGES {
+            let packet = publish("a/b", &payload_of(number), delivery_of(number));
+            sender.queue(&packet).expect("a packet");
+        }
+        let sending = tokio::task::spawn_local(async move {
+            sender.flush().await.expect("a living connection");
+            sender
+        });
+        for receiver in &mut receivers {
+            let mut next = [0, 9];
+            for _ in 0..MESSAGES {
+                let packet = receiver.receive().await.expect("a message");
+                let ServerPacket::Publish(publish) = packet else { panic!("expected PUBLISH") };
+                let payload = &publish.message.payload;
+                let number = u32::from_be_bytes(*payload.first_chunk().expect("a number"));
+                assert_eq!(payload[..], payload_of(number));
+                // Each quality keeps its own order.
+                let is_acknowledged = publish.delivery != Delivery::AtMostOnce;
+                let next = &mut next[usize::from(is_acknowledged)];
+                assert_eq!(number, *next);
+                *next += if is_acknowledged { 10 } else { 1 + u32::from(number % 10 == 8) };
+            }
+        }
+        drop(sending.await.expect("it ends"));
+    })
+    .await;
+}

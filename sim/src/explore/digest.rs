@@ -10,7 +10,7 @@ use crate::chance::hash64;
 
 /// Fields that make no difference to what can still happen: counts, configuration, and what only
 /// serves to choose names.
-const LEFT_OUT: [&str; 21] = [
+const LEFT_OUT: [&str; 22] = [
     "config",
     "permissions",
     "rng",
@@ -18,6 +18,7 @@ const LEFT_OUT: [&str; 21] = [
     "counters",
     "sys",
     "scratch",
+    "crowd",
     "packing",
     "spares",
     "room_bytes",

@@ -50,13 +50,11 @@ pub(super) struct Source {
 
 impl Source {
     /// Whether a crash brings the same message once more unless its record is durable: the publisher
-    /// repeats it at QoS 2, or the will is armed again.
+    /// repeats it at QoS 2, or under its key, or the will is armed again.
     fn may_come_again(&self, qos: QoS) -> bool {
         match self.origin {
-            Origin::Will { .. } => true,
-            Origin::Untracked | Origin::Inbound { .. } | Origin::Request(_) => {
-                qos == QoS::ExactlyOnce
-            }
+            Origin::Will { .. } | Origin::Request(_) => true,
+            Origin::Untracked | Origin::Inbound { .. } => qos == QoS::ExactlyOnce,
         }
     }
 }

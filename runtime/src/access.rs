@@ -9,7 +9,6 @@ mod guests;
 pub(crate) mod hash;
 mod hashing;
 pub(crate) mod passwords;
-pub mod read;
 pub(crate) mod rules;
 pub(crate) mod scram;
 pub mod texts;

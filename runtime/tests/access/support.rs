@@ -24,10 +24,12 @@ use signalhouse_core::wire::packet::{
     ClientPacket, ConnAck, Connect, Publish, ServerPacket, Subscribe, SubscriptionOptions,
 };
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text, Version};
+use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
+
+use crate::connect::connect;
 
 /// How long anything may take on a busy machine before the test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -164,24 +166,10 @@ pub(crate) fn read(folder: &Folder, text: &str) -> Settings {
 pub(crate) type Peer<S> = Client<S, TokioClock>;
 
 pub(crate) fn connect_as(client_id: &str, user: Option<&str>, password: Option<&str>) -> Connect {
-    let text = |text: &str| Text::try_from(text).expect("a short text");
     Connect {
-        version: Version::V5,
-        clean_start: true,
-        keep_alive_s: 0,
-        client_id: text(client_id),
-        will: None,
-        user_name: user.map(text),
+        user_name: user.map(|user| Text::try_from(user).expect("a short text")),
         password: password.map(|password| Bytes::copy_from_slice(password.as_bytes())),
-        session_expiry_interval_s: 0,
-        receive_maximum: u16::MAX,
-        maximum_packet_size_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-        authentication_data: None,
-        user_properties: Vec::new(),
+        ..connect(client_id)
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod bench;
 mod codec;
+#[path = "../common/connect.rs"]
+mod connect;
 mod disk;
 mod fixtures;
 mod records;

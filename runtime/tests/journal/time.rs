@@ -7,7 +7,7 @@ use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{
     ClientPacket, Connect, Publish, Subscribe, SubscriptionOptions, Will,
 };
-use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text, Version};
+use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text};
 use signalhouse_core::{Action, ConnectionId, Input, Outbox, Record, Time};
 
 use crate::bench::{START, Store, open_later, run};
@@ -46,22 +46,10 @@ fn connect(store: &mut Store, now: Time, index: u32, will: Option<Will>) -> Conn
     let peer = text("test");
     tell(store, now, Input::Opened { connection, peer, room_bytes: 65_536 });
     let connect = Connect {
-        version: Version::V5,
         clean_start: false,
-        keep_alive_s: 0,
-        client_id: text(&format!("client{index}")),
         will: will.map(Box::new),
-        user_name: None,
-        password: None,
         session_expiry_interval_s: 100,
-        receive_maximum: u16::MAX,
-        maximum_packet_size_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-        authentication_data: None,
-        user_properties: Vec::new(),
+        ..crate::connect::connect(&format!("client{index}"))
     };
     packet(store, now, connection, ClientPacket::Connect(Box::new(connect)));
     let through = signalhouse_core::LogPosition(store.appended);

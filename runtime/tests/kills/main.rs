@@ -14,6 +14,8 @@
 
 mod account;
 mod chance;
+#[path = "../common/connect.rs"]
+mod connect;
 mod full_disk;
 mod peer;
 mod process;

@@ -10,8 +10,10 @@ use signalhouse_core::wire::packet::{
     Ack, ClientPacket, Connect, Publish, ServerPacket, Subscribe, SubscriptionOptions,
 };
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text, Version};
+use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Version};
 use signalhouse_core::wire::{ClientReader, ReaderLimits, encode_client};
+
+use crate::connect::connect;
 
 /// How long reading waits for something to come.
 const PATIENCE: Duration = Duration::from_millis(3);
@@ -55,7 +57,7 @@ impl Peer {
             incoming: BytesMut::new(),
             outgoing: BytesMut::new(),
         };
-        peer.say(&ClientPacket::Connect(Box::new(connect(client_id))));
+        peer.say(&ClientPacket::Connect(Box::new(lasting(client_id))));
         peer.flush()?;
         for _ in 0..CONNACK_WAITS {
             match peer.read()? {
@@ -161,23 +163,11 @@ fn inbound(id: PacketId) -> InboundPacketId {
     InboundPacketId(id)
 }
 
-fn connect(client_id: &str) -> Connect {
+fn lasting(client_id: &str) -> Connect {
     Connect {
-        version: Version::V5,
         clean_start: false,
-        keep_alive_s: 0,
-        client_id: Text::try_from(client_id).expect("a text"),
-        will: None,
-        user_name: None,
-        password: None,
         session_expiry_interval_s: u32::MAX,
         receive_maximum: 64,
-        maximum_packet_size_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-        authentication_data: None,
-        user_properties: Vec::new(),
+        ..connect(client_id)
     }
 }

@@ -1,5 +1,7 @@
 //! A shard between an in-memory network and a clock that moves only when everybody waits.
 
+#[path = "../common/connect.rs"]
+mod connect;
 mod support;
 
 use std::io;
@@ -18,9 +20,9 @@ use signalhouse_core::{ConnectionId, Question, Time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
 
+use connect::connect;
 use support::{
-    PIPE_BYTES, Running, SlowJournal, connect, id, ms_until, options, publish, start, start_on,
-    subscribe,
+    PIPE_BYTES, Running, SlowJournal, id, ms_until, options, publish, start, start_on, subscribe,
 };
 
 /// Plays a scenario beside the shard, on its thread.

@@ -18,12 +18,14 @@ use signalhouse::shard::{Handle, Options, RunError, Shard, Surroundings, Timeout
 use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{
-    ClientPacket, ConnAck, Connect, Publish, ServerPacket, Subscribe, SubscriptionOptions,
+    ClientPacket, ConnAck, Publish, ServerPacket, Subscribe, SubscriptionOptions,
 };
-use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text, Version};
+use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text};
 use signalhouse_core::{Config, LogPosition, Record, Seed, Time};
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
+
+use crate::connect::connect;
 
 pub(crate) const START: Time = Time::from_ms(1_000_000);
 /// What a connection holds on its way in either direction.
@@ -220,27 +222,6 @@ impl Running {
     pub(crate) async fn client(&self, client_id: &str) -> (Peer, ConnAck) {
         let connected = Client::connect(self.net.open(), self.clock, connect(client_id), 60_000);
         connected.await.expect("the broker lets everybody in")
-    }
-}
-
-pub(crate) fn connect(client_id: &str) -> Connect {
-    Connect {
-        version: Version::V5,
-        clean_start: true,
-        keep_alive_s: 0,
-        client_id: Text::try_from(client_id).expect("a short text"),
-        will: None,
-        user_name: None,
-        password: None,
-        session_expiry_interval_s: 0,
-        receive_maximum: u16::MAX,
-        maximum_packet_size_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-        authentication_data: None,
-        user_properties: Vec::new(),
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod bench;
+#[path = "../common/connect.rs"]
+mod connect;
 mod files;
 mod peer;
 mod process;

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{
-    ClientPacket, ConnAck, Connect, Publish, ServerPacket, Subscribe, SubscriptionOptions,
+    ClientPacket, ConnAck, Publish, ServerPacket, Subscribe, SubscriptionOptions,
 };
 use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text, Version};
 use signalhouse_core::wire::{ClientReader, ReaderLimits, encode_client};
+
+pub(crate) use crate::connect::connect;
 
 /// How long anything may take on a busy machine before the test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -229,27 +231,6 @@ pub(crate) fn encoded(packet: &ClientPacket) -> BytesMut {
     let _written = encode_client(packet, Version::V5, &mut bytes);
     assert!(!bytes.is_empty());
     bytes
-}
-
-pub(crate) fn connect(client_id: &str) -> Connect {
-    Connect {
-        version: Version::V5,
-        clean_start: true,
-        keep_alive_s: 0,
-        client_id: Text::try_from(client_id).expect("a short text"),
-        will: None,
-        user_name: None,
-        password: None,
-        session_expiry_interval_s: 0,
-        receive_maximum: u16::MAX,
-        maximum_packet_size_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-        authentication_data: None,
-        user_properties: Vec::new(),
-    }
 }
 
 pub(crate) fn publish(topic: &str, payload: &[u8]) -> ClientPacket {

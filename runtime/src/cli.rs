@@ -40,7 +40,8 @@ use crate::settings::{self, Overrides, Sources};
   signalhouse pub -t rooms/1 -m 21.5        publish one
 
 Every key of the settings is also a variable: SIGNALHOUSE_LIMITS__CONNECTIONS=1000.
-Exit codes: 0 orderly, 1 failed, 2 arguments, 65 unusable store, 78 settings."
+Exit codes: 0 orderly, 1 failed, 2 arguments, 65 unusable store, 78 settings,
+141 nobody reads what is printed."
 )]
 struct Cli {
     #[command(subcommand)]

@@ -8,6 +8,8 @@
 #[macro_use]
 mod canary;
 #[macro_use]
+mod output;
+#[macro_use]
 pub mod point;
 
 pub mod access;

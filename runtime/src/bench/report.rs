@@ -158,10 +158,10 @@ impl Reporter {
     pub fn take(&mut self, run: Vec<Measured>) {
         for measured in run {
             match self.format {
-                Format::Text => println!("{}", measured.line()),
+                Format::Text => say!("{}", measured.line()),
                 Format::Json => {
                     // Strings, numbers and options cannot fail to be written.
-                    println!("{}", serde_json::to_string(&measured).unwrap_or_default());
+                    say!("{}", serde_json::to_string(&measured).unwrap_or_default());
                 }
             }
             self.all.push(measured);
@@ -179,9 +179,16 @@ impl Reporter {
         if self.format == Format::Json || self.all.is_empty() {
             return;
         }
-        println!(
+        say!(
             "\n{:<12} {:<9} {:>12} {:>14} {:>8} {:>10} {:>10} {:>5}",
-            "median of", "phase", "units/s", "broker us/unit", "ratio", "p50 ms", "p99 ms", "runs"
+            "median of",
+            "phase",
+            "units/s",
+            "broker us/unit",
+            "ratio",
+            "p50 ms",
+            "p99 ms",
+            "runs"
         );
         let phases = distinct(self.all.iter().map(|measured| measured.phase));
         let targets = distinct(self.all.iter().map(|measured| measured.target.as_str()));
@@ -198,7 +205,7 @@ impl Reporter {
                 }
                 let cost = median(runs.iter().filter_map(|run| run.processor_us_per_unit));
                 first = first.or(cost);
-                println!(
+                say!(
                     "{target:<12} {phase:<9} {:>12.0} {:>14} {:>8} {:>10} {:>10} {:>5}",
                     median(runs.iter().map(|run| run.units_per_second)).unwrap_or(0.0),
                     shown(cost),

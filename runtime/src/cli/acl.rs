@@ -89,7 +89,7 @@ pub(super) fn run(args: &AclArgs) -> Exit {
     };
     match decide(args, &rules) {
         Ok(decision) => {
-            println!("{}", explain(args, &rules, &source, &path, decision));
+            say!("{}", explain(args, &rules, &source, &path, decision));
             if decision.allowed { Exit::Orderly } else { Exit::Failed }
         }
         Err(fault) => complain(Exit::Arguments, &fault),

@@ -135,7 +135,7 @@ pub(super) fn run(args: &BenchArgs) -> Exit {
         BenchShape::Connect(load) => (Shape::Connect(clients(load, 10_000)), load),
         BenchShape::Idle(load) => (Shape::Idle(clients(load, 1_000)), load),
         BenchShape::Relay { listen } => {
-            let relayed = bench::relay(*listen, |at| println!("relays on {at}"));
+            let relayed = bench::relay(*listen, |at| say!("relays on {at}"));
             return relayed
                 .map_or_else(|error| exit::complain(Exit::Failed, &error), |()| Exit::Orderly);
         }
@@ -179,7 +179,7 @@ fn measure(scenario: &Scenario, load: &Load) -> Exit {
     let format = if load.json { Format::Json } else { Format::Text };
     let mut reporter = Reporter::new(format);
     if format == Format::Text {
-        println!("{}", scenario.describe());
+        say!("{}", scenario.describe());
     }
     let mut targets = load.targets.clone();
     if let Some(first) = targets.first_mut() {

@@ -18,6 +18,7 @@ pub(super) fn run(sources: &Sources, overrides: &Overrides) -> Exit {
     };
     match write(&settings, &loaded, &mut io::stdout().lock()) {
         Ok(()) => Exit::Orderly,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Unread,
         Err(error) => complain(Exit::Failed, &error),
     }
 }

@@ -18,6 +18,8 @@ pub enum Exit {
     Store,
     /// 78: the settings are wrong.
     Settings,
+    /// 141: nobody reads what it prints any more; as if SIGPIPE had ended it.
+    Unread,
 }
 
 impl Exit {
@@ -31,6 +33,7 @@ impl Exit {
             Exit::TimedOut => 27,
             Exit::Store => 65,
             Exit::Settings => 78,
+            Exit::Unread => 141,
         }
     }
 }

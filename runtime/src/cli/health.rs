@@ -42,7 +42,7 @@ pub(super) fn run(args: &HealthArgs) -> Exit {
     });
     match asked {
         Ok((StatusCode::OK, answer)) => {
-            println!("{answer}");
+            say!("{answer}");
             Exit::Orderly
         }
         Ok((status, answer)) => {

@@ -100,14 +100,13 @@ fn add(args: AddArgs) -> Outcome<()> {
     write(&path, &file)?;
     let id = file.keys.last().map_or("", |key| key.id.as_str());
     eprintln!("added {id} to {}; this is the only time the key is shown:", path.display());
-    println!("{key}");
+    say!("{key}");
     Ok(())
 }
 
 fn list(args: &FileArgs) -> Outcome<()> {
     let path = args.path()?;
     let file = KeyFile::read(&path).map_err(|error| fault(&path, &error))?;
-    let mut out = io::stdout().lock();
     for key in &file.keys {
         let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.word()).collect();
         let topics = match key.topics.as_slice() {
@@ -117,8 +116,7 @@ fn list(args: &FileArgs) -> Outcome<()> {
         let expires = key.expires_at_s.map_or("never expires".to_owned(), |at_s| {
             format!("expires at {at_s} (seconds since 1970)")
         });
-        let line = format!("{}  {}  {}  {topics}  {expires}", key.id, key.user, scopes.join(","));
-        writeln!(out, "{line}").map_err(|error| (Exit::Failed, error.to_string()))?;
+        say!("{}  {}  {}  {topics}  {expires}", key.id, key.user, scopes.join(","));
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(super) struct PasswdArgs {
 pub(super) fn run(args: &PasswdArgs) -> Exit {
     match change(args) {
         Ok(done) => {
-            println!("{done}");
+            say!("{done}");
             Exit::Orderly
         }
         Err(fault) => complain(Exit::Failed, &fault),

@@ -94,14 +94,14 @@ async fn act(action: Action, store: &Store) -> Result<Exit, Fault> {
     match action {
         Action::Check => {
             let found = read(folder, |disk| async move { Ok(tools::check(&disk).await?) }).await?;
-            println!("{}: {}", folder.display(), Summary(&found));
+            say!("{}: {}", folder.display(), Summary(&found));
             Ok(Exit::Orderly)
         }
         Action::Dump => dump(folder).await,
         Action::Repair => repair(folder, store).await,
         Action::Export { file } => {
             let found = export(folder, &file).await?;
-            println!("{}: {}", file.display(), Summary(&found));
+            say!("{}: {}", file.display(), Summary(&found));
             Ok(Exit::Orderly)
         }
         Action::Import { file } => {
@@ -110,7 +110,7 @@ async fn act(action: Action, store: &Store) -> Result<Exit, Fault> {
             let pieces = std::iter::from_fn(move || read_piece(&mut source).transpose());
             let disk = FolderDisk::create(folder)?;
             let found = tools::import(&disk, pieces, store.segment_bytes, salt()).await?;
-            println!("{}: {}", folder.display(), Summary(&found));
+            say!("{}: {}", folder.display(), Summary(&found));
             Ok(Exit::Orderly)
         }
     }
@@ -199,21 +199,22 @@ async fn repair(folder: &Path, store: &Store) -> Result<Exit, Fault> {
     let disk = FolderDisk::open(folder)?;
     let repaired = tools::repair(&disk, &LocalSpawn, store.segment_bytes, salt()).await?;
     if repaired.losses.is_empty() {
-        println!("{}: nothing to repair; {}", folder.display(), Summary(&repaired.found));
+        say!("{}: nothing to repair; {}", folder.display(), Summary(&repaired.found));
         return Ok(Exit::Orderly);
     }
     for loss in &repaired.losses {
-        println!("lost: {loss}");
+        say!("lost: {loss}");
     }
-    println!(
+    say!(
         "lost: {} records or more, and {} later ones that speak only of those",
-        repaired.lost_records, repaired.pointless_records
+        repaired.lost_records,
+        repaired.pointless_records
     );
     print_doubts(&repaired.doubts);
     for name in &repaired.set_aside {
-        println!("set aside: {}", folder.join(name).display());
+        say!("set aside: {}", folder.join(name).display());
     }
-    println!("{}: repaired; {}", folder.display(), Summary(&repaired.found));
+    say!("{}: repaired; {}", folder.display(), Summary(&repaired.found));
     Ok(Exit::Orderly)
 }
 
@@ -221,17 +222,17 @@ async fn repair(folder: &Path, store: &Store) -> Result<Exit, Fault> {
 fn print_doubts(doubts: &Doubts) {
     for session in &doubts.sessions {
         let DoubtfulSession { client_id, at_least_once, exactly_once } = session;
-        println!(
+        say!(
             "uncertain: the session of {:?} may have ended or changed its subscriptions; of what waits for it \
              {at_least_once} messages at QoS 1 and {exactly_once} at QoS 2 may have been delivered",
             client_id.as_str()
         );
     }
     if doubts.at_shares > 0 {
-        println!("uncertain: {} messages at shares may have been delivered", doubts.at_shares);
+        say!("uncertain: {} messages at shares may have been delivered", doubts.at_shares);
     }
     if doubts.retained > 0 {
-        println!("uncertain: {} retained messages may be older than the last", doubts.retained);
+        say!("uncertain: {} retained messages may be older than the last", doubts.retained);
     }
 }
 

@@ -7,6 +7,7 @@ mod bench;
 mod connect;
 mod files;
 mod peer;
+mod pipes;
 mod process;
 mod rumqttc_v4;
 mod rumqttc_v5;

@@ -9,6 +9,7 @@ mod admin;
 mod body;
 mod door;
 mod fault;
+mod head;
 pub mod keys;
 mod publish;
 pub mod read;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 use axum::Router;
@@ -78,6 +80,8 @@ pub(crate) struct Inner {
     /// Whether clients without credentials are let in at all.
     pub(crate) allows_anonymous: bool,
     pub(crate) started_at: Time,
+    /// Set once no more requests are let in.
+    pub(crate) is_stopping: AtomicBool,
     /// Requests by route and status.
     pub(crate) requests: Mutex<BTreeMap<(String, u16), u64>>,
     /// Event streams that are open, by session.

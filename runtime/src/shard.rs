@@ -38,6 +38,7 @@ use self::driver::Driver;
 use self::events::Events;
 pub use self::gateway::{Gateway, LocalClient, View};
 use self::inbox::{Arrival, Inbox};
+pub use self::local::Insider;
 use self::outgoing::Desk;
 use self::signal::Signal;
 use self::table::Table;

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::ops::Bound;
 
 use super::Broker;
+use crate::input::ConnectionId;
 use crate::message::{Message, MessageId};
 use crate::routing::retained::Scan;
 use crate::routing::topic::{Topic, TopicFilter};
@@ -25,7 +26,9 @@ pub struct SessionView {
     pub identity: Option<Text>,
     /// The version of its last connection.
     pub version: Version,
-    /// Where its connection comes from; `None` while it has none.
+    /// Its connection, while it has one.
+    pub connection: Option<ConnectionId>,
+    /// Where that comes from.
     pub peer: Option<Text>,
     /// When its connection began or, while it has none, ended.
     pub since: Time,
@@ -227,6 +230,13 @@ impl Broker {
         (found, after)
     }
 
+    /// Whose connection this is, once it is accepted.
+    #[must_use]
+    pub fn client_of(&self, connection: ConnectionId) -> Option<&Text> {
+        let key = self.links.get(connection)?.session()?;
+        self.sessions.get(key).map(|session| &session.client_id)
+    }
+
     fn session_of(&self, client_id: &Text) -> Option<&Session> {
         self.sessions.find(client_id).and_then(|key| self.live_session(key))
     }
@@ -237,6 +247,7 @@ impl Broker {
             client_id: session.client_id.clone(),
             identity: session.identity.clone(),
             version: session.version,
+            connection: session.connection,
             peer: link.map(|link| link.peer.clone()),
             since: session.left_at,
             ends_at: (session.ends_at != Time::NEVER).then_some(session.ends_at),

@@ -138,7 +138,7 @@ impl Broker {
             return true;
         }
         if version == Some(Version::V31)
-            && let Some(reason) = self.first_refusal(key, subscribe, id_in_use)
+            && let Some(reason) = self.refuses_one(key, subscribe, id_in_use)
         {
             // Its SUBACK has no code that says no.
             let detail = "a subscription refused to a client that cannot be told";
@@ -161,7 +161,7 @@ impl Broker {
         is_too_large
     }
 
-    fn first_refusal(
+    fn refuses_one(
         &self,
         key: SessionKey,
         subscribe: &Subscribe,
@@ -170,8 +170,37 @@ impl Broker {
         if id_in_use {
             return Some(ReasonCode::PacketIdentifierInUse);
         }
-        let mut filters = subscribe.subscriptions.iter();
-        filters.find_map(|(filter, _)| self.check_filter(key, filter).err())
+        self.first_refusal(key, subscribe).map(|(_, reason)| reason)
+    }
+
+    /// The first subscription of a SUBSCRIBE that would be refused now, by its place, and why.
+    #[must_use]
+    pub fn first_refused(
+        &self,
+        connection: ConnectionId,
+        subscribe: &Subscribe,
+    ) -> Option<(usize, ReasonCode)> {
+        let key = self.links.get(connection)?.session()?;
+        self.first_refusal(key, subscribe)
+    }
+
+    fn first_refusal(&self, key: SessionKey, subscribe: &Subscribe) -> Option<(usize, ReasonCode)> {
+        let held = &self.sessions.get(key)?.subscriptions;
+        let maximum = self.config.limits.subscriptions_per_session as usize;
+        let mut fresh = BTreeSet::new();
+        for (place, (filter, _)) in subscribe.subscriptions.iter().enumerate() {
+            if let Err(reason) = self.check_filter(key, filter) {
+                return Some((place, reason));
+            }
+            // Those before it take room too.
+            if !held.contains_key(filter)
+                && fresh.insert(filter)
+                && held.len() + fresh.len() > maximum
+            {
+                return Some((place, ReasonCode::QuotaExceeded));
+            }
+        }
+        None
     }
 
     /// What CONNACK called unavailable closes the connection.

@@ -1,6 +1,7 @@
 //! Who comes in: keys, tokens, and the machine's own requests; limits of a body; other origins.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -18,6 +19,7 @@ use super::State;
 use super::fault::{Fault, Outcome};
 use super::keys::Scope;
 use super::trust::Evidence;
+use crate::shard::Insider;
 
 /// How a connection came.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +65,12 @@ impl Caller {
         })
     }
 
+    /// Its client inside the process, which keeps out of others' sessions unless it is told.
+    pub(crate) fn insider(&self) -> Insider {
+        let Caller { peer, identity, credential, .. } = self.clone();
+        Insider { peer, identity, credential, takes_over: false }
+    }
+
     pub(crate) fn publisher(&self) -> Publisher {
         Publisher {
             identity: self.identity.clone(),
@@ -99,6 +107,9 @@ async fn admit(Shared(state): Shared<State>, request: Request, next: Next) -> Re
 }
 
 async fn admitted(state: &State, request: Request) -> Outcome<Request> {
+    if state.is_stopping.load(Ordering::Relaxed) {
+        return Err(Fault::unavailable()); // what was let in before is answered as it stands
+    }
     let (mut parts, body) = request.into_parts();
     let caller = caller(state, &parts)?;
     parts.extensions.insert(caller);

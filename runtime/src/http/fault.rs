@@ -44,6 +44,10 @@ impl Fault {
         Fault { retry_after_s: Some(1), ..fault }
     }
 
+    pub(crate) fn to_json(&self) -> String {
+        json!({"error": self.error, "reason": self.reason}).to_string()
+    }
+
     /// The HTTP answer to what an MQTT client would be told.
     pub(crate) fn of_reason(reason: ReasonCode, about: &str) -> Self {
         let (status, error, sentence) = if reason == ReasonCode::NotAuthorized {
@@ -75,7 +79,7 @@ impl Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let body = json!({"error": self.error, "reason": self.reason}).to_string();
+        let body = self.to_json();
         let json = [(header::CONTENT_TYPE, "application/json")];
         let mut response = (self.status, json, body).into_response();
         let headers = response.headers_mut();

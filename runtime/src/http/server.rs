@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,12 +26,11 @@ use tower_service::Service;
 use tracing::{debug, warn};
 
 use super::door::Door;
+use super::head::{HEADER_LINES, Worded};
 use super::{Options, State, Timer, Trust, router, trust};
 use crate::seams::{Clock, Listener, Net, Spawn};
 use crate::shard::Gateway;
 
-/// Header lines of one request.
-const HEADERS: usize = 64;
 /// How long accepting pauses after a failure, so that a process without free file descriptors does
 /// not spin.
 const RETRY_MS: u64 = 100;
@@ -70,6 +70,7 @@ where
             guests: trust::Guests::default(),
             allows_anonymous,
             started_at: clock.now(),
+            is_stopping: AtomicBool::new(false),
             requests: Mutex::default(),
             streams: super::subscriber::Streams::default(),
         };
@@ -97,8 +98,10 @@ where
         self.state.guests.gone(&trust)
     }
 
-    /// Stops accepting and lets every connection end with the request it is at.
+    /// Stops accepting and lets every connection end with the request it is at. A request that
+    /// comes whole only after this is refused.
     pub fn stop(&self) {
+        self.state.is_stopping.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
     }
 
@@ -146,6 +149,7 @@ where
     {
         let options = &self.state.options;
         let stream = Watched::new(stream, self.clock.clone(), options.write_stall_timeout_ms);
+        let stream = Worded::new(stream, options.header_bytes);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(door);
             let mut router = router.clone();
@@ -159,7 +163,7 @@ where
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(options.header_timeout_ms))
-            .max_headers(HEADERS)
+            .max_headers(HEADER_LINES)
             .max_buf_size(options.header_bytes)
             .half_close(false);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));

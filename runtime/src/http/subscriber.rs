@@ -24,7 +24,7 @@ use super::door::Caller;
 use super::fault::{Fault, Outcome};
 use super::trust::Guest;
 use super::{State, Timer, text};
-use crate::shard::LocalClient;
+use crate::shard::{Insider, LocalClient};
 
 /// Events that may wait for their acknowledgement.
 const WINDOW: u16 = 256;
@@ -197,11 +197,11 @@ impl Subscriber {
     async fn new(
         state: &State,
         caller: &Caller,
+        insider: Insider,
         connect: Connect,
         orders: mpsc::Receiver<Order>,
     ) -> Outcome<Self> {
-        let Caller { peer, identity, credential, .. } = caller.clone();
-        let client = state.gateway.client(peer, identity, credential, connect);
+        let client = state.gateway.client(insider, connect);
         let client = client.await.ok_or_else(Fault::unavailable)?;
         let guest = Guest::enter(state, caller, client.id())?;
         let mut subscriber = Subscriber {
@@ -227,7 +227,13 @@ impl Subscriber {
         let session = opening.session.clone();
         let connect = connect(session.clone().unwrap_or_default(), opening.session_expiry_s);
         let (sender, orders) = mpsc::channel(1);
-        let mut subscriber = Subscriber::new(state, caller, connect, orders).await?;
+        let insider = Insider { takes_over: true, ..caller.insider() };
+        let mut subscriber = Subscriber::new(state, caller, insider, connect, orders).await?;
+        // What is refused leaves everything as it was.
+        if let Err(fault) = subscriber.begin(filters, opening).await {
+            subscriber.give_up().await;
+            return Err(fault);
+        }
         if let Some(session) = session {
             if let Some(last) = opening.acknowledged {
                 subscriber.acknowledge_earlier(state, &session, last).await?;
@@ -236,12 +242,17 @@ impl Subscriber {
             let number = state.streams.enter(session.clone(), owner, sender);
             subscriber.entry = Some(Entry { state: state.clone(), session, number });
         }
-        if !filters.is_empty() {
-            subscriber.subscribe(filters, opening).await?;
-        } else if !subscriber.session_present {
-            return Err(Fault::bad_request("a new session needs a filter"));
-        }
         Ok(subscriber)
+    }
+
+    async fn begin(&mut self, filters: Vec<TopicFilter>, opening: &Opening) -> Outcome<()> {
+        if !filters.is_empty() {
+            self.subscribe(filters, opening).await
+        } else if self.session_present {
+            Ok(())
+        } else {
+            Err(Fault::bad_request("a new session needs a filter"))
+        }
     }
 
     /// What happens next, until the moment `until`. Messages are taken if `takes_more`. Nothing is
@@ -315,9 +326,19 @@ impl Subscriber {
 
     /// Ends the connection in good order.
     pub(crate) async fn leave(self) {
+        self.disconnect(None).await;
+    }
+
+    /// Ends the connection, and the session with it if that was not there before.
+    async fn give_up(self) {
+        let expiry_s = if self.session_present { None } else { Some(0) };
+        self.disconnect(expiry_s).await;
+    }
+
+    async fn disconnect(self, session_expiry_interval_s: Option<u32>) {
         let disconnect = Disconnect {
             reason: ReasonCode::Success,
-            session_expiry_interval_s: None,
+            session_expiry_interval_s,
             server_reference: None,
             reason_string: None,
             user_properties: Vec::new(),
@@ -328,6 +349,10 @@ impl Subscriber {
     async fn accepted(&mut self) -> Outcome<()> {
         match self.receive().await {
             Some(ServerPacket::ConnAck(connack)) if connack.reason.is_error() => {
+                if self.client.is_kept_out() {
+                    let reason = "the session's client is connected, and acknowledges itself";
+                    return Err(Fault::new(StatusCode::CONFLICT, "session_in_use", reason));
+                }
                 let is_quota = |text: &Text| text.as_str().starts_with("the quota");
                 if connack.reason_string.as_ref().is_some_and(is_quota) {
                     let reason = "the quota of connections is used up";
@@ -387,12 +412,14 @@ impl Subscriber {
         let sent = self.client.send(ClientPacket::Subscribe(Box::new(subscribe))).await;
         sent.ok_or_else(Fault::unavailable)?;
         let suback = self.suback().await?;
-        for (filter, reason) in filters.iter().zip(suback.reasons) {
-            if reason.is_error() {
-                return Err(Fault::of_reason(reason, &format!("the filter {filter}")));
+        let refused = filters.iter().zip(suback.reasons).filter(|(_, reason)| reason.is_error());
+        // One is at fault, and the others come to nothing with it.
+        match refused.min_by_key(|(_, reason)| *reason == ReasonCode::UnspecifiedError) {
+            Some((filter, reason)) => {
+                Err(Fault::of_reason(reason, &format!("the filter {filter}")))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn suback(&mut self) -> Outcome<SubAck> {
@@ -414,7 +441,7 @@ impl Subscriber {
     }
 }
 
-/// Acknowledges deliveries of a session that no request is receiving.
+/// Acknowledges deliveries of a session that no request is receiving, nor a client of its own.
 pub(crate) async fn acknowledge_idle(
     state: &State,
     caller: &Caller,
@@ -424,7 +451,8 @@ pub(crate) async fn acknowledge_idle(
     let expiry_s = session_expiry_of(state, &session).await?;
     let connect = connect(session.clone(), expiry_s);
     let (_, orders) = mpsc::channel(1);
-    let mut subscriber = Subscriber::new(state, caller, connect, orders).await?;
+    let insider = Insider { takes_over: false, ..caller.insider() };
+    let mut subscriber = Subscriber::new(state, caller, insider, connect, orders).await?;
     let count = subscriber.acknowledge_earlier(state, &session, last).await?;
     subscriber.leave().await;
     Ok(count)

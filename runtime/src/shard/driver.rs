@@ -12,9 +12,11 @@ use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::message::Message;
 use signalhouse_core::wire::Written;
-use signalhouse_core::wire::packet::{ClientPacket, OutboundPublish, ServerPacket};
+use signalhouse_core::wire::packet::{ClientPacket, OutboundPublish, ServerPacket, SubAck};
+use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::{
-    Action, Broker, ConnectionId, Input, LogPosition, Notice, Outbox, Question, Step, Time,
+    Action, Broker, ConnectionId, Input, LogPosition, Notice, Outbox, Question, SessionView, Step,
+    Time,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -22,7 +24,7 @@ use super::connection::{Connection, Phase};
 use super::crowd::Crowd;
 use super::gateway::{Look, View};
 use super::inbox::{Arrival, Entry};
-use super::local::Local;
+use super::local::{Insider, Local};
 use super::outgoing::SHARED_PAYLOAD_BYTES;
 use super::{RunError, Shared, events};
 use crate::history::History;
@@ -363,10 +365,15 @@ where
         let input = match arrival {
             Arrival::Opened => Input::Opened {
                 connection: id,
-                peer: local.peer.clone(),
+                peer: local.who.peer.clone(),
                 room_bytes: local.tell_room(),
             },
-            Arrival::Packet(packet) => Input::Packet { connection: id, packet },
+            Arrival::Packet(packet) => {
+                if self.refuses_whole(now, &local, &packet) {
+                    return;
+                }
+                Input::Packet { connection: id, packet }
+            }
             Arrival::Malformed(error, version) => {
                 Input::Malformed { connection: id, error, version }
             }
@@ -379,6 +386,23 @@ where
             }
         };
         self.handle(now, input);
+    }
+
+    /// Clients inside the process subscribe to all they ask for, or to nothing: a request has one
+    /// answer. What is at fault has its reason in SUBACK, the others say no more than that.
+    fn refuses_whole(&mut self, now: Time, local: &Local, packet: &ClientPacket) -> bool {
+        let ClientPacket::Subscribe(subscribe) = packet else { return false };
+        let Some((place, reason)) = self.broker.first_refused(local.id, subscribe) else {
+            return false;
+        };
+        let mut reasons = vec![ReasonCode::UnspecifiedError; subscribe.subscriptions.len()];
+        reasons[place] = reason;
+        let filter = subscribe.subscriptions[place].0.clone();
+        let client_id = self.broker.client_of(local.id).cloned().unwrap_or_default();
+        self.tell(now, &Notice::SubscribeRefused { client_id, filter, reason });
+        let suback = SubAck { packet_id: subscribe.packet_id, reasons, details: None };
+        self.send_local(local.id, ServerPacket::SubAck(Box::new(suback)));
+        true
     }
 
     /// Hands a packet to a client inside the process.
@@ -519,7 +543,7 @@ where
         let table = self.shared.table.borrow();
         self.shared.events.borrow_mut().notice(now, notice, |id| {
             let peer = table.get(id).map(|connection| connection.peer.clone());
-            peer.or_else(|| table.local(id).map(|local| local.peer.clone()))
+            peer.or_else(|| table.local(id).map(|local| local.who.peer.clone()))
         });
     }
 
@@ -536,12 +560,27 @@ where
         }
     }
 
+    /// Whoever opened it knows who it is. Nothing happens between this and the broker's taking it in.
+    fn admit_local(&self, local: &Local, question: &Question) -> AuthOutcome {
+        let Insider { identity, credential, takes_over, .. } = local.who.clone();
+        let (Question::Credentials { client_id, .. } | Question::Exchange { client_id, .. }) =
+            question;
+        let is_networks = |id: &ConnectionId| self.shared.table.borrow().get(*id).is_some();
+        let is_in_use = |session: SessionView| {
+            session.identity == identity && session.connection.as_ref().is_some_and(is_networks)
+        };
+        if !takes_over && self.broker.session(client_id).is_some_and(is_in_use) {
+            local.keep_out();
+            return AuthOutcome::Refused { reason: ReasonCode::ServerBusy };
+        }
+        AuthOutcome::Accepted { identity, data: None, credential }
+    }
+
     fn ask(&mut self, id: ConnectionId, question: Question) {
         let local = self.shared.table.borrow().local(id).map(Rc::clone);
         match (local, &question) {
             (Some(local), _) => {
-                let (identity, credential) = (local.identity.clone(), local.credential.clone());
-                let outcome = AuthOutcome::Accepted { identity, data: None, credential };
+                let outcome = self.admit_local(&local, &question);
                 return self.instant.push((id, outcome));
             }
             (None, Question::Credentials { .. }) if !self.asks_credentials => {

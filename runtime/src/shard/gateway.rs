@@ -4,16 +4,14 @@
 use std::fmt;
 use std::rc::Rc;
 
-use signalhouse_core::credential::Credential;
 use signalhouse_core::input::{Command, Gone, PublishFor};
 use signalhouse_core::wire::packet::{ClientPacket, Connect, ServerPacket};
-use signalhouse_core::wire::types::Text;
 use signalhouse_core::{Answer, Broker, ConnectionId, Time};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::inbox::Arrival;
-use super::local::{Departure, Local, Packets};
+use super::local::{Departure, Insider, Local, Packets};
 use crate::history::History;
 use crate::metrics::Counts;
 use crate::seams::Spawn;
@@ -58,7 +56,7 @@ pub(crate) enum Job {
     Look(Look),
     Command(Command),
     Publish(Box<PublishFor>, oneshot::Sender<Answer>),
-    Open(Text, Option<Text>, Credential, oneshot::Sender<(ConnectionId, Packets)>),
+    Open(Insider, oneshot::Sender<(ConnectionId, Packets)>),
     Arrival(ConnectionId, Arrival),
 }
 
@@ -103,15 +101,9 @@ impl Gateway {
     }
 
     /// Opens a client inside the process, whose identity is known.
-    pub async fn client(
-        &self,
-        peer: Text,
-        identity: Option<Text>,
-        credential: Credential,
-        connect: Connect,
-    ) -> Option<LocalClient> {
+    pub async fn client(&self, who: Insider, connect: Connect) -> Option<LocalClient> {
         let (opened, answer) = oneshot::channel();
-        self.jobs.send(Job::Open(peer, identity, credential, opened)).await.ok()?;
+        self.jobs.send(Job::Open(who, opened)).await.ok()?;
         let (id, packets) = answer.await.ok()?;
         let client = LocalClient { id, jobs: self.jobs.clone(), packets, owes_room: false };
         client.send(ClientPacket::Connect(Box::new(connect))).await?;
@@ -124,6 +116,12 @@ impl LocalClient {
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// Whether it was refused because it may not take over, and the session has a connection.
+    #[must_use]
+    pub fn is_kept_out(&self) -> bool {
+        self.packets.is_kept_out()
     }
 
     /// Gives the broker a packet.
@@ -173,8 +171,8 @@ async fn serve<S: 'static, P: Spawn>(
                 tickets.insert(ticket, told);
                 shared.inbox.command(Command::PublishFor(request));
             }
-            Job::Open(peer, identity, credential, opened) => {
-                let admitted = admit(&shared, |id| Local::new(id, peer, identity, credential));
+            Job::Open(who, opened) => {
+                let admitted = admit(&shared, |id| Local::new(id, who));
                 let Some((id, packets, departure)) = admitted else { continue };
                 // If nobody waits for it any more, it departs at once.
                 drop(opened.send((id, packets)));

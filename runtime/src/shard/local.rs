@@ -16,15 +16,25 @@ const LIMIT_BYTES: usize = 256 * 1024;
 /// More than a packet's fixed parts take.
 const OVERHEAD_BYTES: usize = 64;
 
+/// Who comes in as a client inside the process.
+#[derive(Clone, Debug)]
+pub struct Insider {
+    /// Where its wishes come from.
+    pub peer: Text,
+    /// Who it is. Whoever opens it has found out.
+    pub identity: Option<Text>,
+    /// What else it showed.
+    pub credential: Credential,
+    /// Whether it takes over the session of a client that is connected, as any client does. If not,
+    /// it is refused there, and [`LocalClient::is_kept_out`](super::LocalClient::is_kept_out).
+    pub takes_over: bool,
+}
+
 /// The driver's end.
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) id: ConnectionId,
-    pub(crate) peer: Text,
-    /// Who it is. Whoever opened it has found out.
-    pub(crate) identity: Option<Text>,
-    /// What else it showed.
-    pub(crate) credential: Credential,
+    pub(crate) who: Insider,
     packets: mpsc::UnboundedSender<ServerPacket>,
     backlog: Arc<Backlog>,
     /// At most what the broker believes is free.
@@ -36,6 +46,8 @@ pub(crate) struct Local {
 #[derive(Debug, Default)]
 struct Backlog {
     bytes: AtomicUsize,
+    /// It would have had to take over another's connection.
+    is_kept_out: AtomicBool,
     /// The broker waits to hear of room.
     wants_room: AtomicBool,
 }
@@ -53,12 +65,7 @@ pub(crate) struct Packets {
 pub(crate) type Departure = oneshot::Receiver<()>;
 
 impl Local {
-    pub(crate) fn new(
-        id: ConnectionId,
-        peer: Text,
-        identity: Option<Text>,
-        credential: Credential,
-    ) -> (Self, Packets, Departure) {
+    pub(crate) fn new(id: ConnectionId, who: Insider) -> (Self, Packets, Departure) {
         // Bounded by the room that the broker is told of; only answers go beyond it, and the
         // client makes one request at a time.
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -66,9 +73,7 @@ impl Local {
         let (alive, departure) = oneshot::channel();
         let local = Local {
             id,
-            peer,
-            identity,
-            credential,
+            who,
             packets: sender,
             backlog: Arc::clone(&backlog),
             believed_room: Cell::new(LIMIT_BYTES),
@@ -92,6 +97,11 @@ impl Local {
         self.backlog.takes_more()
     }
 
+    /// Notes that it is refused for the sake of the client that is connected.
+    pub(crate) fn keep_out(&self) {
+        self.backlog.is_kept_out.store(true, Ordering::Relaxed);
+    }
+
     /// The room to tell the broker, now.
     pub(crate) fn tell_room(&self) -> u32 {
         let waiting = self.backlog.bytes.load(Ordering::Relaxed);
@@ -106,6 +116,10 @@ impl Packets {
         let packet = self.packets.recv().await?;
         self.backlog.bytes.fetch_sub(room_taken(&packet), Ordering::Relaxed);
         Some((packet, self.backlog.takes_more()))
+    }
+
+    pub(crate) fn is_kept_out(&self) -> bool {
+        self.backlog.is_kept_out.load(Ordering::Relaxed)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::schema;
 use crate::support::{Broker, DEADLINE};
 
 /// A name, bytes that are not a request for this interface, and how the answer begins.
@@ -75,6 +76,14 @@ fn bad_heads() -> Vec<Bad> {
         ("a long header", request("GET", "/livez", long.as_bytes(), b""), "HTTP/1.1 431"),
         ("many headers", request("GET", "/livez", many.as_bytes(), b""), "HTTP/1.1 431"),
         ("a giant query", get(&query), "HTTP/1.1 4"),
+        ("no method", b"/livez HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), "HTTP/1.1 400"),
+        ("no version", b"GET /livez\r\n\r\n".to_vec(), "HTTP/1.1 400"),
+        ("a header of bytes", request("GET", "/livez", b"\x01: y\r\n", b""), "HTTP/1.1 400"),
+        (
+            "no HTTP behind a request",
+            b"POST /v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n{\0\0\r\n\r\n".to_vec(),
+            "HTTP/1.1 400",
+        ),
         ("a path upwards", get("/../../etc/passwd"), "HTTP/1.1 404"),
         ("an encoded path upwards", get("/%2e%2e/%2e%2e/etc/passwd"), "HTTP/1.1 404"),
         ("a path of slashes", get("//livez"), "HTTP/1.1 404"),
@@ -111,6 +120,13 @@ fn bad_requests_are_refused_and_leave_nothing_behind() {
         let answer = broker.exchange(bytes);
         assert!(answer.starts_with(expected), "{name}: {answer}");
         assert!(!answer.starts_with("HTTP/1.1 2") || expected.is_empty(), "{name}: {answer}");
+        // The last, where another request went before.
+        let last = answer.rfind("HTTP/1.1 ").map_or("", |at| &answer[at..]);
+        let (head, body) = last.split_once("\r\n\r\n").unwrap_or_default();
+        if !answer.is_empty() {
+            assert!(head.contains("content-type: application/json"), "{name}: {answer}");
+            schema::check("Fault", &serde_json::from_str(body).expect("JSON"));
+        }
     }
     let before_kib = broker.memory_kib();
     for _ in 0..10 {

@@ -7,19 +7,12 @@ use std::io::{Read, Write};
 
 use serde_json::json;
 
+use crate::peer::{Door, Peer};
 use crate::schema;
 use crate::support::{Broker, Client, Folder};
 
 /// Method, path as the document has it, and status.
 type Shown = (String, String, u16);
-
-/// What is only told while the broker ends, by those routes that look at it: nobody is let in then
-/// any more, so it takes a request that was there before.
-fn is_of_the_end(operation: &str, status: u16) -> bool {
-    const TAKE_CLIENTS: [&str; 5] =
-        ["/v1/publish", "/v1/request", "/v1/subscribe", "/v1/messages", "/v1/ack"];
-    status == 503 && !TAKE_CLIENTS.contains(&operation)
-}
 
 struct Contract(BTreeSet<Shown>);
 
@@ -182,13 +175,18 @@ fn every_answer_of_the_document_can_be_had() {
     }
     ask_the_bounded(&mut contract);
     ask_those_who_are_in(&mut contract);
+    ask_about_one_who_is_connected(&mut contract);
+    // What is told while the broker ends has a test of its own.
+    for (method, path, operation) in schema::operations() {
+        assert!(!operation["responses"]["503"].is_null(), "{path} ends with the broker too");
+        contract.0.insert((method.to_owned(), path.to_owned(), 503));
+    }
     let documented: BTreeSet<Shown> = schema::operations()
         .flat_map(|(method, path, operation)| {
             let statuses = operation["responses"].as_object().expect("answers").keys();
             let statuses = statuses.map(|status| status.parse().expect("a number"));
             statuses.map(move |status: u16| (method.to_owned(), path.to_owned(), status))
         })
-        .filter(|(_, path, status)| !is_of_the_end(path, *status))
         .collect();
     let missing: Vec<_> = documented.difference(&contract.0).collect();
     assert!(missing.is_empty(), "no request was answered like this: {missing:?}");
@@ -248,6 +246,14 @@ fn ask_those_who_are_in(contract: &mut Contract) {
     let _only = ops.events("filter=t", None);
     contract.ask(&ops, "GET /v1/subscribe?filter=t", &[], 429);
     contract.ask(&ops, "GET /v1/messages?session=m&filter=t", &[], 429);
+}
+
+/// What an acknowledgement meets where the session's client is there itself.
+fn ask_about_one_who_is_connected(contract: &mut Contract) {
+    let broker = Broker::start();
+    let ops = broker.keyless();
+    let _connected = Peer::enter(&broker, Door::Mqtt5, "c");
+    contract.ask(&ops, r#"POST /v1/ack | {"session":"c","id":"1-1"}"#, &[], 409);
 }
 
 /// The routes, as the router's source has them.

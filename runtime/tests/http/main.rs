@@ -3,9 +3,13 @@
 #![allow(clippy::disallowed_methods)] // foreign clients, real time
 
 mod bad_input;
+#[path = "../common/connect.rs"]
+mod connect;
 mod contract;
 mod door;
+mod ending;
 mod manage;
+mod peer;
 mod publish;
 mod quotas;
 mod receive;

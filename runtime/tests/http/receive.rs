@@ -2,6 +2,11 @@
 
 use serde_json::{Value, json};
 
+use signalhouse_core::wire::packet::{ClientPacket, Connect};
+use signalhouse_core::wire::reason::ReasonCode;
+
+use crate::connect::connect;
+use crate::peer::{Door, Next, Peer};
 use crate::support::{Broker, Client};
 
 fn publish(client: &Client, payload: &str) {
@@ -149,4 +154,78 @@ fn what_cannot_be_received_is_refused_with_its_cause() {
     }
     let many = "filter=a&".repeat(65);
     assert_eq!(client.get(&format!("/v1/subscribe?{many}")).status, 400);
+}
+
+#[test]
+fn a_request_for_several_filters_gets_all_of_them_or_none() {
+    let broker = Broker::start();
+    let admin = broker.admin();
+    let scopes = ["--scope", "subscribe", "--topic", "a/#"];
+    let ann = broker.client(&broker.key("ann", &scopes));
+    for way in ["subscribe", "messages"] {
+        for filters in ["filter=a/1&filter=b/1", "filter=b/1&filter=a/1", "filter=b/1"] {
+            let refused = ann.get(&format!("/v1/{way}?session=s&{filters}")).with(403);
+            assert_eq!(refused["error"], "forbidden");
+            let reason = refused["reason"].as_str().expect("text");
+            assert!(reason.contains("the filter b/1"), "{reason}");
+            assert_eq!(admin.get("/v1/sessions/s").status, 404, "it was made for this alone");
+        }
+    }
+    // A session that was there is as it was, and acknowledges nothing.
+    ann.get("/v1/messages?session=s&filter=a/1&qos=1").with(200);
+    let body = json!({"topic": "a/1", "payload": "x"});
+    assert_eq!(admin.post("/v1/publish", &body).with(200)["matched"], 1);
+    let got = ann.get("/v1/messages?session=s").with(200);
+    let id = got["messages"][0]["id"].as_str().expect("an id");
+    let query = format!("session=s&filter=a/1&filter=a/2&filter=b/1&qos=0&last_event_id={id}");
+    assert_eq!(ann.get(&format!("/v1/messages?{query}")).status, 403);
+    let subscriptions = admin.get("/v1/sessions/s").with(200)["subscriptions"].clone();
+    assert_eq!(subscriptions.as_array().expect("a list").len(), 1, "{subscriptions}");
+    assert_eq!((&subscriptions[0]["filter"], &subscriptions[0]["qos"]), (&json!("a/1"), &json!(1)));
+    assert_eq!(payloads(&ann.get("/v1/messages?session=s").with(200)), ["x"]);
+    let refused = admin.get("/v1/sessions/s/events").with(200).to_string();
+    assert!(refused.contains("subscribe_refused") && refused.contains("b/1"), "{refused}");
+}
+
+#[test]
+fn filters_that_have_room_alone_but_not_together_are_refused_together() {
+    let limit = ("SIGNALHOUSE_LIMITS__SUBSCRIPTIONS_PER_SESSION", "2");
+    let broker = Broker::with("127.0.0.1", &[limit]);
+    let client = broker.keyless();
+    let get = |query: &str| client.get(&format!("/v1/messages?session=s&{query}")).status;
+    assert_eq!(get("filter=a&filter=b&filter=c"), 503);
+    assert_eq!(get("filter=a&filter=b&filter=a"), 200);
+    assert_eq!(get("filter=a&filter=c"), 503);
+    assert_eq!(get("filter=b"), 200);
+}
+
+#[test]
+fn an_acknowledgement_leaves_the_sessions_connected_client_alone() {
+    let websocket = ("SIGNALHOUSE_NETWORK__LISTEN_WEBSOCKET", "127.0.0.1:0");
+    let broker = Broker::with("127.0.0.1", &[websocket]);
+    let client = broker.keyless();
+    let got = {
+        client.get("/v1/messages?session=phone&filter=inbox/%23").with(200);
+        publish(&client, "1");
+        client.get("/v1/messages?session=phone").with(200)
+    };
+    let ack = json!({"session": "phone", "id": got["messages"][0]["id"]});
+    let returning =
+        Connect { clean_start: false, session_expiry_interval_s: 100, ..connect("phone") };
+    for door in [Door::Mqtt5, Door::WebSocket] {
+        let (mut phone, reason) = Peer::connect(&broker, door, returning.clone());
+        assert_eq!(reason, ReasonCode::Success);
+        drop(phone.receive()); // the message, which stays unacknowledged
+        assert_eq!(client.post("/v1/ack", &ack).with(409)["error"], "session_in_use");
+        phone.send(&ClientPacket::PingReq);
+        assert_eq!(phone.next(), Next::Pong, "it is still connected");
+        drop(phone);
+        let admin = broker.admin();
+        while admin.get("/v1/sessions/phone").with(200)["session"]["connected"] == true {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    assert_eq!(client.post("/v1/ack", &ack).with(200)["acknowledged"], 1);
+    let left = client.get("/v1/messages?session=phone").with(200);
+    assert_eq!(payloads(&left), [""; 0]);
 }

@@ -240,6 +240,38 @@ fn a_full_disk_is_said_and_survived() {
     });
 }
 
+/// What is kept for later segments is given up when room is short, or a full disk would be called full for ever.
+#[test]
+fn a_full_disk_has_room_again_once_all_is_in_a_snapshot() {
+    run(async || {
+        let disk = MemoryDisk::new(19);
+        let mut store = open(&disk, 19).await.expect("a store");
+        let (mut live_bytes, mut more) = (0, 40);
+        while more > 0 {
+            let topic = format!("live/{live_bytes}");
+            live_bytes = store.put(&topic, Some(vec![b'x'; 1_000].into())).await;
+            if live_bytes > 20 * SEGMENT_BYTES {
+                disk.set_capacity(disk.used().min(30 * SEGMENT_BYTES));
+            }
+            more -= u64::from(store.journal.is_short());
+            assert!(live_bytes < 60 * SEGMENT_BYTES, "the disk is never full");
+        }
+        // Enough for one more snapshot, and to be left with less than another would take.
+        disk.set_capacity(disk.used() + live_bytes * 5 / 4);
+        for n in 0..1_000 {
+            if n % 10 == 5 {
+                store.put("live/last", Some(vec![b'x'; 1_000].into())).await;
+            }
+            store.turn().await.expect("there is room again");
+            tokio::time::advance(std::time::Duration::from_millis(40)).await;
+        }
+        let snapshots = disk.names().into_iter().filter(|name| name.starts_with("snap"));
+        let snapshot_bytes: usize = snapshots.map(|name| disk.bytes(&name).len()).sum();
+        assert!(snapshot_bytes as u64 > live_bytes, "{snapshot_bytes}");
+        assert!(!store.journal.is_short(), "{:?}", disk.names());
+    });
+}
+
 #[test]
 fn relaxed_is_told_when_written_and_synced_soon() {
     run(async || {

@@ -96,9 +96,14 @@ pub(crate) fn play(folder: &Path) -> Result<(), String> {
         mount: Some(mount),
     };
     let mut play = Play { process: setup.start(), setup, accepted: BTreeSet::new(), last: 0 };
-    play.run().map_err(|fault| match play.process.ended() {
-        Some(said) => format!("{fault}; the broker ended: {said}"),
-        None => fault,
+    play.run().map_err(|fault| {
+        // What the disk holds goes with the mount.
+        let shown =
+            play.setup.mounted().and_then(|mount| mount.shell("df -k \"$0\"; ls -l \"$0\"/*"));
+        let shown = shown.err().unwrap_or_default();
+        play.process.kill();
+        let said = play.process.ended().unwrap_or_default();
+        format!("{fault}; {shown}the broker ended: {said}")
     })
 }
 
@@ -177,6 +182,7 @@ impl Play {
     ) -> Result<u64, String> {
         let id = PacketId::new(7).expect("not 0");
         let since = Instant::now();
+        let mut last = ReasonCode::Success;
         for _ in 0..attempts {
             self.last += 1;
             publisher.publish(&message(self.last, id, QoS::AtLeastOnce), false);
@@ -192,6 +198,7 @@ impl Play {
             } else if reason == ReasonCode::QuotaExceeded && wanted == ReasonCode::Success {
                 std::thread::sleep(Duration::from_millis(50));
             }
+            last = reason;
             if reason == wanted {
                 return Ok(self.last);
             }
@@ -199,7 +206,7 @@ impl Play {
                 break;
             }
         }
-        Err(format!("{wanted:?} does not come"))
+        Err(format!("{wanted:?} does not come, the last answer is {last:?}"))
     }
 
     fn wait_for(

@@ -211,6 +211,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         active: u64,
     ) -> io::Result<bool> {
         let mut progress = self.poll_retry(cx);
+        self.give_up_obsolete();
         progress |= self.fetching.poll(cx)?;
         progress |= self.poll_making(cx)?;
         progress |= self.poll_asking(cx)?;
@@ -393,6 +394,13 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             }
             is_kept
         });
+    }
+
+    /// On a full disk, nothing more is kept for later segments than what would be made of it at once.
+    fn give_up_obsolete(&mut self) {
+        let kept = if self.is_short { READY } else { usize::MAX };
+        let given_up = self.stock.obsolete.drain(kept.min(self.stock.obsolete.len())..);
+        self.stock.rubbish.extend(given_up.map(|(number, _)| FileName::Segment(number)));
     }
 
     fn begin_clearing(&mut self) {

@@ -16,6 +16,7 @@ use crate::record::{GroupId, LogPosition, SessionId};
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Flight;
 use crate::session::queue::{Queue, Waiting};
+use crate::session::subscriptions::Subscriptions;
 use crate::stored::Counted;
 use crate::time::Time;
 use crate::wire::packet::{SubscriptionOptions, Will};
@@ -25,6 +26,7 @@ pub(crate) mod flight;
 pub(crate) mod held;
 pub(crate) mod queue;
 pub(crate) mod slot;
+pub(crate) mod subscriptions;
 
 /// A session's place in [`Sessions`]; used again once the session is gone.
 pub(crate) type SessionKey = u32;
@@ -63,7 +65,7 @@ pub(crate) struct Session {
     /// Whether it has ended and only waits to be taken apart.
     pub(crate) ended: bool,
     pub(crate) will: Option<ArmedWill>,
-    pub(crate) subscriptions: BTreeMap<TopicFilter, Subscription>,
+    pub(crate) subscriptions: Subscriptions,
     /// The groups it is a member of.
     pub(crate) groups: Vec<GroupKey>,
     pub(crate) queue: Queue,
@@ -144,7 +146,7 @@ impl Session {
             recorded: false,
             ended: false,
             will: None,
-            subscriptions: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             groups: Vec::new(),
             queue: Queue::default(),
             counted_bytes: 0,

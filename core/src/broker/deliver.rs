@@ -131,7 +131,7 @@ impl Pump<'_> {
             let message = match &waiting.message {
                 Held::Here(message) => message.clone(),
                 // It stays packed until it is acknowledged.
-                Held::Packed(packed) => self.spares.share(packed.unpack()),
+                Held::Packed(packed) => self.spares.unpack(packed),
                 // `may_begin` lets one pass that is not in memory only to be dropped.
                 Held::Stored(_) => {
                     self.drop_expired(&waiting);

@@ -4,7 +4,6 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ops::Bound;
 
 use super::Broker;
 use crate::input::ConnectionId;
@@ -160,13 +159,12 @@ impl Broker {
         limit: usize,
     ) -> Vec<SubscriptionView> {
         let Some(session) = self.session_of(client_id) else { return Vec::new() };
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         session
             .subscriptions
-            .range::<TopicFilter, _>((start, Bound::Unbounded))
+            .behind(after)
             .take(limit)
             .map(|(filter, subscription)| SubscriptionView {
-                filter: filter.clone(),
+                filter,
                 qos: subscription.options.maximum_qos,
                 no_local: subscription.options.no_local,
                 retain_as_published: subscription.options.retain_as_published,

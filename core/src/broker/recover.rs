@@ -350,7 +350,8 @@ impl Broker {
         index.connected.remove(&id);
         self.sessions.forget_client(key);
         let session = self.sessions.get_mut(key).ok_or(Unknown("a session"))?;
-        for (filter, subscription) in core::mem::take(&mut session.subscriptions) {
+        let subscriptions = core::mem::take(&mut session.subscriptions);
+        for (filter, subscription) in subscriptions.iter() {
             match subscription.group {
                 Some(share) => self.leave_share(key, share, index),
                 None => {

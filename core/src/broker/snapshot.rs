@@ -83,20 +83,20 @@ impl Broker {
         if !session.is_durable() || canary!(SnapshotForgetsSubscriptions) {
             return;
         }
-        for (filter, subscription) in &session.subscriptions {
+        for (filter, subscription) in session.subscriptions.iter() {
+            let replay = session.replays.iter().find(|replay| replay.filter == filter);
+            let replay = replay.map(|replay| ReplayState {
+                before: replay.before,
+                after_topic: replay.after_topic.clone(),
+                early: replay.early.iter().cloned().collect(),
+            });
             records.push(Record::Subscribed {
                 session: session.id,
-                filter: filter.clone(),
+                filter,
                 options: subscription.options,
                 subscription_id: subscription.subscription_id,
                 group: subscription.group.map(|(_, id)| id),
-                replay: session.replays.iter().find(|replay| replay.filter == *filter).map(
-                    |replay| ReplayState {
-                        before: replay.before,
-                        after_topic: replay.after_topic.clone(),
-                        early: replay.early.iter().cloned().collect(),
-                    },
-                ),
+                replay,
             });
         }
         if canary!(SnapshotForgetsHeldIds) {

@@ -3,20 +3,27 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bytes::BytesMut;
+
 use super::Broker;
 use crate::message::Message;
+use crate::session::held::Packed;
 
 /// Spares kept: what is sent at once comes back before the next message does.
 const SPARES: usize = 64;
 
 /// Memory for messages, cleared of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Spares(Vec<Arc<Message>>);
+pub(super) struct Spares {
+    messages: Vec<Arc<Message>>,
+    /// Where messages are unpacked.
+    buffer: BytesMut,
+}
 
 impl Spares {
     /// A message that can be shared.
     pub(super) fn share(&mut self, message: Message) -> Arc<Message> {
-        if let Some(mut spare) = self.0.pop()
+        if let Some(mut spare) = self.messages.pop()
             && let Some(inside) = Arc::get_mut(&mut spare)
         {
             *inside = message;
@@ -25,15 +32,21 @@ impl Spares {
         Arc::new(message)
     }
 
+    /// A message that waited and is sent at once.
+    pub(super) fn unpack(&mut self, packed: &Packed) -> Arc<Message> {
+        let message = packed.unpack_into(&mut self.buffer);
+        self.share(message)
+    }
+
     fn take_back(&mut self, mut message: Arc<Message>) {
         // Asking for the only owner costs more than looking whether there may be one.
         if Arc::strong_count(&message) == 1
-            && self.0.len() < SPARES
+            && self.messages.len() < SPARES
             && let Some(inside) = Arc::get_mut(&mut message)
         {
             // It must not keep a read buffer alive.
             *inside = Message::blank();
-            self.0.push(message);
+            self.messages.push(message);
         }
     }
 }

@@ -241,7 +241,7 @@ impl Broker {
         if filter.levels().count() > usize::from(limits.topic_levels) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let is_new = !session.subscriptions.contains_key(filter);
+        let is_new = !session.subscriptions.contains(filter);
         if is_new && session.subscriptions.len() >= limits.subscriptions_per_session as usize {
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -266,7 +266,7 @@ impl Broker {
     ) -> QoS {
         options.maximum_qos = options.maximum_qos.min(self.config.limits.maximum_qos);
         let Some(session) = self.sessions.get(key) else { return options.maximum_qos };
-        let is_new = !session.subscriptions.contains_key(&filter);
+        let is_new = !session.subscriptions.contains(&filter);
         let (session_id, is_durable) = (session.id, session.is_durable());
         let client_id = session.client_id.clone();
         let replays = !filter.is_shared()
@@ -338,7 +338,7 @@ impl Broker {
             self.subscriptions.insert(filter, key, subscriber);
         }
         if let Some(session) = self.sessions.get_mut(key) {
-            session.subscriptions.insert(filter.clone(), subscription);
+            session.subscriptions.insert(filter, subscription);
         }
         subscription
     }
@@ -352,9 +352,9 @@ impl Broker {
         out: &mut Outbox,
     ) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
-        let Some((filter, subscription)) = session.subscriptions.remove_entry(filter) else {
-            return false;
-        };
+        let Some(subscription) = session.subscriptions.remove(filter) else { return false };
+        // It must not keep a read buffer alive.
+        let filter = filter.compact();
         session.replays.retain(|replay| replay.filter != filter);
         let client_id = session.client_id.clone();
         if session.is_durable() {

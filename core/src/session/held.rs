@@ -193,12 +193,34 @@ impl Packed {
 
     /// The message again. Topic and payload are slices of the packed one, not copies.
     pub(crate) fn unpack(&self) -> Message {
-        let expires_at = self.expires_at();
-        let start = FIXED_END + if expires_at.is_some() { 8 } else { 0 };
-        let body = Bytes::from_owner(self.0.clone()).slice(start..);
+        self.unpack_from(Bytes::from_owner(self.0.clone()).slice(self.body_start()..))
+    }
+
+    /// The same for a message that is sent at once: a short one is copied into `buffer`, which serves
+    /// many, so that no memory is asked for.
+    pub(crate) fn unpack_into(&self, buffer: &mut BytesMut) -> Message {
+        const COPIED_BYTES: usize = 1024;
+        const BUFFER_BYTES: usize = 4 * 1024;
+        let body = self.0.get(self.body_start()..).unwrap_or_default();
+        if body.len() > COPIED_BYTES {
+            return self.unpack();
+        }
+        if buffer.capacity() < body.len() {
+            buffer.reserve(BUFFER_BYTES);
+        }
+        buffer.extend_from_slice(body);
+        self.unpack_from(buffer.split().freeze())
+    }
+
+    fn unpack_from(&self, body: Bytes) -> Message {
         let (topic, properties, payload) =
             take_message(body).expect("what was packed from a message is one");
+        let expires_at = self.expires_at();
         Message { id: self.id(), topic, payload, qos: self.qos(), expires_at, properties }
+    }
+
+    fn body_start(&self) -> usize {
+        FIXED_END + if self.flags() & EXPIRES != 0 { 8 } else { 0 }
     }
 
     fn flags(&self) -> u8 {

@@ -5,7 +5,6 @@ mod recovery;
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use signalhouse_core::input::Command;
 use signalhouse_core::wire::reason::ReasonCode;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinError;
 use tracing::{error, info, warn};
 
 use self::guard::{Guard, Occasion, Read};
@@ -160,7 +160,8 @@ impl Serving<'_> {
         let http = self.serve_http(&shard, clock, trust)?;
         let handle = shard.handle();
         self.set_quotas(&self.settings.quotas, &handle);
-        let mut shard = pin!(shard.run());
+        // As a task of its own: what wakes it wakes nothing else.
+        let mut shard = tokio::task::spawn_local(shard.run());
         loop {
             tokio::select! {
                 biased;
@@ -176,7 +177,7 @@ impl Serving<'_> {
                     Ok(read) => self.reload(read, &mut guard, &handle, &http),
                     Err(fault) => error!("the settings stay as they are: {fault}"),
                 },
-                ended = shard.as_mut() => return Ok(ended?),
+                ended = &mut shard => return Ok(joined(ended)?),
             }
         }
         let drained = clock.now().plus_ms(self.settings.stop.drain_timeout_ms);
@@ -186,7 +187,7 @@ impl Serving<'_> {
                 warn!(connections = handle.connections(), "told to stop again; stopping at once");
             }
             ended = async {
-                let ended = shard.as_mut().await;
+                let ended = joined((&mut shard).await);
                 http.ended().await;
                 ended
             } => {
@@ -321,6 +322,14 @@ impl Serving<'_> {
             warn!(keys = left, "these settings change with a restart only");
         }
     }
+}
+
+/// What came of the shard's task, which nobody cancels.
+fn joined(ended: Result<Result<(), RunError>, JoinError>) -> Result<(), RunError> {
+    ended.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Ok(()),
+    })
 }
 
 enum Order {

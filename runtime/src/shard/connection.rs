@@ -167,21 +167,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The driver's flush at the end of its round, on behalf of the connection's task.
     pub(crate) fn write_from_driver(&self, desk: &RefCell<Desk>) {
-        let Some(task) = self.task.borrow().clone() else {
+        let task = self.task.borrow();
+        let Some(task) = &*task else {
             return; // not polled yet, and its first poll writes
         };
-        match self.poll_write_out(&mut Context::from_waker(&task), desk) {
-            Poll::Pending if !self.is_watched.get() => task.wake(),
+        match self.poll_write_out(&mut Context::from_waker(task), desk) {
+            Poll::Pending if !self.is_watched.get() => task.wake_by_ref(),
             Poll::Pending => {}
             Poll::Ready(Ok(())) => {
                 let can_go_on = self.is_held_back.get() && !self.outgoing.borrow().is_over();
                 if can_go_on || self.is_watched.get() {
-                    task.wake();
+                    task.wake_by_ref();
                 }
             }
             Poll::Ready(Err(_)) => {
                 self.is_broken.set(true);
-                task.wake();
+                task.wake_by_ref();
             }
         }
     }

@@ -43,6 +43,8 @@ pub(crate) enum Entry {
 pub(crate) struct Inbox {
     queue: RefCell<VecDeque<Entry>>,
     driver: RefCell<Option<Waker>>,
+    /// The driver is to be woken.
+    driver_waits: Cell<bool>,
     /// Bytes read since the driver last emptied the queue.
     read_bytes: Cell<usize>,
 }
@@ -72,8 +74,10 @@ impl Inbox {
 
     /// Has the driver look around, if it waits.
     pub(crate) fn wake(&self) {
-        if let Some(driver) = self.driver.borrow_mut().take() {
-            driver.wake();
+        if self.driver_waits.replace(false)
+            && let Some(driver) = &*self.driver.borrow()
+        {
+            driver.wake_by_ref();
         }
     }
 
@@ -99,7 +103,11 @@ impl Inbox {
         if !self.is_empty() {
             return true;
         }
-        *self.driver.borrow_mut() = Some(cx.waker().clone());
+        let mut driver = self.driver.borrow_mut();
+        if !driver.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *driver = Some(cx.waker().clone());
+        }
+        self.driver_waits.set(true);
         false
     }
 

@@ -1,5 +1,6 @@
 //! A shard between an in-memory network and a clock that moves only when everybody waits.
 
+mod allocations;
 #[path = "../common/connect.rs"]
 mod connect;
 mod support;

@@ -80,7 +80,7 @@ fn play(run: &Run, options: &Options, figures: &mut Figures) -> io::Result<()> {
     let mut peers = vec![Peer::Signalhouse];
     peers.extend(run.relay.then_some(Peer::Relay));
     peers.extend(run.mosquitto.then_some(Peer::Mosquitto));
-    let start = |peer: Peer| peers::start(peer, &options.binary, &options.folder);
+    let start = |peer| peers::start(peer, run.level, &options.binary, &options.folder);
     let mut running: Vec<Running> = Vec::new();
     if !run.is_fresh {
         running = peers.iter().map(|peer| start(*peer)).collect::<io::Result<_>>()?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Peer {
-    /// This broker, at the level `memory`.
+    /// This broker, at the level that the run says.
     Signalhouse,
     /// The relay of `signalhouse bench relay`.
     Relay,
@@ -43,13 +43,17 @@ impl Drop for Running {
 }
 
 /// Starts a peer and waits until it listens.
-pub(super) fn start(peer: Peer, binary: &Path, folder: &Path) -> io::Result<Running> {
+pub(super) fn start(peer: Peer, level: &str, binary: &Path, folder: &Path) -> io::Result<Running> {
     match peer {
         Peer::Signalhouse => {
             let port = free_port()?;
+            let store = folder.join("store");
+            let _gone = fs::remove_dir_all(&store);
             let mut command = Command::new(binary);
             command
-                .args(["--durability", "memory", "--log-level", "warn"])
+                .args(["--durability", level, "--log-level", "warn"])
+                .arg("--data")
+                .arg(store)
                 .args(["--http", &format!("127.0.0.1:{}", free_port()?)])
                 .args(["--listen", &format!("127.0.0.1:{port}")]);
             listening(peer, command, port)

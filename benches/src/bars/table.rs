@@ -11,6 +11,8 @@ pub(super) struct Run {
     pub(super) mosquitto: bool,
     /// Whether each turn has processes of its own, because their memory is measured.
     pub(super) is_fresh: bool,
+    /// Our own level of durability.
+    pub(super) level: &'static str,
     pub(super) bars: &'static [Bar],
 }
 
@@ -87,6 +89,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: true,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[traffic(Bound::Relay(1.7)), traffic(Bound::Mosquitto(0.055))],
     },
     Run {
@@ -95,6 +98,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: false,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[traffic(Bound::Mosquitto(0.09))],
     },
     Run {
@@ -103,6 +107,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: false,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[traffic(Bound::Mosquitto(0.067))],
     },
     Run {
@@ -111,6 +116,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: true,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[traffic(Bound::Relay(1.15)), traffic(Bound::Mosquitto(0.68))],
     },
     Run {
@@ -119,6 +125,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: false,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[traffic(Bound::Mosquitto(0.72))],
     },
     Run {
@@ -127,6 +134,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: true,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[
             traffic(Bound::Relay(1.2)),
             traffic(Bound::Mosquitto(0.7)),
@@ -140,6 +148,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: true,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[traffic(Bound::Relay(2.0)), traffic(Bound::Mosquitto(0.045))],
     },
     Run {
@@ -148,6 +157,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: true,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[traffic(Bound::Relay(1.6)), traffic(Bound::Mosquitto(0.09))],
     },
     Run {
@@ -156,6 +166,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: false,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[traffic(Bound::Mosquitto(0.06))],
     },
     Run {
@@ -164,6 +175,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: false,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[traffic(Bound::Mosquitto(0.075))],
     },
     Run {
@@ -172,6 +184,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: false,
         mosquitto: true,
         is_fresh: true,
+        level: "memory",
         bars: &[traffic(Bound::Mosquitto(0.8)), resident("subscribe", 150.0)],
     },
     Run {
@@ -180,6 +193,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: false,
         mosquitto: false,
         is_fresh: true,
+        level: "memory",
         bars: &[traffic(Bound::Run("matching-100k", 1.2)), resident("subscribe", 150.0)],
     },
     Run {
@@ -188,6 +202,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: false,
         mosquitto: true,
         is_fresh: true,
+        level: "memory",
         bars: &[
             processor("queue", Bound::Mosquitto(0.15)),
             processor("drain", Bound::Mosquitto(0.09)),
@@ -195,11 +210,21 @@ pub(super) const RUNS: &[Run] = &[
         ],
     },
     Run {
+        name: "offline-strict",
+        words: "offline --qos 1",
+        relay: false,
+        mosquitto: true,
+        is_fresh: true,
+        level: "strict",
+        bars: &[processor("queue", Bound::Mosquitto(0.26))],
+    },
+    Run {
         name: "connect",
         words: "connect",
         relay: false,
         mosquitto: true,
         is_fresh: false,
+        level: "memory",
         bars: &[processor("connect", Bound::Mosquitto(0.85))],
     },
     Run {
@@ -208,6 +233,7 @@ pub(super) const RUNS: &[Run] = &[
         relay: false,
         mosquitto: true,
         is_fresh: true,
+        level: "memory",
         bars: &[resident("connect", 3_500.0)],
     },
 ];

@@ -24,6 +24,7 @@ use crate::wire::types::{InboundPacketId, Text, Version};
 
 pub(crate) mod flight;
 pub(crate) mod held;
+mod places;
 pub(crate) mod queue;
 pub(crate) mod slot;
 pub(crate) mod subscriptions;

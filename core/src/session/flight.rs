@@ -1,6 +1,5 @@
 //! Deliveries at QoS 1 and 2 that have a packet identifier and are not finished.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,6 +10,7 @@ use crate::message::{Message, MessageId};
 use crate::record::{GroupId, LogPosition, QueueSeq};
 use crate::session::GroupKey;
 use crate::session::held::Held;
+use crate::session::places::Places;
 use crate::session::queue::{Journaled, Waiting};
 use crate::wire::types::{OutboundPacketId, PacketId};
 
@@ -18,7 +18,7 @@ use crate::wire::types::{OutboundPacketId, PacketId};
 #[derive(Clone, Default)]
 pub(crate) struct Flight {
     /// Exchanges are large, and a map would move them about.
-    places: BTreeMap<OutboundPacketId, u32>,
+    places: Places,
     exchanges: Slab<Exchange>,
     /// The identifier given out last.
     last_id: u16,
@@ -102,26 +102,27 @@ impl Flight {
     }
 
     pub(crate) fn get(&self, id: OutboundPacketId) -> Option<&Exchange> {
-        self.exchanges.get(*self.places.get(&id)? as usize)
+        self.exchanges.get(self.places.get(id)? as usize)
     }
 
     pub(crate) fn get_mut(&mut self, id: OutboundPacketId) -> Option<&mut Exchange> {
-        self.exchanges.get_mut(*self.places.get(&id)? as usize)
+        self.exchanges.get_mut(self.places.get(id)? as usize)
     }
 
     pub(crate) fn remove(&mut self, id: OutboundPacketId) -> Option<Exchange> {
-        let exchange = self.exchanges.remove(self.places.remove(&id)? as usize);
+        let exchange = self.exchanges.remove(self.places.remove(id)? as usize);
         self.bytes -= exchange.stage.content_bytes();
         if self.exchanges.is_empty() && self.exchanges.capacity() > Self::KEPT {
             self.exchanges = Slab::new();
+            self.places.shrink_to(Self::KEPT);
         }
         Some(exchange)
     }
 
     /// The client has the message: only PUBREL is owed from here on.
     pub(crate) fn release(&mut self, id: OutboundPacketId, after: LogPosition) {
-        let place = self.places.get(&id);
-        if let Some(exchange) = place.and_then(|place| self.exchanges.get_mut(*place as usize)) {
+        let place = self.places.get(id);
+        if let Some(exchange) = place.and_then(|place| self.exchanges.get_mut(place as usize)) {
             self.bytes -= exchange.stage.content_bytes();
             exchange.stage = Stage::Release { after };
         }
@@ -236,9 +237,7 @@ impl Flight {
     }
 
     fn iter(&self) -> impl Iterator<Item = (OutboundPacketId, &Exchange)> {
-        self.places
-            .iter()
-            .filter_map(|(id, place)| Some((*id, self.exchanges.get(*place as usize)?)))
+        self.places.iter().filter_map(|(id, place)| Some((id, self.exchanges.get(place as usize)?)))
     }
 
     fn free_id(&self) -> Option<OutboundPacketId> {
@@ -249,7 +248,7 @@ impl Flight {
         loop {
             id = id.wrapping_add(1);
             if let Some(id) = PacketId::new(id).map(OutboundPacketId)
-                && (canary!(IdsRestartOnResume) || !self.places.contains_key(&id))
+                && (canary!(IdsRestartOnResume) || !self.places.contains(id))
             {
                 return Some(id);
             }

@@ -20,7 +20,8 @@ use signalhouse_core::wire::types::{Delivery, Version};
 use signalhouse_core::wire::{ClientReader, ReaderLimits, encode_client};
 use tokio::task::LocalSet;
 
-use super::support::{START, connect, id, options, publish};
+use super::support::{START, id, options, publish};
+use crate::connect::connect;
 
 struct Counting;
 

@@ -193,9 +193,7 @@ impl Broker {
                 return Some((place, reason));
             }
             // Those before it take room too.
-            if !held.contains_key(filter)
-                && fresh.insert(filter)
-                && held.len() + fresh.len() > maximum
+            if !held.contains(filter) && fresh.insert(filter) && held.len() + fresh.len() > maximum
             {
                 return Some((place, ReasonCode::QuotaExceeded));
             }

@@ -68,7 +68,7 @@ mod tests {
             number = number.wrapping_mul(1_103_515_245).wrapping_add(12_345);
             let value = (step % 700 + number % 13) as u16 + 1;
             let id = OutboundPacketId(PacketId::new(value).expect("not zero"));
-            if number % 3 == 0 {
+            if number.is_multiple_of(3) {
                 assert_eq!(places.remove(id), known.remove(&id));
             } else {
                 assert_eq!(places.insert(id, step), known.insert(id, step));

@@ -128,6 +128,28 @@ pub(super) struct Target {
     pub(super) journaled: Journaled,
 }
 
+/// The copies of the message at hand that have a place, but are not there yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed<'a> {
+    /// Of sessions by their own subscriptions, at most one for each, in the order of sessions.
+    own: &'a [Target],
+    /// Of members of shares.
+    shared: &'a [Target],
+}
+
+impl Placed<'_> {
+    /// How many will wait for a session at QoS 1 or 2.
+    pub(super) fn waiting_for(&self, key: SessionKey) -> usize {
+        let waits = |target: &&Target| {
+            target.qos > QoS::AtMostOnce
+                && matches!(target.place, Place::Session(session) if session == key)
+        };
+        let own = self.own.binary_search_by_key(&Some(key), |target| target.place.session());
+        let own = own.ok().map(|place| &self.own[place]).filter(waits);
+        usize::from(own.is_some()) + self.shared.iter().filter(waits).count()
+    }
+}
+
 /// Where a message goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
@@ -137,6 +159,15 @@ pub(super) enum Place {
     Session(SessionKey),
     /// Into a group's queue.
     Group(GroupKey),
+}
+
+impl Place {
+    fn session(self) -> Option<SessionKey> {
+        match self {
+            Place::Wire(key) | Place::Session(key) => Some(key),
+            Place::Group(_) => None,
+        }
+    }
 }
 
 impl Broker {
@@ -247,9 +278,12 @@ impl Broker {
         if !scratch.matches.groups.is_empty() {
             scratch.targets.extend(scratch.wires.drain(..).map(Wire::into_target));
         }
+        let own = scratch.targets.len();
         for group in &scratch.matches.groups {
             matched += 1;
-            match self.place_shared(*group, message, retain, source.is_recorded, out) {
+            let (own, shared) = scratch.targets.split_at(own);
+            let placed = Placed { own, shared };
+            match self.place_shared(*group, message, retain, source.is_recorded, placed, out) {
                 Ok(mut target) => {
                     if let Place::Wire(key) = target.place
                         && source.may_come_again(message.qos)

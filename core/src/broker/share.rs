@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::Broker;
 use super::leave::dropped_waiting;
-use super::route::{Place, SLICE, Target};
+use super::route::{Place, Placed, SLICE, Target};
 use crate::gate::{Gate, Item};
 use crate::message::Message;
 use crate::notice::{DropCause, Notice};
@@ -49,6 +49,7 @@ impl Broker {
         message: &Message,
         retain: bool,
         is_recorded: bool,
+        placed: Placed<'_>,
         out: &mut Outbox,
     ) -> Result<Target, (Text, DropCause)> {
         let now = self.durable_now();
@@ -68,7 +69,7 @@ impl Broker {
         for _ in 0..candidates {
             let member = self.groups.get_mut(key).and_then(|group| group.next_online());
             if let Some(member) = member
-                && let Some(mut target) = self.offer_to(key, member, message, retain)
+                && let Some(mut target) = self.offer_to(key, member, message, retain, placed)
             {
                 target.group = Some((key, id));
                 target.journaled = self.journaled_for(member, target.qos, is_durable, era);
@@ -129,6 +130,7 @@ impl Broker {
         member: SessionKey,
         message: &Message,
         retain: bool,
+        placed: Placed<'_>,
     ) -> Option<Target> {
         let options = self.groups.get(key)?.member(member)?;
         if !self.may_receive(member, &message.topic) {
@@ -154,7 +156,7 @@ impl Broker {
                 }
             }
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                let waiting = session.queue.lane_len(Lane::Main);
+                let waiting = session.queue.lane_len(Lane::Main) + placed.waiting_for(member);
                 let has_window = free_window(link.window, link.in_window, waiting) > 0;
                 if !link.has_room() || !has_window || !self.may_wait_behind(waiting) {
                     return None;

@@ -15,7 +15,7 @@ impl Rule for NothingSpurious {
         let session = &model.sessions[delivery.session];
         // The broker's own topics.
         if delivery.topic.starts_with("$SYS/") {
-            return asked_for(model, delivery, session);
+            return asked_for(delivery, session);
         }
         let Some(id) = delivery.publication else { return unknown(model, delivery, session) };
         let publication = &model.publications[id];
@@ -62,14 +62,17 @@ fn unasked(
     violation(code, what, [publication.first().index, delivery.moment.index])
 }
 
-/// A payload that no client sent, or an empty one that clears a retained message.
+/// An empty payload that clears a retained message, or one that no client sent.
 fn unknown(model: &Model, delivery: &Delivery, session: &Session) -> Result<(), Violation> {
-    let is_clear = delivery.payload.is_empty()
-        && model.publications.iter().any(|publication| {
-            publication.payload.is_empty() && publication.topic == delivery.topic
-        });
-    if is_clear {
-        return asked_for(model, delivery, session);
+    let is_empty = delivery.payload.is_empty();
+    let clears: Vec<_> = model.clears(&delivery.topic).filter(|_| is_empty).collect();
+    let is_possible =
+        |found: &&&Publication| !found.is_refused() && session.possible(found).next().is_some();
+    if clears.iter().any(|found| is_possible(&found)) {
+        return Ok(());
+    }
+    if let Some(latest) = clears.last() {
+        return Err(unasked(model, delivery, session, latest));
     }
     let what = format!(
         "{:?} on {:?} reached {:?}, and nobody published it",
@@ -80,7 +83,8 @@ fn unknown(model: &Model, delivery: &Delivery, session: &Session) -> Result<(), 
     Err(violation("NS", what, [delivery.moment.index]))
 }
 
-fn asked_for(_model: &Model, delivery: &Delivery, session: &Session) -> Result<(), Violation> {
+/// A message of the broker's own.
+fn asked_for(delivery: &Delivery, session: &Session) -> Result<(), Violation> {
     let is_meant = session.all().any(|found| {
         let is_over = found.ended.is_some_and(|ended| ended.index < session.started.index);
         !found.refused && !is_over && found.means(&delivery.topic)
@@ -121,6 +125,25 @@ mod tests {
         told.subscribe(2, "t", 1).publish(1, "t", "one", 1).unsubscribe(2, "t", 0);
         told.read(2, "t", "one", 1);
         passes(NothingSpurious, &told);
+    }
+
+    #[test]
+    fn a_clear_in_flight_may_be_sent_again_after_its_subscription() {
+        let mut told = two();
+        told.subscribe(2, "t", 1).publish(1, "t", "", 1).unsubscribe(2, "t", 0);
+        told.read_only(2, "t", "", 1, 1).lose(2).resume(3, "b").read_again(3, "t", "", 1, 1);
+        passes(NothingSpurious, &told);
+    }
+
+    #[test]
+    fn a_clear_of_before_or_after_the_subscription_is_wrong() {
+        let mut told = two();
+        told.publish(1, "t", "", 1).subscribe(2, "t", 1).read(2, "t", "", 1);
+        fails(NothingSpurious, &told, "NS");
+        let mut told = two();
+        told.subscribe(2, "t", 1).unsubscribe(2, "t", 0).publish(1, "t", "", 1);
+        told.read(2, "t", "", 1);
+        fails(NothingSpurious, &told, "NS");
     }
 
     #[test]

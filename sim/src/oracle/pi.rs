@@ -106,6 +106,23 @@ mod tests {
     }
 
     #[test]
+    fn a_shares_clear_leaves_its_identifier_with_its_connection() {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "$share/g/t", 1);
+        told.publish(1, "t", "", 1).read_only(2, "t", "", 1, 7);
+        told.publish(1, "t", "one", 1).lose(2).resume(3, "b").read_only(3, "t", "one", 1, 7);
+        passes(Identifiers, &told);
+    }
+
+    #[test]
+    fn a_clear_that_is_not_shared_keeps_its_identifier() {
+        let mut told = two(1);
+        told.publish(1, "t", "", 1).read_only(2, "t", "", 1, 7);
+        told.lose(2).resume(3, "b").read_only(3, "t", "two", 1, 7);
+        fails(Identifiers, &told, "PI");
+    }
+
+    #[test]
     fn an_identifier_before_pubcomp_is_not_free() {
         let mut told = two(2);
         told.read_only(2, "t", "one", 2, 7).pubrec(2, 7).read_only(2, "t", "two", 2, 7);

@@ -1,6 +1,8 @@
 //! What clients read: which PUBLISH is a new message, and which only repeats one.
 
-use super::{Delivery, Holder, Model, PublicationId, Seen, SessionId, Stage, token_of};
+use super::{
+    Delivery, Holder, Model, Publication, PublicationId, Seen, SessionId, Stage, token_of,
+};
 use crate::history::ConnectionNumber;
 use crate::packet::Publish;
 
@@ -91,6 +93,7 @@ impl Model {
         let holder = Holder {
             token: token.to_vec(),
             publication: delivery.publication,
+            topic: delivery.topic.clone(),
             qos: delivery.qos,
             moment: delivery.moment,
             first,
@@ -108,10 +111,9 @@ impl Model {
         let session = &mut self.sessions[session];
         let mut exchanges = std::mem::take(&mut session.exchanges);
         for holder in exchanges.values_mut() {
-            let is_shared = holder.publication.is_some_and(|publication| {
-                let publication = &self.publications[publication];
-                session.possible(publication).any(|found| found.share.is_some())
-            });
+            let is_shared = candidates(&self.publications, holder.publication, &holder.topic)
+                .flat_map(|publication| session.possible(publication))
+                .any(|found| found.share.is_some());
             if holder.qos == 1 && holder.connection == number && is_shared {
                 holder.stage = Stage::Done(now);
             }
@@ -131,6 +133,11 @@ impl Model {
         }
     }
 
+    /// Publications that a message may be which was read without a payload.
+    pub(crate) fn clears<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a Publication> {
+        candidates(&self.publications, None, topic)
+    }
+
     /// Deliveries of `publication` to `session` that a correct receiver takes for new messages.
     pub(crate) fn fresh(
         &self,
@@ -141,4 +148,17 @@ impl Model {
         let all = known.into_iter().flatten().map(|delivery| &self.deliveries[*delivery]);
         all.filter(|delivery| delivery.is_fresh)
     }
+}
+
+/// Publications that a message on `topic` may be: the one that its token names. Nothing tells one that
+/// clears a retained message, and so has no payload, from another on its topic.
+fn candidates<'a>(
+    publications: &'a [Publication],
+    named: Option<PublicationId>,
+    topic: &'a str,
+) -> impl Iterator<Item = &'a Publication> {
+    let clears = publications
+        .iter()
+        .filter(move |found| named.is_none() && found.payload.is_empty() && found.topic == topic);
+    named.map(|id| &publications[id]).into_iter().chain(clears)
 }

@@ -103,6 +103,7 @@ pub(crate) struct Delivery {
 pub(crate) struct Holder {
     pub(crate) token: Vec<u8>,
     pub(crate) publication: Option<PublicationId>,
+    pub(crate) topic: String,
     pub(crate) qos: u8,
     /// When it was last read.
     pub(crate) moment: Moment,

@@ -181,8 +181,16 @@ mod switch {
         /// While anything is denied to anybody, PUBREL for what came on an earlier connection is not
         /// answered.
         RevokedReleaseUnanswered = "revoked-release-unanswered",
+        /// What has expired still counts against quotas of stored bytes.
+        StoredBytesNotReturned = "stored-bytes-not-returned",
+        /// What waits for a session counts against quotas once more for each connection.
+        StoredBytesCountedAgain = "stored-bytes-counted-again",
         /// A day's count against a quota is forgotten at recovery.
         DayCountLostAtRecovery = "day-count-lost-at-recovery",
+        /// The end of a client's token counts as an orderly end: the will is dropped.
+        TokenEndDropsWill = "token-end-drops-will",
+        /// A client may stay when its token has ended.
+        TokenNeverEnds = "token-never-ends",
         /// Whoever comes takes a connected client's session over, whoever's it is.
         StrangerTakesOver = "stranger-takes-over",
         /// Whoever comes resumes the session of a client that is away, whoever's it is.

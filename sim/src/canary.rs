@@ -139,10 +139,14 @@ mod known {
             }
             Canary::QueueLimitIgnored => ("resources", &["BM"]),
             Canary::RevokedReleaseUnanswered => ("permissions", &["LV", "AH", "Q2", "SH", "DU"]),
-            Canary::DayCountLostAtRecovery => ("permissions", &["AH"]),
-            Canary::RevokedStillDelivered | Canary::StrangerTakesOver | Canary::StrangerResumes => {
-                ("permissions", &["AU"])
-            }
+            Canary::StoredBytesNotReturned
+            | Canary::StoredBytesCountedAgain
+            | Canary::DayCountLostAtRecovery => ("permissions", &["AH"]),
+            Canary::TokenEndDropsWill => ("permissions", &["WL"]),
+            Canary::RevokedStillDelivered
+            | Canary::TokenNeverEnds
+            | Canary::StrangerTakesOver
+            | Canary::StrangerResumes => ("permissions", &["AU"]),
             Canary::DurableWhenWritten
             | Canary::SnapshotNameNotSynced
             | Canary::DeletionNotRecorded

@@ -68,8 +68,10 @@ points! {
     SubscribeRefused = "a subscription was refused",
     ConnectRefused = "a CONNECT was refused",
     MayNotRead = "a message was dropped for a client that may not read it",
+    OverStoredBytes = "a message was dropped for a quota of stored bytes",
     OverQuota = "a publication was refused for a quota or a limit",
     StrangerRefused = "a stranger was refused a client's identifier",
+    TokenEnded = "a connection ended with its client's token",
     Alias = "a topic alias stood for a topic",
     NoReading = "a client did not read for a while",
     RecordsLost = "a power cut lost records",
@@ -277,6 +279,7 @@ impl Coverage {
                 "Offline" => Point::Offline,
                 "ShareEnded" => Point::ShareEnded,
                 "NotAuthorized" => Point::MayNotRead,
+                "OverQuota" => Point::OverStoredBytes,
                 _ => return,
             },
             What::Holding { serving: false, .. } => Point::NoReading,
@@ -340,6 +343,7 @@ impl Coverage {
             },
             Packet::Disconnect { reason: 0x8E, .. } => Some(Point::TakenOver),
             Packet::Disconnect { reason: 0x8D, .. } => Some(Point::SentAway),
+            Packet::Disconnect { reason: 0xA0, .. } => Some(Point::TokenEnded),
             Packet::Connect(_)
             | Packet::Ack { .. }
             | Packet::Subscribe { .. }

@@ -295,7 +295,8 @@ impl Broker {
             u64::from(keep_alive_s) * if canary!(KeepAliveTooShort) { 1000 } else { 1500 };
         link.unsent = session.flight.to_resend().into();
         link.heard_at = now;
-        link.ends_at = credential.ends_at.unwrap_or(Time::NEVER);
+        let ends_at = credential.ends_at.filter(|_| !canary!(TokenNeverEnds));
+        link.ends_at = ends_at.unwrap_or(Time::NEVER);
         session.claims = credential.claims;
         session.grants = credential.grants;
         session.moved_to(address_of(&link.peer));
@@ -319,6 +320,11 @@ impl Broker {
         self.set_connection_timer(connection, due_at);
         self.set_shares_durable(key);
         self.rebind_stored(key);
+        if canary!(StoredBytesCountedAgain)
+            && let Some(session) = self.sessions.get(key)
+        {
+            self.accounts.add(&session.stored.bounds, session.queue.content_bytes());
+        }
     }
 
     /// Records a session's new connection, if a crash must not forget it.

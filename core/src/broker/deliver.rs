@@ -76,6 +76,9 @@ impl Broker {
             }
             self.counters.dropped += 1;
             out.notice(dropped_waiting(session.client_id.clone(), &entry, DropCause::Expired));
+            if canary!(StoredBytesNotReturned) {
+                self.accounts.add(&session.stored.bounds, entry.message.content_bytes());
+            }
         }
         self.count_memory(key);
     }

@@ -149,6 +149,7 @@ impl Broker {
         let keeps_will = (*cause != Cause::ClientDisconnected(ReasonCode::Success)
             || canary!(WillAfterDisconnect))
             && !(canary!(WillLostAtTakeover) && *cause == Cause::TakenOver);
+        let keeps_will = keeps_will && !(canary!(TokenEndDropsWill) && is_end_of_token(cause));
         self.leave_session(key, keeps_will, out);
     }
 
@@ -287,6 +288,11 @@ impl Broker {
         let session = link.session().and_then(|key| self.sessions.get(key));
         session.map(|session| session.version).or_else(|| link.handshake_version())
     }
+}
+
+/// For `canary!(TokenEndDropsWill)`.
+fn is_end_of_token(cause: &Cause) -> bool {
+    matches!(cause, Cause::NotAllowed { reason: ReasonCode::MaximumConnectTime, .. })
 }
 
 /// The notice that `entry` does not reach `receiver`.

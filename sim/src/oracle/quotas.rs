@@ -189,7 +189,10 @@ fn was_acknowledged(model: &Model, session: &Session, id: PublicationId) -> bool
     let heard = model.connections.get(&holder.connection).map_or(0, |found| found.evidence.index);
     match holder.stage {
         Stage::Read => false,
-        Stage::Recorded(at) | Stage::Refused(at) | Stage::Done(at) => heard > at.index,
+        // What is sent again was not heard of.
+        Stage::Recorded(at) | Stage::Refused(at) | Stage::Done(at) => {
+            heard > at.index && at.index > last.moment.index
+        }
         Stage::Released(_) => true,
     }
 }
@@ -266,6 +269,31 @@ mod tests {
         told.got_ack(1, AckKind::PubAck, 9, 0).wait(10_000);
         told.publish_unanswered(1, "t", "67890", 1, 5).dropped("b", "t", DROPPED);
         fails_within(bounds(Some(6), None), Quotas::default(), &told, "AH");
+    }
+
+    #[test]
+    fn what_is_sent_again_or_to_a_session_on_its_way_out_has_its_room() {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 2);
+        told.publish(1, "t", "12345", 2).read_only(2, "t", "12345", 2, 7).pubrec(2, 7).lose(2);
+        told.resume(3, "b").read_again(3, "t", "12345", 2, 7);
+        told.publish_unanswered(1, "t", "67890", 1, 5).dropped("b", "t", DROPPED);
+        told.got_ack(1, AckKind::PubAck, 5, QUOTA_EXCEEDED).pubrec(3, 7).release(3, 7).end();
+        passes_within(bounds(Some(11), None), Quotas::default(), &told);
+        let mut told = Told::new();
+        told.durable(1, "a").connect(2, "b").subscribe(2, "t", 1).publish(1, "t", "12345", 1);
+        told.publish_unanswered(1, "t", "67890", 1, 5).lose(2).dropped("b", "t", DROPPED);
+        told.got_ack(1, AckKind::PubAck, 5, QUOTA_EXCEEDED).end();
+        passes_within(bounds(Some(11), None), Quotas::default(), &told);
+    }
+
+    #[test]
+    fn what_has_gone_with_its_connection_makes_room() {
+        let mut told = Told::new();
+        told.durable(1, "a").connect(2, "b").subscribe(2, "t", 1).publish(1, "t", "12345", 1);
+        told.lose(2).wait(1_000).connect(3, "b").subscribe(3, "t", 1).lose(3);
+        told.publish_unanswered(1, "t", "67890", 1, 5).dropped("b", "t", DROPPED);
+        fails_within(bounds(Some(11), None), Quotas::default(), &told, "AH");
     }
 
     #[test]

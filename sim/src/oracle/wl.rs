@@ -117,6 +117,7 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
             && owner.dismissed.is_none()
             && owner.connack.is_some()
             && !may_be_refused(owner)
+            && !model.may_outstay(owner, goodbye.moment.at_ms)
             && model.is_prompt(owner, goodbye.moment.at_ms.saturating_sub(latency_ms));
         if arrived {
             return Some("its client had sent DISCONNECT 0x00".to_owned());
@@ -211,8 +212,11 @@ fn missing(
 mod tests {
     use super::Wills;
     use crate::history::What;
+    use crate::oracle::model::Bounds;
     use crate::oracle::properties as property;
-    use crate::oracle::told::{Told, connect_of, fails, number, passes, will_of};
+    use crate::oracle::told::{
+        Told, connect_of, fails, fails_within, number, passes, passes_within, will_of,
+    };
     use crate::packet::{Connect, Packet};
     use crate::plan::BrokerFault;
 
@@ -289,6 +293,20 @@ mod tests {
         told.sent(2, Packet::Subscribe { id: 1, filters, properties: Vec::new() });
         told.leave(2, 0).read(1, "w", "will", 1).end();
         passes(Wills, &told);
+    }
+
+    #[test]
+    fn a_token_may_end_before_disconnect_arrives() {
+        let bounds = |lifetime_ms| Bounds {
+            latency_ms: 100,
+            slack_ms: 500,
+            token_lifetime_ms: Some(lifetime_ms),
+            ..Bounds::default()
+        };
+        let mut told = with_will(0);
+        told.leave(2, 0).read(1, "w", "will", 1).end();
+        passes_within(bounds(1_050), Wills, &told);
+        fails_within(bounds(1_500), Wills, &told, "WL");
     }
 
     #[test]

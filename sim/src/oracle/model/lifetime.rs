@@ -167,13 +167,26 @@ impl Model {
         Range { from_ms: plus(closing.from_ms, granted_s.min(changed_s)), to_ms }
     }
 
+    /// Whether the broker may have ended a connection for its client's token before what was sent at
+    /// `at_ms` came.
+    pub(crate) fn may_outstay(&self, connection: &Connection, at_ms: u64) -> bool {
+        let Some(lifetime_ms) = self.bounds.token_lifetime_ms else { return false };
+        let given_ms = self.connect_moment(connection.number).at_ms;
+        let is_lasting = self.calm.is_some_and(|calm| calm.at_ms <= given_ms);
+        !is_lasting && given_ms + lifetime_ms <= at_ms + self.bounds.latency_ms
+    }
+
     /// Whether a session has surely ended.
     pub(crate) fn is_over(&self, session: &Session) -> bool {
         let last = session.connections.last().and_then(|number| self.connections.get(number));
         let is_gone = last.is_none_or(|last| {
             let has_ended = last.ended.is_some() || last.broker_gone.is_some();
             let expiry_s = self.expiry_s(last.number);
-            has_ended && (expiry_s == 0 || self.expiring(last).to_ms < self.now.at_ms)
+            let gone_ms = match expiry_s {
+                0 => self.closing(last).to_ms,
+                _ => self.expiring(last).to_ms,
+            };
+            has_ended && gone_ms < self.now.at_ms
         });
         session.replaced.is_some() || is_gone
     }

@@ -1,19 +1,23 @@
-//! Quotas of a day, and strangers under a client's identifier. One of them at a time: each refuses,
-//! and what one refuses the others do not get to see. Quotas of stored bytes and tokens that end are
-//! left to plans written by hand: of those that are drawn the oracle cannot yet judge all.
+//! Quotas, tokens that end, and strangers under a client's identifier. One of them at a time: each
+//! refuses, and what one refuses the others do not get to see.
 
 use super::{Draft, Percent as _};
 use crate::chance::{Stream, Streams};
-use crate::plan::{ClientSpec, Do};
+use crate::plan::{ClientSpec, Do, WillSpec};
+
+/// How many tokens may end one after the other, for each client that comes back by itself.
+const STAYS: u64 = 100;
 
 impl Draft {
-    /// What bounds clients or tells them apart, in a sixth of the plans that it is asked for, from a
-    /// stream of its own.
+    /// What bounds clients or tells them apart, in a quarter of the plans that it is asked for, from
+    /// a stream of its own.
     pub(super) fn bound_and_identify(&mut self) {
         let mut chance = Streams::new(self.plan.seed).stream("identity");
         match chance.below(100) {
-            0..=7 => self.bound_days(&mut chance),
-            8..=15 => self.send_strangers(&mut chance),
+            0..=8 => self.bound_stored_bytes(&mut chance),
+            9..=12 => self.bound_days(&mut chance),
+            13..=18 => self.let_tokens_end(&mut chance),
+            19..=25 => self.send_strangers(&mut chance),
             _ => {}
         }
     }
@@ -22,12 +26,45 @@ impl Draft {
         self.plan.settings.push(("ask_credentials".to_owned(), 1));
     }
 
+    fn bound_stored_bytes(&mut self, chance: &mut Stream) {
+        if chance.percent(50) {
+            self.asks();
+        }
+        let bytes = *chance.pick(&[60, 120, 250, 600, 2_000]);
+        self.plan.settings.push(("quota.stored_bytes".to_owned(), bytes));
+        // So that what waits comes to an end without being read.
+        for step in &mut self.plan.steps {
+            if let Do::Publish { expiry_s, clears: false, .. } = &mut step.what
+                && chance.percent(25)
+            {
+                *expiry_s = *chance.pick(&[1, 2, 5]);
+            }
+        }
+    }
+
     fn bound_days(&mut self, chance: &mut Stream) {
         if chance.percent(50) {
             self.asks();
         }
         let messages = chance.between(2, 20);
         self.plan.settings.push(("quota.messages_per_day".to_owned(), messages));
+    }
+
+    fn let_tokens_end(&mut self, chance: &mut Stream) {
+        self.asks();
+        let lifetime_ms = *chance.pick(&[500, 1_500, 5_000]) * self.scale;
+        // Where the broker is away for hours, nobody comes back every second of them.
+        let lifetime_ms = lifetime_ms.max(self.now_ms / STAYS);
+        self.plan.settings.push(("token.lifetime_ms".to_owned(), lifetime_ms));
+        for _ in 0..chance.between(1, 4) {
+            let client = chance.below(self.plan.clients.len() as u64);
+            let client = usize::try_from(client).unwrap_or(0);
+            let at_ms = chance.between(300, self.now_ms);
+            let topic = chance.pick(&self.topics).clone();
+            let (qos, retain) = (*chance.pick(&[0, 1, 2]), false);
+            let will = Some(WillSpec { topic, qos, retain, delay_s: 0, expiry_s: 0 });
+            self.push(at_ms, Do::Connect { client, clean_start: false, will });
+        }
     }
 
     /// Somebody else comes with the identifier of a client, and stays away in the end.

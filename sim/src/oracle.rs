@@ -33,11 +33,14 @@ mod q0;
 mod q1;
 mod q2;
 mod quotas;
+mod rc;
 mod rt;
 mod rx;
 mod sh;
 mod so;
 mod sp;
+mod ss;
+mod sx;
 mod sz;
 
 pub use model::Bounds;
@@ -139,6 +142,8 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(fc::Credit::default()),
         Box::new(pi::Identifiers),
         Box::new(sp::SessionPresent),
+        Box::new(sx::SessionExpiry),
+        Box::new(ss::SessionState),
         Box::new(so::OneConnection),
         Box::new(ns::NothingSpurious),
         Box::new(rt::Retained),
@@ -152,6 +157,7 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(mx::Expiry),
         Box::new(ci::Content),
         Box::new(du::Durable),
+        Box::new(rc::Recovery),
         Box::new(lv::Liveness),
         Box::new(fr::Fairness::default()),
         Box::new(au::Permitted),

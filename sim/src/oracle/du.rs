@@ -1,63 +1,19 @@
 //! DU: what a client was told is still true after the broker was restarted. Session Present is
-//! judged with SP. SS by UNSUBACK is here too: it tells whether a subscription was there.
+//! judged with SP, and what UNSUBACK tells of a subscription with SS.
 
-use crate::history::{Event, Violation, What};
-use crate::oracle::model::{Answered, Model, Request, Seen};
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Model, Seen};
 use crate::oracle::owed::Owed;
 use crate::oracle::q1::lost;
-use crate::oracle::rule::{Rule, violation};
-use crate::packet::Packet;
+use crate::oracle::rule::{Rule, only};
+use crate::oracle::ss::unsuback;
 
-/// UNSUBACK: there was no such subscription.
-const NO_SUBSCRIPTION: u8 = 0x11;
-
-/// Judges DU, and SS by UNSUBACK.
+/// Judges DU.
 pub(crate) struct Durable;
 
 impl Rule for Durable {
     fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
-        let Seen::Answered(Answered { moment, request: Request::Unsubscribe(filters) }) = seen
-        else {
-            return Ok(());
-        };
-        let What::Received { connection, packet: Packet::UnsubAck { reasons, .. }, .. } =
-            &event.what
-        else {
-            return Ok(());
-        };
-        let Some(session) = model.session_of(*connection) else { return Ok(()) };
-        for (place, (filter, reason)) in filters.iter().zip(reasons).enumerate() {
-            // Named once more, it is gone already.
-            if filters[..place].contains(filter) {
-                continue;
-            }
-            let versions = session.subscriptions.get(filter).map_or(&[][..], Vec::as_slice);
-            let mut there = versions.iter().filter(|found| {
-                found.is_certain
-                    && !found.refused
-                    && found.granted.is_some_and(|granted| granted.index < moment.index)
-                    && found.end_requested == Some(*moment)
-            });
-            let known = there.next().and_then(|found| found.granted);
-            let is_none_possible = versions.iter().all(|found| {
-                found.refused || found.ended.is_some_and(|ended| ended.index < moment.index)
-            });
-            let wrong = match (*reason, known) {
-                (NO_SUBSCRIPTION, Some(_)) => "was not there, though it was granted",
-                (0, None) if is_none_possible => "was there, though nobody asked for it",
-                (_, _) => continue,
-            };
-            if session.hostile.is_some() {
-                return Ok(());
-            }
-            let from = known.map_or(0, |known| known.index);
-            let is_lost = known.is_some() && model.has_outage(from, model.now.index);
-            let code = if is_lost { "DU" } else { "SS" };
-            let what = format!("{:?} is told that {filter:?} {wrong}", session.client_id);
-            let events = known.map(|known| known.index).into_iter();
-            return Err(violation(code, what, events.chain([moment.index, model.now.index])));
-        }
-        Ok(())
+        only("DU", unsuback(model, seen, event))
     }
 
     fn finish(&mut self, model: &Model, owed: &Owed) -> Vec<Violation> {
@@ -68,7 +24,8 @@ impl Rule for Durable {
 
 #[cfg(test)]
 mod tests {
-    use super::{Durable, NO_SUBSCRIPTION};
+    use super::Durable;
+    use crate::oracle::ss::NO_SUBSCRIPTION;
     use crate::oracle::told::{Told, fails, passes};
 
     fn two() -> Told {
@@ -97,19 +54,5 @@ mod tests {
         let mut told = two();
         told.crash().resume(3, "b").unsubscribe(3, "t", NO_SUBSCRIPTION);
         fails(Durable, &told, "DU");
-    }
-
-    #[test]
-    fn a_subscription_lost_by_a_reconnect_is_wrong() {
-        let mut told = two();
-        told.lose(2).resume(3, "b").unsubscribe(3, "t", NO_SUBSCRIPTION);
-        fails(Durable, &told, "SS");
-    }
-
-    #[test]
-    fn a_subscription_left_over_by_a_clean_start_is_wrong() {
-        let mut told = two();
-        told.lose(2).durable(3, "b").unsubscribe(3, "t", 0);
-        fails(Durable, &told, "SS");
     }
 }

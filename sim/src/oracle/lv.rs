@@ -1,11 +1,11 @@
-//! LV: at the end every request is answered. RC: after a restart the broker lets clients in.
+//! LV: at the end every request is answered.
 
 use crate::history::{Event, Violation};
 use crate::oracle::model::{Connection, Model, Moment, Request, Seen};
 use crate::oracle::owed::Owed;
 use crate::oracle::rule::{Rule, violation};
 
-/// Judges LV and RC.
+/// Judges LV.
 pub(crate) struct Liveness;
 
 impl Rule for Liveness {
@@ -17,7 +17,7 @@ impl Rule for Liveness {
         if model.end.is_none() || !model.is_up() {
             return Vec::new();
         }
-        let mut found: Vec<Violation> = nobody_let_in(model).into_iter().collect();
+        let mut found = Vec::new();
         for connection in model.connections.values() {
             let is_due = connection.is_open()
                 && connection.misbehaved.is_none()
@@ -68,27 +68,6 @@ fn oldest_request(connection: &Connection) -> Option<(Moment, &'static str)> {
     ping.into_iter().chain(others).min()
 }
 
-/// After the last restart clients tried to come in, and none succeeded.
-fn nobody_let_in(model: &Model) -> Option<Violation> {
-    let started = model.outages.last()?.started?;
-    let mut tried = None;
-    for connection in model.connections.values() {
-        let Some((sent, _)) = &connection.connect else { continue };
-        if sent.index < started.index || connection.misbehaved.is_some() {
-            continue;
-        }
-        if connection.connack.is_some() {
-            return None;
-        }
-        if sent.at_ms <= model.settled_by_ms() && model.is_prompt(connection, sent.at_ms) {
-            tried.get_or_insert(*sent);
-        }
-    }
-    let tried = tried?;
-    let what = "the broker was started again and let nobody in".to_owned();
-    Some(violation("RC", what, [started.index, tried.index, model.now.index]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::Liveness;
@@ -123,12 +102,5 @@ mod tests {
         let mut told = Told::new();
         told.asks_in(1, connect_of("a")).end();
         fails(Liveness, &told, "LV");
-    }
-
-    #[test]
-    fn a_broker_that_lets_nobody_in_again_is_wrong() {
-        let mut told = Told::new();
-        told.durable(1, "a").crash().asks_in(2, connect_of("a")).end();
-        fails(Liveness, &told, "RC");
     }
 }

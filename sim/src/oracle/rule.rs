@@ -15,6 +15,14 @@ pub(crate) trait Rule {
     }
 }
 
+/// What a judgement says of one guarantee, where it can say several.
+pub(crate) fn only(
+    guarantee: &'static str,
+    outcome: Result<(), Violation>,
+) -> Result<(), Violation> {
+    outcome.or_else(|wrong| if wrong.guarantee == guarantee { Err(wrong) } else { Ok(()) })
+}
+
 /// A violation, with its places in order.
 pub(crate) fn violation(
     guarantee: &'static str,

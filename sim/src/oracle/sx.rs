@@ -1,0 +1,65 @@
+//! SX: a session ends when its expiry interval has passed since its connection ended, and not before. Session
+//! Present tells of it.
+
+use crate::history::{Event, Violation};
+use crate::oracle::model::{Model, Seen};
+use crate::oracle::rule::{Rule, only};
+use crate::oracle::sp::SessionPresent;
+
+/// Judges SX.
+pub(crate) struct SessionExpiry;
+
+impl Rule for SessionExpiry {
+    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+        only("SX", SessionPresent::present(model, seen))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SessionExpiry;
+    use crate::history::What;
+    use crate::oracle::told::{Told, fails, passes};
+    use crate::plan::BrokerFault;
+
+    #[test]
+    fn a_session_is_there_until_its_expiry() {
+        let mut told = Told::new();
+        told.returns(1, "a", false).lose(1).wait(990_000).returns(2, "a", true).lose(2);
+        told.wait(1_001_000).returns(3, "a", false);
+        passes(SessionExpiry, &told);
+    }
+
+    #[test]
+    fn around_the_expiry_both_are_right() {
+        for present in [false, true] {
+            let mut told = Told::new();
+            told.returns(1, "a", false).lose(1).wait(999_960).returns(2, "a", present);
+            passes(SessionExpiry, &told);
+        }
+    }
+
+    #[test]
+    fn a_session_that_ends_too_early_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").lose(1).wait(500_000).returns(2, "a", false);
+        fails(SessionExpiry, &told, "SX");
+    }
+
+    #[test]
+    fn a_session_that_outlives_its_expiry_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").lose(1).wait(1_001_000).returns(2, "a", true);
+        fails(SessionExpiry, &told, "SX");
+    }
+
+    #[test]
+    fn a_session_that_expired_while_the_broker_was_down_is_gone() {
+        let mut told = Told::new();
+        told.durable(1, "a").lose(1).durable(2, "b");
+        told.wait(1000).durable(3, "c").push(What::Broker(BrokerFault::Stop)).closed(2).closed(3);
+        told.wait(2_000_000).push(What::Broker(BrokerFault::Start)).wait(1000);
+        told.returns(4, "a", true);
+        fails(SessionExpiry, &told, "SX");
+    }
+}

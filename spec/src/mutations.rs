@@ -5,6 +5,7 @@ mod client;
 mod message;
 mod server;
 mod violation;
+mod websocket;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -59,7 +60,14 @@ const fn broken(
 /// Every mutation.
 #[must_use]
 pub fn all() -> Vec<Mutation> {
-    [server::MUTATIONS, message::MUTATIONS, client::MUTATIONS, violation::MUTATIONS].concat()
+    [
+        server::MUTATIONS,
+        message::MUTATIONS,
+        client::MUTATIONS,
+        violation::MUTATIONS,
+        websocket::MUTATIONS,
+    ]
+    .concat()
 }
 
 /// Those of rules that the target has: every case that is to notice passed without them.
@@ -152,10 +160,10 @@ fn play_one(
         .map(|outcome| outcome.case)
         .collect();
     let played = |patience_ms: u64| {
-        let capabilities = Capabilities { patience_ms, ..capabilities.clone() };
-        let failed = match Proxy::start(target, mutation.spoil) {
-            Ok(proxy) => {
-                let outcomes = run(&cases, proxy.at, &capabilities, 16);
+        let failed = match spoilt(mutation, target, capabilities) {
+            Ok((_proxy, at, capabilities)) => {
+                let capabilities = Capabilities { patience_ms, ..capabilities };
+                let outcomes = run(&cases, at, &capabilities, 16);
                 outcomes.iter().filter(|one| one.failed()).map(|one| one.case.name).collect()
             }
             Err(_) => BTreeSet::new(),
@@ -165,6 +173,27 @@ fn play_one(
     let noticed = played(IMPATIENT_MS);
     // On a busy machine an answer may have come too late.
     if noticed.fault().is_none() { noticed } else { played(capabilities.patience_ms) }
+}
+
+/// A proxy that breaks the rule, and where the suite finds the target behind it: by the packets'
+/// own way, or by WebSocket.
+fn spoilt(
+    mutation: &Mutation,
+    target: SocketAddr,
+    capabilities: &Capabilities,
+) -> std::io::Result<(Proxy, SocketAddr, Capabilities)> {
+    let capabilities = capabilities.clone();
+    if !mutation.spoil.is_of_websocket() {
+        let proxy = Proxy::start(target, mutation.spoil)?;
+        let at = proxy.at;
+        return Ok((proxy, at, capabilities));
+    }
+    let url = capabilities.websocket.clone().unwrap_or_default();
+    let (address, path) = url.split_once('/').unwrap_or((&url, ""));
+    let address = address.parse().map_err(std::io::Error::other)?;
+    let proxy = Proxy::start(address, mutation.spoil)?;
+    let websocket = Some(format!("{}/{path}", proxy.at));
+    Ok((proxy, target, Capabilities { websocket, ..capabilities }))
 }
 
 /// Whether a case is played for a mutation.

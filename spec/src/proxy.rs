@@ -1,5 +1,7 @@
 //! A proxy between suite and broker that breaks one rule, to show that the suite notices.
 
+mod web;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +31,12 @@ pub enum Spoil {
     SwallowUnframed,
     /// Hides that the server closes behind a packet of this type.
     HoldOpen(u8),
+    /// Changes the head with which a server answers a WebSocket's opening request.
+    WebHead(fn(&str) -> String),
+    /// Changes a server's WebSocket frames, or keeps them back where the function says no.
+    WebServer(fn(&mut Vec<u8>) -> bool),
+    /// The same with a client's, as if the server had seen others or none.
+    WebClient(fn(&mut Vec<u8>) -> bool),
 }
 
 impl Spoil {
@@ -43,8 +51,17 @@ impl Spoil {
             Spoil::Rewrite(kind, _) | Spoil::Swallow(kind, _) | Spoil::SwallowSecond(kind) => {
                 1 << (16 + kind)
             }
-            Spoil::SwallowUnframed => 0,
+            Spoil::SwallowUnframed
+            | Spoil::WebHead(_)
+            | Spoil::WebServer(_)
+            | Spoil::WebClient(_) => 0,
         }
+    }
+
+    /// Whether it is about what is around the packets on a WebSocket.
+    #[must_use]
+    pub fn is_of_websocket(&self) -> bool {
+        matches!(self, Spoil::WebHead(_) | Spoil::WebServer(_) | Spoil::WebClient(_))
     }
 }
 
@@ -108,6 +125,9 @@ fn serve(client: TcpStream, target: SocketAddr, spoil: Spoil) -> std::io::Result
     let server = TcpStream::connect(target)?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
+    if spoil.is_of_websocket() {
+        return web::serve(client, server, spoil);
+    }
     let memory = Memory { version: Version::V5, resumed: false, count: 0, held: None, last: 0 };
     let memory = Arc::new(Mutex::new(memory));
     let (from, to) = (client.try_clone()?, server.try_clone()?);

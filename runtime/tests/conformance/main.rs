@@ -9,11 +9,13 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use signalhouse_core::Config;
 use signalhouse_core::limits::Limits;
 use signalhouse_core::wire::types::{QoS, Text};
 use signalhouse_spec::capabilities::{Capabilities, Credentials, Enhanced};
+use signalhouse_spec::mutations::{self, Mutation};
 use signalhouse_spec::report;
 use signalhouse_spec::requirements::Requirements;
 use signalhouse_spec::run::{Outcome, Verdict, probe, run};
@@ -58,6 +60,36 @@ fn the_library_conforms() {
 fn the_binary_conforms() {
     let broker = Binary::start();
     judge("binary, defaults", broker.at, &known());
+}
+
+/// Rules that a broker with its defaults does not have, broken behind the suite's back. The others
+/// are broken in a stage of CI, for they take longer.
+#[test]
+fn broken_rules_of_the_wide_and_the_bare_broker_are_noticed() {
+    let (wide_at, narrow_at) = (library::start(wide()), library::start(narrow()));
+    let binary = Binary::start();
+    let sound = |at, offered| {
+        let offered = probe(at, offered).expect("the broker lets a client in");
+        (run(&suite::cases(), at, &offered, 48), offered)
+    };
+    let names =
+        |rules: &[Mutation]| -> BTreeSet<&str> { rules.iter().map(|rule| rule.name).collect() };
+    let mut played = names(&mutations::of_target(&sound(binary.at, known()).0));
+    let mut faults = Vec::new();
+    for (at, offered) in [(wide_at.tcp, offered(&wide_at)), (narrow_at.tcp, known())] {
+        let (sound, offered) = sound(at, Capabilities { patience_ms: 3_000, ..offered });
+        let mut more = mutations::of_target(&sound);
+        more.retain(|rule| !played.contains(rule.name));
+        for noticed in mutations::play(&more, at, &offered, &sound, 8) {
+            let rule = noticed.mutation;
+            println!("{}  {} ({} played)", rule.statement, rule.name, noticed.played);
+            faults.extend(noticed.fault().map(|fault| format!("{}: {fault}", rule.name)));
+        }
+        played.extend(names(&more));
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    let missed: BTreeSet<&str> = names(&mutations::all()).difference(&played).copied().collect();
+    assert!(missed.is_empty(), "rules that no broker here has: {missed:?}");
 }
 
 /// Plays the suite; whatever fails, against advice too, fails the test.
@@ -136,8 +168,10 @@ struct Binary {
 
 impl Binary {
     fn start() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("conformance-{}", std::process::id()));
+            .join(format!("conformance-{}-{number}", std::process::id()));
         let mut command = Command::new(env!("CARGO_BIN_EXE_signalhouse"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SIGNALHOUSE_") {

@@ -15,6 +15,8 @@ pub mod texts;
 pub(crate) mod token;
 
 #[cfg(test)]
+mod leaving;
+#[cfg(test)]
 mod robustness;
 
 use std::cell::RefCell;

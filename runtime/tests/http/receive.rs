@@ -229,3 +229,37 @@ fn an_acknowledgement_leaves_the_sessions_connected_client_alone() {
     let left = client.get("/v1/messages?session=phone").with(200);
     assert_eq!(payloads(&left), [""; 0]);
 }
+
+/// One try to read what waits behind a full window; `None` if the stream was given up meanwhile, as
+/// it is after two seconds.
+fn behind_a_full_window(broker: &Broker, admin: &Client, session: &str) -> Option<String> {
+    let client = broker.keyless();
+    let query = format!("filter={session}&session={session}");
+    drop(client.events(&query, None));
+    let path = format!("/v1/sessions/{session}");
+    while admin.get(&path).with(200)["session"]["connected"] == true {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    for number in 0..257 {
+        let qos = if number < 256 { 1 } else { 0 };
+        let body = json!({"topic": session, "payload": number.to_string(), "qos": qos});
+        client.post("/v1/publish", &body).with(200);
+    }
+    // All of it comes while the answer to the filter is awaited.
+    let mut events = client.events(&query, None);
+    let last = (0..256).map(|_| events.payload().1).last().flatten();
+    let ack = json!({"session": session, "id": last.expect("an id")});
+    client.post("/v1/ack", &ack).with(200);
+    let event = events.next()?;
+    (event.name == "message").then(|| event.data["payload"].as_str().expect("text").to_owned())
+}
+
+#[test]
+fn what_came_early_is_not_lost_behind_a_full_window() {
+    let offline = ("SIGNALHOUSE_BROKER__QUEUE_QOS0_OFFLINE", "true");
+    let broker = Broker::with("127.0.0.1", &[offline]);
+    let admin = broker.admin();
+    let mut tries = (0..3).map(|number| format!("s{number}"));
+    let read = tries.find_map(|session| behind_a_full_window(&broker, &admin, &session));
+    assert_eq!(read.as_deref(), Some("256"));
+}

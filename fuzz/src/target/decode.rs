@@ -58,6 +58,8 @@ fn feed<P>(
                 Ok(Some(packet)) => packets.push(packet),
                 Ok(None) => break,
                 Err(fault) => {
+                    assert!(fault.reason().is_error(), "{fault} closes the connection");
+                    assert!(!fault.to_string().is_empty(), "{fault:?}");
                     assert_eq!(read(&mut buffer).err(), Some(fault), "a fault stays");
                     return (packets, Some(fault));
                 }

@@ -4,15 +4,16 @@
 #[path = "codec/packets.rs"]
 mod packets;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use packets::*;
 use signalhouse_core::message::{Message, MessageId};
-use signalhouse_core::wire::packet::{ClientPacket, Connect, OutboundPublish, ServerPacket};
-use signalhouse_core::wire::types::Version;
+use signalhouse_core::wire::packet::{Auth, ClientPacket, Connect, OutboundPublish, ServerPacket};
+use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::wire::types::{Text, Version};
 use signalhouse_core::wire::{
     ClientReader, DecodeError, LastPublish, Reader, ReaderLimits, Writer, Written, encode_client,
     encode_server, outbound_publish_len,
@@ -495,4 +496,22 @@ fn a_writer_is_silent_before_it_knows_the_version() {
     assert_eq!(writer.write(&ServerPacket::PingResp, &mut out), Written::Nothing);
     writer.answer_in(Version::V311);
     assert_eq!(writer.write(&ServerPacket::PingResp, &mut out), Written::Whole(2));
+}
+
+#[test]
+fn what_no_field_can_carry_is_not_written() {
+    let auth = |bytes: usize| {
+        ServerPacket::Auth(Box::new(Auth {
+            reason: ReasonCode::ContinueAuthentication,
+            method: Text::try_from("m").ok(),
+            data: Some(Bytes::from(vec![7; bytes])),
+            reason_string: None,
+            user_properties: Vec::new(),
+        }))
+    };
+    let mut out = BytesMut::new();
+    let written = encode_server(&auth(65_536), Version::V5, &mut out);
+    assert_eq!((written, out.len()), (Written::DroppedTooLarge, 0));
+    let written = encode_server(&auth(65_535), Version::V5, &mut out);
+    assert_eq!(written, Written::Whole(out.len()));
 }

@@ -3,6 +3,8 @@
 
 #[path = "transcript/edge.rs"]
 mod edge;
+#[path = "transcript/look.rs"]
+mod look;
 #[path = "transcript/observed.rs"]
 mod observed;
 #[path = "transcript/packets.rs"]

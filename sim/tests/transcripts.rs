@@ -4,6 +4,8 @@
 #[allow(dead_code, reason = "what the core's own test does with a transcript is not done here")]
 #[path = "../../core/tests/transcript/edge.rs"]
 mod edge;
+#[path = "../../core/tests/transcript/look.rs"]
+mod look;
 #[path = "../../core/tests/transcript/observed.rs"]
 mod observed;
 #[path = "../../core/tests/transcript/packets.rs"]

@@ -11,6 +11,7 @@ use signalhouse_core::{
 };
 
 use crate::edge::{Arrived, Edge, decode_error};
+use crate::look::look;
 use crate::observed::Observed;
 use crate::parse::{Args, Line, number, text};
 use crate::show::Shown;
@@ -239,6 +240,11 @@ impl World {
             "permissions" => self.input(Input::Command(packets::permissions(rest)?)),
             "crash" => self.crash(rest)?,
             "deadline" => self.deadline(),
+            "look" => {
+                let now = self.now;
+                let lines = look(self.broker(), now, rest)?;
+                self.said.extend(lines);
+            }
             name => self.connection_command(name, rest)?,
         }
         self.settle()?;

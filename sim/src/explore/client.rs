@@ -132,6 +132,11 @@ impl Client {
     }
 
     pub(super) fn publish(&mut self, message: usize, qos: QoS) -> ClientPacket {
+        if qos == QoS::AtMostOnce {
+            // It has no answer to wait for.
+            self.accepted.insert(message);
+            return publish(PacketId::MIN, message, qos, false);
+        }
         let id = packet_id(self.next_id);
         self.next_id += 1;
         self.unfinished.push_back((id, message, Stage::Published(qos)));
@@ -211,17 +216,23 @@ impl Client {
         Ok(())
     }
 
-    /// A delivery, and the client's acknowledgement.
-    pub(super) fn delivered(&mut self, sent: &OutboundPublish) -> Result<ClientPacket, Wrong> {
+    /// A delivery, and the client's acknowledgement, if it asks for one.
+    pub(super) fn delivered(
+        &mut self,
+        sent: &OutboundPublish,
+    ) -> Result<Option<ClientPacket>, Wrong> {
         let message = message_of(&sent.message.payload);
         match sent.delivery {
-            Delivery::AtMostOnce => Err(format!("CI message {message} came at QoS 0")),
+            Delivery::AtMostOnce => {
+                self.take(message);
+                Ok(None)
+            }
             Delivery::AtLeastOnce(id) => {
                 if self.held.contains_key(&id) {
                     return Err(format!("PI {id:?} is in use for a QoS 2 delivery"));
                 }
                 self.take(message);
-                Ok(ClientPacket::PubAck(ack(id)))
+                Ok(Some(ClientPacket::PubAck(ack(id))))
             }
             Delivery::ExactlyOnce(id) => {
                 match self.held.get(&id) {
@@ -237,7 +248,7 @@ impl Client {
                     }
                     Some(_) => {}
                 }
-                Ok(ClientPacket::PubRec(ack(id)))
+                Ok(Some(ClientPacket::PubRec(ack(id))))
             }
         }
     }
@@ -300,7 +311,7 @@ fn publish(id: PacketId, message: usize, qos: QoS, dup: bool) -> ClientPacket {
     })
 }
 
-fn message_of(payload: &[u8]) -> usize {
+pub(super) fn message_of(payload: &[u8]) -> usize {
     let text = std::str::from_utf8(payload).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(usize::MAX)
 }

@@ -8,7 +8,7 @@ use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
 use signalhouse_core::wire::types::QoS;
 use signalhouse_core::{Action, Broker, Config, ConnectionId, Input, Limits, Outbox, Time};
 
-use super::client::{Client, Wrong, text};
+use super::client::{Client, Wrong, message_of, text};
 use super::digest::{Present, digest};
 use super::journal::Journal;
 use super::worlds::Setup;
@@ -44,6 +44,8 @@ pub(super) struct World {
     crashes: u8,
     expiries: u8,
     forgets_records: bool,
+    /// Whether a fault has happened.
+    pub(super) is_troubled: bool,
     pub(super) receivers: Vec<Vec<usize>>,
 }
 
@@ -86,6 +88,17 @@ pub(super) enum Step {
     Crash(usize),
     /// So much time passes that the sessions of absent subscribers end.
     Expire,
+}
+
+impl Step {
+    fn is_fault(&self) -> bool {
+        match self {
+            Step::Publish | Step::Arrives(_) | Step::Reads(_) | Step::Connects(_) | Step::Sync => {
+                false
+            }
+            Step::TakesOver(_) | Step::Cut(_) | Step::Crash(_) | Step::Expire => true,
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -139,6 +152,7 @@ impl World {
             crashes: 0,
             expiries: 0,
             forgets_records: setup.forgets_records,
+            is_troubled: false,
             receivers: setup.receivers(),
         };
         let settled = world.settle(false);
@@ -192,6 +206,7 @@ impl World {
 
     /// Lets one thing happen, and checks what can be checked at once.
     pub(super) fn take(&mut self, step: &Step) -> Result<(), Wrong> {
+        self.is_troubled |= step.is_fault();
         match *step {
             Step::Publish => self.publish(),
             Step::Arrives(client) => self.arrives(client)?,
@@ -378,7 +393,16 @@ impl World {
                 }
                 return Ok(());
             }
-            ServerPacket::Publish(publish) => Some(client.delivered(&publish)?),
+            ServerPacket::Publish(publish) => {
+                let message = message_of(&publish.message.payload);
+                let sent_at = self.sent.get(message).map(|sent| sent.qos);
+                let expected = sent_at.map(|qos| qos.min(client.maximum_qos()));
+                let came = publish.delivery.qos();
+                if expected != Some(came) {
+                    return Err(format!("CI message {message} came at {came:?}"));
+                }
+                client.delivered(&publish)?
+            }
             ServerPacket::PubAck(ack) => client.puback(ack.packet_id).map(|()| None)?,
             ServerPacket::PubRec(ack) => Some(client.pubrec(ack.packet_id)?),
             ServerPacket::PubRel(ack) => Some(client.released(ack.packet_id)),
@@ -470,8 +494,14 @@ impl World {
         for receivers in &self.receivers {
             for (number, sent) in self.sent.iter().enumerate() {
                 let taken: u32 = receivers.iter().map(|one| self.taken(*one, number)).sum();
-                if sent.qos == QoS::ExactlyOnce && self.takes_once(receivers) && taken > 1 {
-                    return Err(format!("Q2 message {number} was delivered {taken} times"));
+                let once = match sent.qos {
+                    QoS::AtMostOnce => true,
+                    QoS::AtLeastOnce => false,
+                    QoS::ExactlyOnce => self.takes_once(receivers),
+                };
+                if once && taken > 1 {
+                    let guarantee = if sent.qos == QoS::AtMostOnce { "Q0" } else { "Q2" };
+                    return Err(format!("{guarantee} message {number} came {taken} times"));
                 }
             }
         }

@@ -77,7 +77,7 @@ pub fn find(name: &str) -> Option<Setup> {
 }
 
 fn all() -> Vec<Setup> {
-    use QoS::{AtLeastOnce, ExactlyOnce};
+    use QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
     let base = Setup {
         name: "qos1",
         messages: vec![AtLeastOnce, AtLeastOnce],
@@ -91,6 +91,13 @@ fn all() -> Vec<Setup> {
     };
     vec![
         base.clone(),
+        Setup { name: "qos0", messages: vec![AtMostOnce, AtMostOnce], ..base.clone() },
+        Setup {
+            name: "mixed",
+            messages: vec![AtMostOnce, AtLeastOnce, ExactlyOnce],
+            expiries: 1,
+            ..base.clone()
+        },
         Setup { name: "qos2", messages: vec![ExactlyOnce], ..base.clone() },
         Setup { name: "qos2-two", messages: vec![ExactlyOnce, ExactlyOnce], ..base.clone() },
         Setup {

@@ -12,6 +12,16 @@ use signalhouse_spec::requirements::{Requirements, TEXT};
 use signalhouse_spec::suite;
 
 #[test]
+fn the_tests_that_the_document_of_bad_input_names_are_there() {
+    let text = std::fs::read_to_string(top().join("spec/bad-input.md")).expect("the document");
+    let named: Vec<&str> = text.split('`').filter(|piece| piece.contains(".rs::")).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let tests = cargo_tests();
+    let missing: Vec<&str> = named.into_iter().filter(|name| !tests.contains(*name)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
 fn requirements_and_tests_name_each_other() {
     if std::env::var_os("UPDATE_REQUIREMENTS").is_some() {
         let text = rewritten(TEXT, &named());

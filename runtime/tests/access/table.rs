@@ -1,7 +1,7 @@
 //! Permissions as a table: for each user, topic and action, and each way a message can come, what is
 //! allowed and what is not. A cell is played with a real broker, whose rules come from a file.
 
-use signalhouse_core::wire::packet::Will;
+use signalhouse_core::wire::packet::{Connect, Will};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::QoS;
 
@@ -104,8 +104,12 @@ async fn is_published_as_will(
     client: &str,
     topic: &str,
 ) -> bool {
-    let mut connect = connect_as(client, user, user);
-    connect.will = Some(Box::new(Will {
+    let connect = Connect { will: will(topic), ..connect_as(client, user, user) };
+    running.try_client(connect).await.is_ok()
+}
+
+fn will(topic: &str) -> Option<Box<Will>> {
+    Some(Box::new(Will {
         topic: Topic::try_from(topic).expect("a topic"),
         payload: "gone".into(),
         qos: QoS::AtMostOnce,
@@ -113,8 +117,7 @@ async fn is_published_as_will(
         delay_interval_s: 0,
         message_expiry_interval_s: None,
         properties: None,
-    }));
-    running.try_client(connect).await.is_ok()
+    }))
 }
 
 /// Whether a message of the boss comes by a subscription to `filter`: kept for it, then live.
@@ -143,6 +146,18 @@ async fn reaches(
     }
     assert!(granted || first == "lobby end", "a refused subscription brought {first}");
     first != "lobby end"
+}
+
+/// Whether a will of the boss comes.
+async fn reaches_as_will(running: &Running, user: Option<&str>, client: &str, topic: &str) -> bool {
+    let mut peer = running.client(client, user).await;
+    subscribe(&mut peer, END).await;
+    subscribe(&mut peer, topic).await;
+    let with_will = Connect { will: will(topic), ..connect_as("boss", Some("boss"), Some("boss")) };
+    let (_taken_over, _) = running.try_client(with_will).await.expect("let in");
+    let mut boss = running.client("boss", Some("boss")).await;
+    publish(&mut boss, END, "end", false).await;
+    message(&mut peer).await != "lobby end"
 }
 
 /// Whether a message that waited for the client comes, under the rules of its return.
@@ -209,6 +224,8 @@ async fn every_cell_holds_by_every_way() {
                     let reached = reaches(&running, *user, client, topic, filter, retained).await;
                     assert_eq!(reached, expected, "{cell}: {way}");
                 }
+                let will = reaches_as_will(&running, *user, client, topic).await;
+                assert_eq!(will, *reads, "{cell}: a will");
                 let queued = reaches_later(&running, *user, client, topic).await;
                 assert_eq!(queued, *reads, "{cell}: queued");
             }

@@ -18,8 +18,8 @@ use crate::settings::{self, Overrides, Sources};
   signalhouse key list --file keys.toml
   signalhouse key remove --file keys.toml 3fa94c0b12de
 
-A key is shown once, when it is made; the file has its hash. A running broker takes the file
-over on SIGHUP.")]
+A key is shown once, when it is made; the file has its hash. A running broker watches the file,
+and takes it over when it changes.")]
 pub(super) struct KeyArgs {
     #[command(subcommand)]
     action: Action,

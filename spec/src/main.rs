@@ -1,6 +1,7 @@
 //! The conformance suite as a command: `cargo conformance --target HOST:PORT`.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -72,7 +73,7 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
     let cases = chosen(&arguments.only)?;
     if arguments.list {
         for case in &cases {
-            println!("{}  {}", case.name, case.statements.join(" "));
+            say(&format!("{}  {}\n", case.name, case.statements.join(" ")));
         }
         return Ok(true);
     }
@@ -92,13 +93,13 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
     let outcomes = run::run(&cases, target, &capabilities, arguments.parallel);
     if arguments.quiet {
         let failed: Vec<_> = outcomes.iter().filter(|one| one.failed()).cloned().collect();
-        print!("{}", report::table(&failed));
+        say(&report::table(&failed).to_string());
     } else {
-        print!("{}", report::table(&outcomes));
+        say(&report::table(&outcomes).to_string());
     }
-    println!();
-    print!("{}", report::summary(&outcomes));
-    println!("{:.1} s", start.elapsed().as_secs_f64());
+    say("\n");
+    say(&report::summary(&outcomes).to_string());
+    say(&format!("{:.1} s\n", start.elapsed().as_secs_f64()));
     if arguments.mutations {
         return Ok(mutate(target, &capabilities, &outcomes));
     }
@@ -109,9 +110,13 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
     if let Some(deviations) = deviations {
         let lines = deviations.disagreements(&outcomes);
         for line in &lines {
-            println!("{line}");
+            say(&format!("{line}\n"));
         }
-        println!("{} differences of {} explained", deviations.deviation.len(), deviations.target);
+        say(&format!(
+            "{} differences of {} explained\n",
+            deviations.deviation.len(),
+            deviations.target
+        ));
         return Ok(lines.is_empty());
     }
     let counts = Counts::of(&outcomes);
@@ -145,20 +150,33 @@ fn mutate(target: SocketAddr, capabilities: &Capabilities, sound: &[Outcome]) ->
             None => {
                 right += 1;
                 statements.insert(statement);
-                println!("noticed  {statement}  {name} ({} of {})", one.failed.len(), one.played);
+                say(&format!(
+                    "noticed  {statement}  {name} ({} of {})\n",
+                    one.failed.len(),
+                    one.played
+                ));
             }
-            Some(fault) => println!("FAULT    {statement}  {name}: {fault}"),
+            Some(fault) => say(&format!("FAULT    {statement}  {name}: {fault}\n")),
         }
     }
-    println!(
+    say(&format!(
         "{right} of {} mutations noticed by exactly the right cases, {} of rules that are not offered; \
-         {} statements broken, {:.1} s",
+         {} statements broken, {:.1} s\n",
         noticed.len(),
         mutations::all().len() - of_target.len(),
         statements.len(),
         start.elapsed().as_secs_f64()
-    );
+    ));
     right == noticed.len()
+}
+
+/// Prints. If nobody reads any more, the program ends without a word, as if SIGPIPE had ended it.
+fn say(text: &str) {
+    const UNREAD: i32 = 141;
+    let mut out = std::io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(UNREAD);
+    }
 }
 
 fn chosen(only: &[String]) -> Result<Vec<Case>, String> {

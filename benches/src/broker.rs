@@ -12,7 +12,7 @@ use signalhouse_core::wire::types::{
 };
 use signalhouse_core::wire::{LastPublish, Writer};
 use signalhouse_core::{
-    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Seed, Time,
+    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Seed, Step, Time,
 };
 
 /// Payload of every message.
@@ -148,7 +148,19 @@ impl Driven {
     }
 
     fn carry_out(&mut self) {
-        for action in self.outbox.drain() {
+        for step in self.outbox.drain_steps() {
+            let action = match step {
+                Step::One(action) => action,
+                Step::Alike { connections, publish } => {
+                    self.sent += connections.len() as u64;
+                    // Encoded once; what a driver does then for each connection is a system call.
+                    let _written =
+                        self.writer.write_alike(&publish, &mut self.last, &mut self.written);
+                    self.written.clear();
+                    self.broker.take_back(publish.message);
+                    continue;
+                }
+            };
             match action {
                 Action::Send { connection, packet: ServerPacket::Publish(publish) } => {
                     self.sent += 1;

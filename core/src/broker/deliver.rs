@@ -16,7 +16,6 @@ use crate::outbox::{Action, Outbox};
 use crate::permission::{Action as Permitted, Permissions};
 use crate::record::{LogPosition, Receiver, Record};
 use crate::session::flight::{Exchange, Stage};
-use crate::session::held::Held;
 use crate::session::queue::{Entry, Journaled, Lane, Waiting};
 use crate::session::slot::Slot;
 use crate::session::{Session, SessionKey};
@@ -131,15 +130,11 @@ impl Pump<'_> {
         self.send_unsent();
         while self.drops_left > 0 && self.may_begin() {
             let Some(waiting) = self.session.queue.pop(Lane::Main) else { break };
-            let message = match &waiting.message {
-                Held::Here(message) => message.clone(),
-                // It stays packed until it is acknowledged.
-                Held::Packed(packed) => self.spares.unpack(packed),
+            // It stays packed until it is acknowledged.
+            let Some(message) = self.spares.message(&waiting.message) else {
                 // `may_begin` lets one pass that is not in memory only to be dropped.
-                Held::Stored(_) => {
-                    self.drop_expired(&waiting);
-                    continue;
-                }
+                self.drop_expired(&waiting);
+                continue;
             };
             let entry = waiting.shown(message);
             if let Some(cause) = self.obstacle(&entry).or_else(|| self.excess(&entry)) {
@@ -326,11 +321,11 @@ impl Pump<'_> {
             && self.link.has_room()
             && let Some(slot) = self.session.queue.front(Lane::Qos0)
             && self.gate.is_durable(slot.after())
-            && let Some(entry) = self.session.queue.pop(Lane::Qos0)
+            && let Some(waiting) = self.session.queue.pop(Lane::Qos0)
         {
-            let Ok(entry) = entry.in_memory() else {
-                unreachable!("what is sent at QoS 0 is in memory");
-            };
+            let (entry, held) = waiting.replace(());
+            let message = self.spares.message(&held).expect("what waits at QoS 0 is in memory");
+            let (entry, ()) = entry.replace(message);
             if let Some(cause) = self.obstacle(&entry) {
                 self.drop_entry(&entry, cause);
                 continue;

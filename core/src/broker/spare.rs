@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::Broker;
 use crate::message::Message;
-use crate::session::held::Packed;
+use crate::session::held::Held;
 
 /// Spares kept: what is sent at once comes back before the next message does.
 const SPARES: usize = 64;
@@ -32,10 +32,16 @@ impl Spares {
         Arc::new(message)
     }
 
-    /// A message that waited and is sent at once.
-    pub(super) fn unpack(&mut self, packed: &Packed) -> Arc<Message> {
-        let message = packed.unpack_into(&mut self.buffer);
-        self.share(message)
+    /// A message that waited and is sent at once, unless only the journal has it.
+    pub(super) fn message(&mut self, held: &Held) -> Option<Arc<Message>> {
+        match held {
+            Held::Here(message) => Some(message.clone()),
+            Held::Packed(packed) => {
+                let message = packed.unpack_into(&mut self.buffer);
+                Some(self.share(message))
+            }
+            Held::Stored(_) => None,
+        }
     }
 
     fn take_back(&mut self, mut message: Arc<Message>) {

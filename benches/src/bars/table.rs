@@ -130,7 +130,7 @@ pub(super) const RUNS: &[Run] = &[
     },
     Run {
         name: "steady",
-        words: "pairs --rate 2000 --seconds 4",
+        words: "pairs --rate 2000",
         relay: true,
         mosquitto: true,
         is_fresh: false,

@@ -46,6 +46,12 @@ pub enum RecoverError {
 /// A record that speaks of something unknown.
 struct Unknown(&'static str);
 
+/// The number behind this one. None is given out that comes near the largest there is, so that counting on never ends.
+fn behind(number: u64) -> Result<u64, Unknown> {
+    let is_given_out = number < u64::MAX / 2;
+    is_given_out.then(|| number + 1).ok_or(Unknown("a number beyond all that are given out"))
+}
+
 /// Numbers to keys, while recovering.
 #[derive(Default)]
 struct Index {
@@ -229,14 +235,22 @@ impl Broker {
             }
             Record::Requested(requested) => self.apply_requested(*requested),
             Record::Counted { holder, day, count } => self.apply_counted(holder, day, count),
-            Record::Counters { next_session, next_group, next_message, next_seq } => {
-                self.next_session = self.next_session.max(next_session.0);
-                self.next_group = self.next_group.max(next_group.0);
-                self.next_message = self.next_message.max(next_message.0);
-                self.next_seq = self.next_seq.max(next_seq.0);
-                Ok(())
-            }
+            counters @ Record::Counters { .. } => self.apply_counters(&counters),
         }
+    }
+
+    fn apply_counters(&mut self, counters: &Record) -> Result<(), Unknown> {
+        let Record::Counters { next_session, next_group, next_message, next_seq } = counters else {
+            return Ok(());
+        };
+        for next in [next_session.0, next_group.0, next_message.0, next_seq.0] {
+            behind(next)?;
+        }
+        self.next_session = self.next_session.max(next_session.0);
+        self.next_group = self.next_group.max(next_group.0);
+        self.next_message = self.next_message.max(next_message.0);
+        self.next_seq = self.next_seq.max(next_seq.0);
+        Ok(())
     }
 
     fn apply_requested(&mut self, requested: Requested) -> Result<(), Unknown> {
@@ -268,7 +282,7 @@ impl Broker {
             return Ok(());
         };
         index.latest = index.latest.max(at);
-        self.next_session = self.next_session.max(id.0 + 1);
+        self.next_session = self.next_session.max(behind(id.0)?);
         if !index.sessions.contains_key(&id) {
             if let Some(old) = self.sessions.find(&client_id) {
                 self.supersede(old, index)?;
@@ -373,7 +387,7 @@ impl Broker {
         options.no_local &= !canary!(NoLocalLostAtRecovery);
         let subscription = Subscription { options, subscription_id, group: None };
         if let Some(id) = group {
-            self.next_group = self.next_group.max(id.0 + 1);
+            self.next_group = self.next_group.max(behind(id.0)?);
             if let Entry::Vacant(place) = index.groups.entry(id) {
                 let group = self.groups.insert(id, filter.clone());
                 self.shares.insert(&filter, group, ());
@@ -430,7 +444,7 @@ impl Broker {
         entries: Vec<Enqueued>,
         index: &mut Index,
     ) -> Result<(), Unknown> {
-        self.next_message = self.next_message.max(message.id.0 + 1);
+        self.next_message = self.next_message.max(behind(message.id.0)?);
         match origin {
             Origin::Untracked => {}
             Origin::Inbound { session, packet_id } => {
@@ -475,7 +489,7 @@ impl Broker {
         entries: Vec<Enqueued>,
         index: &Index,
     ) -> Result<(), Unknown> {
-        self.next_message = self.next_message.max(id.0 + 1);
+        self.next_message = self.next_message.max(behind(id.0)?);
         entries.into_iter().try_for_each(|entry| {
             let published_retain = entry.retain;
             self.apply_entry(Held::Stored(stored), entry, published_retain, index)
@@ -508,7 +522,7 @@ impl Broker {
         published_retain: bool,
         index: &Index,
     ) -> Result<(), Unknown> {
-        self.next_seq = self.next_seq.max(enqueued.seq.0 + 1);
+        self.next_seq = self.next_seq.max(behind(enqueued.seq.0)?);
         let group = enqueued.group.map(|id| (index.group_key(id), id));
         let entry = Waiting {
             seq: enqueued.seq,

@@ -21,13 +21,15 @@ macro_rules! sim_point {
 }
 
 #[cfg(signalhouse_sim)]
-pub use switch::{Point, strikes, switch_on};
+pub use switch::{Point, strikes, struck, switch_on};
 
 #[cfg(signalhouse_sim)]
 mod switch {
     use std::cell::RefCell;
+    use std::collections::BTreeSet;
 
     thread_local! {
+        static STRUCK: RefCell<BTreeSet<Point>> = const { RefCell::new(BTreeSet::new()) };
         static ON: RefCell<Switch> = const { RefCell::new(Switch { odds: Vec::new(), state: 0 }) };
     }
 
@@ -55,8 +57,18 @@ mod switch {
             let mut drawn = on.state;
             drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            (drawn ^ (drawn >> 31)).is_multiple_of((*once_in).max(1))
+            let strikes = (drawn ^ (drawn >> 31)).is_multiple_of((*once_in).max(1));
+            if strikes {
+                STRUCK.with_borrow_mut(|struck| struck.insert(point));
+            }
+            strikes
         })
+    }
+
+    /// The points that have ever struck in this thread.
+    #[must_use]
+    pub fn struck() -> BTreeSet<Point> {
+        STRUCK.with_borrow(Clone::clone)
     }
 
     macro_rules! points {

@@ -110,7 +110,7 @@ mod known {
             Canary::PacketSizeIgnored => ("protocol", &["SZ"]),
             Canary::KeepAliveNeverCloses | Canary::KeepAliveTooShort => ("protocol", &["KA"]),
             Canary::PublishBeforeConnack => ("protocol", &["PR"]),
-            Canary::PingUnanswered => ("protocol", &["AH", "LV", "FR"]),
+            Canary::PingUnanswered => ("protocol", &["AH", "LV"]),
             Canary::TakeoverInSilence => ("sessions", &["SO"]),
             Canary::SessionPresentEchoed => ("sessions", &["SP"]),
             Canary::CleanStartKeepsSession => ("sessions", &["SS", "NS", "RX"]),

@@ -71,6 +71,9 @@ enum Command {
         /// The profile that the plans are drawn for, or `each`
         #[arg(long, default_value = "all", value_parser = parse_profiles)]
         profile: Profiles,
+        /// Switch on points at which the runtime is meddled with, drawn from the seed
+        #[arg(long)]
+        points: bool,
     },
     /// Visit every interleaving of small worlds
     Explore(explore::ExploreArguments),
@@ -136,8 +139,8 @@ impl Command {
             Command::Run(arguments) | Command::Coverage(arguments) => arguments.has_canary(),
             Command::Shrink(arguments) => arguments.has_canary(),
             Command::Trace(arguments) => arguments.has_canary(),
-            Command::Double { .. }
-            | Command::Worker { .. }
+            Command::Double { points, .. } => *points,
+            Command::Worker { .. }
             | Command::Again
             | Command::Explore(_)
             | Command::Cuts(_)
@@ -152,7 +155,9 @@ impl Command {
             Command::Coverage(arguments) => coverage::coverage(&arguments, layer),
             Command::Nightly(arguments) => nightly::nightly(&arguments, layer),
             Command::Repro(source) | Command::Replay(source) => repeat::repeat(&source, layer),
-            Command::Double { seeds, profile } => double::double(&seeds, &profile.0, layer),
+            Command::Double { seeds, profile, points } => {
+                double::double(&seeds, &profile.0, points, layer)
+            }
             Command::Explore(arguments) => explore::explore(&arguments),
             Command::Cuts(arguments) => cuts::cuts(&arguments),
             Command::Shrink(arguments) => shrink::shrink(&arguments, layer),

@@ -42,6 +42,12 @@ mod known {
         std::iter::empty()
     }
 
+    /// The names of the points that have struck in this thread. There are none.
+    #[must_use]
+    pub fn struck() -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// Switches a plan's points on in this thread. There are none.
     pub fn switch_on(_plan: &Plan) {}
 
@@ -72,6 +78,12 @@ mod known {
         Point::ALL.iter().map(|point| point.name())
     }
 
+    /// The names of the points that have ever struck in this thread.
+    #[must_use]
+    pub fn struck() -> Vec<&'static str> {
+        point::struck().into_iter().map(Point::name).collect()
+    }
+
     /// Switches a plan's points on in this thread, all others off.
     pub fn switch_on(plan: &Plan) {
         let odds = plan
@@ -88,4 +100,4 @@ mod known {
     }
 }
 
-pub use known::{is_known, names, switch_off, switch_on};
+pub use known::{is_known, names, struck, switch_off, switch_on};

@@ -1,7 +1,7 @@
 //! `sim canary`: deliberate defects, to show that the simulator sees what it is there to see.
 //!
-//! They exist only in a build with `--cfg signalhouse_sim`, which has a target folder of its own;
-//! every other build of this program makes that one and hands the command over to it.
+//! They exist only in a build with `--cfg signalhouse_sim`, which shares its dependencies with the ordinary one in the
+//! profile `simulator`; every other build of this program makes that one and hands the command over to it.
 
 #[cfg(signalhouse_sim)]
 mod hunt;
@@ -91,14 +91,11 @@ fn in_canary_build(arguments: impl Iterator<Item = OsString>) -> Ended {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let mut build = Command::new(cargo);
-    build.args(["run", "--release", "--quiet", "--package", "signalhouse-sim", "--bin", "sim"]);
-    // Beside the flags of `.cargo/config.toml`, not instead of them.
-    build.args(["--config", "build.rustflags=['--cfg', 'signalhouse_sim']"]);
-    // What is built here runs for seconds: it need not be the fastest.
-    build.args(["--config", "profile.release.lto=false"]);
-    build.args(["--config", "profile.release.codegen-units=8"]);
+    build.args(["run", "--quiet", "--package", "signalhouse-sim", "--bin", "sim"]);
+    // Of its dependencies one build is enough: only what is ours is compiled in another way.
+    build.args(["--profile", "simulator"]);
+    build.env("RUSTC_WORKSPACE_WRAPPER", workspace.join(".ci/canaries/rustc"));
     build.arg("--manifest-path").arg(workspace.join("Cargo.toml"));
-    build.arg("--target-dir").arg(workspace.join("target/sim-canary"));
     build.arg("--").args(arguments);
     let status = build.status().map_err(|error| format!("cargo cannot be started: {error}"))?;
     match status.code() {

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Profile, draw};
+use signalhouse_sim::point;
 
 use super::{Ended, Verdict};
 
@@ -11,14 +12,17 @@ use super::{Ended, Verdict};
 const CONTEXT: usize = 5;
 
 /// Runs every seed with every profile three times.
-pub(super) fn double(seeds: &[u64], profiles: &[Profile], layer: Layer) -> Ended {
+pub(super) fn double(seeds: &[u64], profiles: &[Profile], points: bool, layer: Layer) -> Ended {
     let mut verdict = Verdict::Clean;
     for profile in profiles {
         for seed in seeds {
-            let plan = draw(*seed, *profile);
+            let mut plan = draw(*seed, *profile);
+            if points {
+                point::add_to(&mut plan);
+            }
             let first = layer.run(&plan, true)?;
             let second = layer.run(&plan, true)?;
-            let other = lines_of_other_process(*seed, *profile, layer)?;
+            let other = lines_of_other_process(*seed, *profile, points, layer)?;
             let name = format!("seed={seed:#x} layer={layer} profile={}", profile.name());
             let in_process = same(&first.lines, &second.lines);
             let across = same(&first.lines, &other);
@@ -41,12 +45,14 @@ pub(super) fn double(seeds: &[u64], profiles: &[Profile], layer: Layer) -> Ended
 fn lines_of_other_process(
     seed: u64,
     profile: Profile,
+    points: bool,
     layer: Layer,
 ) -> Result<Vec<String>, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new(program)
         .args(["repro", &seed.to_string(), "--profile", profile.name()])
         .args(["--layer", layer.name()])
+        .args(points.then_some("--points"))
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("another process cannot be started: {error}"))?;

@@ -41,7 +41,8 @@ pub(super) struct RunArguments {
     /// Go on after a failure
     #[arg(long)]
     pub(super) keep_going: bool,
-    /// Fail too if the batch shows too little: too few verdicts that bind, or plans too small
+    /// Fail too if the batch shows too little: too few verdicts that bind, or plans too small; with
+    /// points, one of them that never struck
     #[arg(long)]
     pub(super) strict: bool,
     /// Print which situations the seeds were in
@@ -75,7 +76,11 @@ pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
     if arguments.coverage {
         print!("{}", summary.coverage());
     }
-    let weaknesses = if arguments.strict { summary.weaknesses() } else { Vec::new() };
+    let weaknesses = match (arguments.strict, arguments.points) {
+        (true, true) => summary.points_at_rest(),
+        (true, false) => summary.weaknesses(),
+        (false, true | false) => Vec::new(),
+    };
     for weakness in &weaknesses {
         println!("FAIL {weakness}");
     }
@@ -115,6 +120,9 @@ pub(super) fn batch(arguments: &RunArguments, layer: Layer) -> Result<Summary, S
     }
     batch.clear_progress();
     print!("{}", batch.summary);
+    if arguments.points {
+        println!("{}", batch.summary.points());
+    }
     println!("{:.1} s", batch.start.elapsed().as_secs_f64());
     // A batch cut short shows nothing unless it found something.
     if batch.is_interrupted && batch.summary.failures() == 0 {
@@ -160,6 +168,10 @@ impl Batch {
         while speaking > 0 {
             match receiver.recv().map_err(|error| error.to_string())? {
                 Message::Line(line) => {
+                    if let Some(points) = worker::struck(&line) {
+                        self.summary.strike(points);
+                        continue;
+                    }
                     let report = worker::read(&line, self.layer);
                     let report = report.ok_or_else(|| format!("a worker said: {line}"))?;
                     if !self.take(&report) {

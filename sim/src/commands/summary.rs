@@ -1,9 +1,10 @@
 //! What a batch of seeds came to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use signalhouse_sim::plan::Profile;
+use signalhouse_sim::point;
 
 use super::coverage::Table;
 use super::worker::Report;
@@ -22,6 +23,8 @@ pub(super) struct Summary {
     /// Failures by guarantee.
     guarantees: BTreeMap<String, u64>,
     coverage: Table,
+    /// The points that struck.
+    struck: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +47,22 @@ impl Summary {
         if let Some(failure) = &report.failure {
             *self.guarantees.entry(failure.guarantee.clone()).or_default() += 1;
         }
+    }
+
+    /// Takes the names of points that struck in some seed.
+    pub(super) fn strike<'a>(&mut self, points: impl Iterator<Item = &'a str>) {
+        self.struck.extend(points.map(str::to_owned));
+    }
+
+    /// How many of the points struck, in words.
+    pub(super) fn points(&self) -> String {
+        format!("{} of {} points struck", self.struck.len(), point::names().count())
+    }
+
+    /// What the batch does not show of points: those that never struck.
+    pub(super) fn points_at_rest(&self) -> Vec<String> {
+        let never = point::names().filter(|name| !self.struck.contains(*name));
+        never.map(|name| format!("the point {name} never struck")).collect()
     }
 
     /// Which situations the seeds were in.

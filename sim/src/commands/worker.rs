@@ -11,6 +11,9 @@ use super::failure::Failure;
 use super::seeds::SeedRange;
 use super::{Ended, Verdict};
 
+/// What the last line of a worker begins with where points are on.
+const STRUCK: &str = "struck ";
+
 /// What a worker says of one seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Report {
@@ -56,7 +59,18 @@ pub(super) fn work(
             None => break,
         }
     }
+    let struck = point::struck();
+    if !struck.is_empty() {
+        let said = writeln!(out, "{STRUCK}{}", struck.join(" ")).and_then(|()| out.flush());
+        // Nobody listens any more if that failed.
+        drop(said);
+    }
     Ok(Verdict::Clean)
+}
+
+/// The points that struck, if a line of a worker says that.
+pub(super) fn struck(line: &str) -> Option<impl Iterator<Item = &str>> {
+    line.strip_prefix(STRUCK).map(str::split_whitespace)
 }
 
 fn line(

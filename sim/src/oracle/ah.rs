@@ -1,7 +1,7 @@
 //! AH: every request has one answer, of its kind, and the answer is true.
 
 use crate::history::{Event, Violation, What};
-use crate::oracle::model::{Connection, Model, Request, Seen};
+use crate::oracle::model::{Answered, Connection, Model, Request, Seen};
 use crate::oracle::rule::{Rule, violation};
 use crate::packet::{AckKind, Packet};
 
@@ -23,7 +23,9 @@ impl Rule for HonestAnswers {
         let (wrong, sent) = match seen {
             Seen::Unasked => (Some("answers nothing that is open".to_owned()), None),
             Seen::Answered(answered) => {
-                (untrue(model, packet, &answered.request), Some(answered.moment.index))
+                let wrong = untrue(model, packet, &answered.request);
+                let wrong = wrong.or_else(|| passes_over(connection, answered));
+                (wrong, Some(answered.moment.index))
             }
             Seen::Nothing | Seen::Admitted(_) | Seen::Delivered(_) | Seen::Released(_) => {
                 (None, None)
@@ -112,6 +114,13 @@ fn untrue(model: &Model, packet: &Packet, request: &Request) -> Option<String> {
     }
 }
 
+/// PINGREQ waits for nothing, so that no later request is answered before it.
+fn passes_over(connection: &Connection, answered: &Answered) -> Option<String> {
+    let ping = connection.pings.front()?;
+    (ping.index < answered.moment.index)
+        .then(|| "comes where an earlier PINGREQ is not answered".to_owned())
+}
+
 /// Whether the session of its client's last connection surely lives now.
 fn is_surely_there(model: &Model, connection: &Connection) -> bool {
     let is_only = model
@@ -136,6 +145,13 @@ mod tests {
         told.sent(1, Packet::Publish(publish_of("u", "two", 1, 5)));
         told.got_ack(1, AckKind::PubAck, 5, NOBODY).unsubscribe(1, "t", 0);
         passes(HonestAnswers, &told);
+    }
+
+    #[test]
+    fn a_ping_that_is_passed_over_is_wrong() {
+        let mut told = Told::new();
+        told.durable(1, "a").sent(1, Packet::PingReq).publish(1, "t", "one", 1);
+        fails(HonestAnswers, &told, "AH");
     }
 
     #[test]

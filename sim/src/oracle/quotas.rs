@@ -124,7 +124,7 @@ fn dropped(model: &Model, receiver: &str, topic: &str) -> Result<(), Violation> 
 fn kept_for(model: &Model, session: &Session) -> u64 {
     let mut kept = 0;
     for (id, publication) in model.publications.iter().enumerate() {
-        if publication.will_of.is_some() && publication.client_id == session.client_id {
+        if publication.client_id == session.client_id && may_be_armed(model, publication) {
             kept += size_bytes(publication);
         }
         let copies = session.copies(publication) as u64;
@@ -133,6 +133,19 @@ fn kept_for(model: &Model, session: &Session) -> u64 {
         }
     }
     kept
+}
+
+/// Whether a publication is a will that its session may have: each connection replaces the last one's.
+fn may_be_armed(model: &Model, publication: &Publication) -> bool {
+    let Some(owner) = publication.will_of.and_then(|of| model.connections.get(&of)) else {
+        return false;
+    };
+    let let_in = owner.connack.as_ref().map_or(usize::MAX, |connack| connack.moment.index);
+    let is_replaced = model.others(owner).any(|other| {
+        let asked = other.connect.as_ref().map_or(0, |(sent, _)| sent.index);
+        other.connack.is_some() && let_in < asked
+    });
+    !is_replaced
 }
 
 /// The most that can be retained of what a client published.

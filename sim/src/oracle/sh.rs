@@ -99,7 +99,8 @@ fn only_group(model: &Model, publication: &Publication) -> Option<(String, BTree
 /// Whether the broker can have taken a message back from one member and given it to another.
 fn may_be_given_again(model: &Model, copy: &Delivery) -> bool {
     let Some(connection) = model.connections.get(&copy.connection) else { return true };
-    let since_ms = copy.moment.at_ms.saturating_sub(model.bounds.latency_ms);
+    let latency_ms = model.bounds.latency_ms;
+    let since_ms = copy.moment.at_ms.saturating_sub(latency_ms);
     // A newer connection of the same client may have ended it.
     let is_rivalled = model.others(connection).any(|other| {
         other.connect.as_ref().is_some_and(|(at, _)| at.index > connection.evidence.index)
@@ -107,6 +108,8 @@ fn may_be_given_again(model: &Model, copy: &Delivery) -> bool {
     let is_over = connection.ended.is_some()
         || is_rivalled
         || connection.broker_gone.is_some()
+        || connection.may_be_refused()
+        || model.may_outstay(connection, model.now.at_ms.saturating_sub(latency_ms))
         || !model.is_prompt(connection, since_ms);
     copy.qos == 1 && is_over
 }
@@ -145,7 +148,9 @@ fn unserved(
 #[cfg(test)]
 mod tests {
     use super::Shared;
-    use crate::oracle::told::{Told, fails, passes};
+    use crate::oracle::model::Bounds;
+    use crate::oracle::told::{Told, connect_of, fails, fails_within, passes, passes_within};
+    use crate::packet::Connect;
     use crate::plan::NetworkFault;
 
     fn three(qos: u8) -> Told {
@@ -192,6 +197,31 @@ mod tests {
         let mut told = three(1);
         told.network(2, NetworkFault::Hold).publish(1, "t", "one", 1).read(3, "t", "one", 1);
         told.network(2, NetworkFault::Release).read_only(2, "t", "one", 1, 7).closed(2).end();
+        passes(Shared, &told);
+    }
+
+    #[test]
+    fn a_member_whose_token_has_ended_need_not_know_it_yet() {
+        let within = |lifetime_ms| Bounds {
+            latency_ms: 100,
+            slack_ms: 500,
+            token_lifetime_ms: Some(lifetime_ms),
+            ..Bounds::default()
+        };
+        let mut told = three(1);
+        told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7).read(3, "t", "one", 1);
+        told.dismissed(2, 0xa0).end();
+        passes_within(within(100), Shared, &told);
+        fails_within(within(1_000), Shared, &told, "SH");
+    }
+
+    #[test]
+    fn a_member_that_was_refused_without_words_need_not_know_it_yet() {
+        let mut told = Told::new();
+        told.connect(1, "a").enters(2, Connect { level: 4, ..connect_of("b") }, false);
+        told.subscribe(2, "$share/g/t", 1).durable(3, "c").subscribe(3, "$share/g/t", 1);
+        told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7);
+        told.publish_unanswered(2, "u", "two", 1, 9).read(3, "t", "one", 1).closed(2).end();
         passes(Shared, &told);
     }
 

@@ -3,8 +3,7 @@
 
 use crate::history::{Event, Violation, What};
 use crate::oracle::model::{
-    Connection, Dropped, Model, Moment, Publication, PublicationId, Request, Seen, Session,
-    token_of,
+    Connection, Dropped, Model, Moment, Publication, PublicationId, Seen, Session, token_of,
 };
 use crate::oracle::owed::{Owed, drops, may_be_expired};
 use crate::oracle::properties as property;
@@ -116,7 +115,7 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
             && !owner.was_reset
             && owner.dismissed.is_none()
             && owner.connack.is_some()
-            && !may_be_refused(owner)
+            && !owner.may_be_refused()
             && !model.may_outstay(owner, goodbye.moment.at_ms)
             && model.is_prompt(owner, goodbye.moment.at_ms.saturating_sub(latency_ms));
         if arrived {
@@ -135,17 +134,6 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
     })?;
     let is_only = later(model, owner).count() == 1 && !shortened && owner.connack.is_some();
     is_only.then(|| format!("connection {} had resumed the session before", resumed.number))
-}
-
-/// Whether the broker may have closed the connection because of a request that it could not refuse in
-/// words: before version 5 nothing says no to PUBLISH or UNSUBSCRIBE, in 3.1 nor to SUBSCRIBE.
-fn may_be_refused(owner: &Connection) -> bool {
-    let level = owner.connect.as_ref().map_or(0, |(_, connect)| connect.level);
-    owner.outstanding.values().any(|found| match found.request {
-        Request::Publish(..) | Request::Unsubscribe(_) => level < 5,
-        Request::Subscribe(_) => level < 4,
-        Request::Connect | Request::Ping | Request::Recorded(_) | Request::Release(_) => false,
-    })
 }
 
 /// Whether the will surely was to be published by the end.

@@ -144,6 +144,17 @@ impl Connection {
             .is_some_and(|connack| connack.present || self.level() == 3 && !clean_start)
     }
 
+    /// Whether the broker may have closed it because of a request that it could not refuse in words:
+    /// before version 5 nothing says no to PUBLISH or UNSUBSCRIBE, in 3.1 nor to SUBSCRIBE.
+    pub(crate) fn may_be_refused(&self) -> bool {
+        let level = self.level();
+        self.outstanding.values().any(|found| match found.request {
+            Request::Publish(..) | Request::Unsubscribe(_) => level < 5,
+            Request::Subscribe(_) => level < 4,
+            Request::Connect | Request::Ping | Request::Recorded(_) | Request::Release(_) => false,
+        })
+    }
+
     /// A number among CONNECT's properties.
     pub(crate) fn asked(&self, id: u8) -> Option<u32> {
         let (_, connect) = self.connect.as_ref()?;

@@ -8,6 +8,13 @@ use crate::plan::{ClientSpec, Do, WillSpec};
 /// How many tokens may end one after the other, for each client that comes back by itself.
 const STAYS: u64 = 100;
 
+/// A topic of which nothing else is said.
+const ROOM: &str = "room";
+/// About what a publication on it takes.
+const MESSAGE_BYTES: u64 = 40;
+/// So long that what lives for a second has surely expired.
+const AWAY_MS: u64 = 8_000;
+
 impl Draft {
     /// What bounds clients or tells them apart, in a quarter of the plans that it is asked for, from
     /// a stream of its own.
@@ -32,6 +39,9 @@ impl Draft {
         }
         let bytes = *chance.pick(&[60, 120, 250, 600, 2_000]);
         self.plan.settings.push(("quota.stored_bytes".to_owned(), bytes));
+        if chance.percent(70) {
+            self.fill_and_empty(chance, bytes);
+        }
         // So that what waits comes to an end without being read.
         for step in &mut self.plan.steps {
             if let Do::Publish { expiry_s, clears: false, .. } = &mut step.what
@@ -40,6 +50,62 @@ impl Draft {
                 *expiry_s = *chance.pick(&[1, 2, 5]);
             }
         }
+    }
+
+    /// At the end of the work a client is away while its quota fills up. What waits expires, or is
+    /// read when it comes back; then there is room again.
+    fn fill_and_empty(&mut self, chance: &mut Stream, quota_bytes: u64) {
+        let outlives = |client: &ClientSpec| client.session_expiry_interval_s > 60;
+        let clients = &self.plan.clients;
+        let Some(client) = clients.iter().position(outlives) else { return };
+        let id = &clients[client].client_id;
+        let Some(publisher) = clients.iter().rposition(|one| one.client_id != *id) else { return };
+        let expires = chance.percent(50);
+        let mut at_ms = self.now_ms + 1_000;
+        for (who, clean_start) in [(client, true), (publisher, false)] {
+            self.push(at_ms, Do::Connect { client: who, clean_start, will: None });
+        }
+        at_ms += 1_000;
+        let subscribe = Do::Subscribe {
+            client,
+            filter: ROOM.to_owned(),
+            qos: 1,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: 2,
+            subscription_id: 0,
+        };
+        self.push(at_ms, subscribe);
+        at_ms += 1_000;
+        let leave = Do::Disconnect { client, reason: 0, session_expiry_interval_s: None };
+        self.push(at_ms, leave.clone());
+        at_ms += 500;
+        let publish = |expiry_s| Do::Publish {
+            client: publisher,
+            topic: ROOM.to_owned(),
+            qos: 1,
+            retain: false,
+            fill_bytes: 0,
+            clears: false,
+            expiry_s,
+            user_properties: 0,
+        };
+        for _ in 0..(quota_bytes / MESSAGE_BYTES).clamp(1, 12) {
+            self.push(at_ms, publish(u32::from(expires)));
+        }
+        if expires {
+            at_ms += AWAY_MS;
+        } else {
+            at_ms += 1_000;
+            self.push(at_ms, Do::Connect { client, clean_start: false, will: None });
+            self.push(at_ms + 3_000, Do::Ping { client });
+            at_ms += 4_000;
+            self.push(at_ms, leave);
+            at_ms += 500;
+        }
+        self.push(at_ms, publish(0));
+        self.push(at_ms + 200, publish(0));
+        self.now_ms = at_ms + 1_000;
     }
 
     fn bound_days(&mut self, chance: &mut Stream) {

@@ -2,7 +2,10 @@
 //! their limits. At the end it keeps no more than its sessions and retained messages need: what a
 //! client that reads and acknowledges has had is gone, and so is what was cleared.
 
+use std::collections::BTreeMap;
+
 use crate::history::{ConnectionNumber, Event, Kept, KeptSession, Violation, What};
+use crate::oracle::fc::receive_maximum;
 use crate::oracle::model::{Bounds, Connection, Model, Publication, Seen, Session};
 use crate::oracle::owed::Owed;
 use crate::oracle::rule::{Rule, violation};
@@ -22,7 +25,8 @@ impl Rule for Memory {
             return Ok(());
         };
         self.last = Some((place, kept.clone()));
-        match over_limit(&model.bounds, kept, open(model)) {
+        let may_return = || windows(model);
+        match over_limit(&model.bounds, kept, open(model), may_return) {
             Some(what) => Err(violation("BM", what, [place])),
             None => Ok(()),
         }
@@ -46,19 +50,36 @@ fn open(model: &Model) -> u64 {
     model.connections.values().filter(may_be_open).count() as u64
 }
 
+/// How many messages members of shares can have had in flight, each within its receive maximum.
+fn windows(model: &Model) -> u64 {
+    let mut windows: BTreeMap<&str, u32> = BTreeMap::new();
+    for connection in model.connections.values().filter(|one| one.connect.is_some()) {
+        let window = windows.entry(&connection.client_id).or_default();
+        *window = receive_maximum(connection).max(*window);
+    }
+    windows.into_values().map(u64::from).sum()
+}
+
 /// What is more than its limit. Exchanges that began are bounded by the client's receive maximum,
 /// which FC judges. What a passing member of a share has in its queue is kept at the share until it
-/// is sent, so that each of the `open` connections may add a queue.
-fn over_limit(bounds: &Bounds, kept: &Kept, open: u64) -> Option<String> {
+/// is sent, so that each of the `open` connections may add a queue. What members had in flight when their
+/// connections ended goes back to the share, whatever waits there.
+fn over_limit(
+    bounds: &Bounds,
+    kept: &Kept,
+    open: u64,
+    may_return: impl Fn() -> u64,
+) -> Option<String> {
     let most = bounds.queue_messages;
     let is_over = |count: usize| count as u64 > most;
     if let Some(session) = kept.sessions.iter().find(|session| is_over(session.waiting)) {
         let KeptSession { client_id, waiting, .. } = session;
         return Some(format!("{waiting} messages wait for {client_id:?}, at most {most} may"));
     }
-    if let Some(waiting) =
-        kept.shares.iter().find(|waiting| **waiting as u64 > most.saturating_mul(1 + open))
-    {
+    let share_most = most.saturating_mul(1 + open);
+    let is_over =
+        |count: u64| count > share_most && count > share_most.saturating_add(may_return());
+    if let Some(waiting) = kept.shares.iter().find(|waiting| is_over(**waiting as u64)) {
         return Some(format!("{waiting} messages wait at a share, at most {most} may"));
     }
     let (retained, most) = (kept.retained.len(), bounds.retained_messages);
@@ -165,10 +186,11 @@ mod tests {
         told.push(What::Calm).wait(60_000).push(What::Kept(kept)).push(What::End);
     }
 
-    /// What is said of a moment under a limit of two messages in a queue, one retained.
+    /// What is said of a moment under a limit of two messages in a queue, one retained, where
+    /// one in flight may return.
     fn limited(kept: &Kept) -> Option<String> {
         let bounds = Bounds { queue_messages: 2, retained_messages: 1, ..Bounds::default() };
-        over_limit(&bounds, kept, 0)
+        over_limit(&bounds, kept, 0, || 1)
     }
 
     #[test]
@@ -232,13 +254,13 @@ mod tests {
     #[test]
     fn what_is_within_its_limit_is_right() {
         assert_eq!(limited(&keeps("a", 9, 2)), None);
-        assert_eq!(limited(&Kept { shares: vec![2, 2], ..retains(&["r"]) }), None);
+        assert_eq!(limited(&Kept { shares: vec![2, 3], ..retains(&["r"]) }), None);
     }
 
     #[test]
     fn what_is_over_its_limit_is_wrong() {
         assert!(limited(&keeps("a", 0, 3)).is_some());
-        assert!(limited(&Kept { shares: vec![1, 3], ..Kept::default() }).is_some());
+        assert!(limited(&Kept { shares: vec![1, 4], ..Kept::default() }).is_some());
         assert!(limited(&retains(&["r", "s"])).is_some());
     }
 }

@@ -94,7 +94,7 @@ impl Credit {
         let Some(id) = publish.id.filter(|_| publish.qos > 0) else { return Ok(()) };
         let known = self.unacknowledged.entry(number).or_default();
         known.insert(id, now);
-        let maximum = connection.asked(property::RECEIVE_MAXIMUM).unwrap_or(NONE_STATED);
+        let maximum = receive_maximum(connection);
         if known.len() > maximum as usize {
             let what = format!(
                 "client {:?} has {} unacknowledged messages, its receive maximum is {maximum}",
@@ -105,6 +105,11 @@ impl Credit {
         }
         Ok(())
     }
+}
+
+/// What a client grants to the broker.
+pub(super) fn receive_maximum(connection: &Connection) -> u32 {
+    connection.asked(property::RECEIVE_MAXIMUM).unwrap_or(NONE_STATED)
 }
 
 /// What the broker grants to a client.

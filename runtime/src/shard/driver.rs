@@ -148,9 +148,7 @@ where
                 return self.journal.close().await.map_err(RunError::Journal);
             }
             poll_fn(|cx| self.poll_ready(cx)).await.map_err(RunError::Journal)?;
-            // Where much comes, more is about to: one look at the network before the round makes fewer, larger
-            // rounds. A single packet does not wait for that.
-            if self.shared.inbox.len() > 1 || sim_point!(YieldBeforeRound) {
+            if sim_point!(YieldBeforeRound) {
                 tokio::task::yield_now().await;
             }
             self.round();

@@ -94,10 +94,6 @@ impl Inbox {
             || !self.is_empty() && sim_point!(InboxFull)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.queue.borrow().len()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.borrow().is_empty()
     }

@@ -295,6 +295,8 @@ impl Broker {
         let session = match &mut link.phase {
             Phase::AwaitingConnect => return self.first_packet(connection, packet, out),
             Phase::Authenticating(_) => return self.early_packet(connection, packet, out),
+            // What it was let in by has ended, which it is told after CONNACK.
+            Phase::Accepting(_) if link.ends_at <= now => return,
             Phase::Accepting(session) | Phase::Live(session) => *session,
         };
         match packet {

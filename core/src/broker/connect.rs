@@ -396,6 +396,7 @@ impl Broker {
         let keep_alive_s = u16::try_from(link.silence_ms / 1500).unwrap_or(u16::MAX);
         let session_present = connack.session_present;
         let peer = link.peer.clone();
+        let is_over = link.ends_at <= self.now;
         self.send(connection, ServerPacket::ConnAck(connack), out);
         self.counters.clients_accepted += 1;
         if let Some(session) = self.sessions.get(key) {
@@ -409,6 +410,9 @@ impl Broker {
                 keep_alive_s,
                 session_expiry_interval_s: session.expiry_interval_s,
             });
+        }
+        if is_over {
+            return self.close_for_its_end(connection, out);
         }
         self.client_came(key, out);
         self.pump(key, out);

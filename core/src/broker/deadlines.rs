@@ -163,13 +163,13 @@ impl Broker {
             Phase::AwaitingConnect | Phase::Authenticating(_) => {
                 self.close(connection, Cause::ConnectTimeout, out);
             }
+            // Who has a session is told that they have it, and then why they must go.
+            Phase::Accepting(_) if link.ends_at <= now => {}
             Phase::Accepting(_) | Phase::Live(_) => {
                 // Re-armed here and not at every packet: most timers find that they are early.
                 let due_at = link.due_at();
                 if link.ends_at <= now {
-                    let reason = ReasonCode::MaximumConnectTime;
-                    let detail = "what the client was let in by has ended";
-                    self.close(connection, Cause::NotAllowed { reason, detail }, out);
+                    self.close_for_its_end(connection, out);
                 } else if due_at <= now {
                     self.close(connection, Cause::KeepAliveTimeout, out); // [MQTT-3.1.2-22]
                 } else {
@@ -177,6 +177,13 @@ impl Broker {
                 }
             }
         }
+    }
+
+    /// What the client was let in by has ended.
+    pub(super) fn close_for_its_end(&mut self, connection: ConnectionId, out: &mut Outbox) {
+        let reason = ReasonCode::MaximumConnectTime;
+        let detail = "what the client was let in by has ended";
+        self.close(connection, Cause::NotAllowed { reason, detail }, out);
     }
 
     fn expire_retained(&mut self, out: &mut Outbox) {

@@ -377,12 +377,7 @@ fn refusal_reason(cause: &Cause) -> Option<ReasonCode> {
                     | ReasonCode::SubscriptionIdentifiersNotSupported
                     | ReasonCode::SharedSubscriptionsNotSupported
             );
-            if is_disconnects {
-                return Some(ReasonCode::ProtocolError);
-            }
-            // What it was let in by ended before it was told that it is in.
-            let is_over = *reason == ReasonCode::MaximumConnectTime;
-            Some(if is_over { ReasonCode::NotAuthorized } else { *reason })
+            Some(if is_disconnects { ReasonCode::ProtocolError } else { *reason })
         }
     }
 }

@@ -21,11 +21,14 @@ pub(crate) trait Stage {
     /// Does something to the network between a client and the broker.
     fn network_fault(&mut self, client: ClientIndex, fault: NetworkFault);
 
-    /// Does something to every connection there is.
-    fn hold_all(&mut self, fault: NetworkFault);
+    /// Holds what is under way on every connection there is.
+    fn hold_all(&mut self);
 
     /// Has the broker's host stand still, or go on.
     fn set_frozen(&mut self, on: bool);
+
+    /// Whether the broker's host stands still.
+    fn is_frozen(&self) -> bool;
 
     /// Does something to the broker's process.
     fn broker_fault(&mut self, fault: BrokerFault);
@@ -65,6 +68,8 @@ pub(crate) trait Stage {
                 self.tell(*client, ClientInput::Do(what));
                 self.read_on(*client);
             }
+            // The host that stands still holds everything; its going on releases it.
+            Do::Network { fault: NetworkFault::Release, .. } if self.is_frozen() => {}
             Do::Network { client, fault } => self.network_fault(*client, *fault),
             Do::Broker(fault) => self.broker_fault(*fault),
             Do::Frozen { on } => self.freeze(*on),
@@ -77,12 +82,18 @@ pub(crate) trait Stage {
 
     /// Nothing passes between the clients and a host that stands still.
     fn freeze(&mut self, on: bool) {
-        let fault = if on { NetworkFault::Hold } else { NetworkFault::Release };
-        for client in 0..self.plan().clients.len() {
-            self.event(What::Network { client, fault });
-        }
+        let clients = 0..self.plan().clients.len();
         self.set_frozen(on);
-        self.hold_all(fault);
+        if on {
+            for client in clients {
+                self.event(What::Network { client, fault: NetworkFault::Hold });
+            }
+            self.hold_all();
+        } else {
+            for client in clients {
+                self.network_fault(client, NetworkFault::Release);
+            }
+        }
     }
 
     /// The faults end, and everybody who lives comes back.

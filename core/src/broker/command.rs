@@ -107,9 +107,13 @@ impl Broker {
             session.left_at = self.now;
             session.flight.leave_window();
             session.inbound.values_mut().for_each(|counted| *counted = false);
+            // No timers, for what falls due is the restarted broker's; who comes before finds it so.
             if !session.is_durable() {
-                // Ends when somebody looks; no timer, for the will is the restarted broker's.
                 session.ends_at = self.now;
+            }
+            if let Some(will) = &mut session.will {
+                let delay_s = will.will.delay_interval_s.min(session.expiry_interval_s);
+                will.due_at = self.now.plus_seconds(delay_s);
             }
             if link.is_live() {
                 self.counters.clients_gone += 1;

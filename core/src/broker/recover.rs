@@ -384,6 +384,9 @@ impl Broker {
             return Ok(());
         };
         let key = *index.sessions.get(&session).ok_or(Unknown("a session"))?;
+        if filter.is_shared() != group.is_some() {
+            return Err(Unknown("a share"));
+        }
         options.no_local &= !canary!(NoLocalLostAtRecovery);
         let subscription = Subscription { options, subscription_id, group: None };
         if let Some(id) = group {

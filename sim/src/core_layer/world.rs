@@ -427,9 +427,9 @@ impl Stage for World<'_> {
         }
     }
 
-    fn hold_all(&mut self, fault: NetworkFault) {
+    fn hold_all(&mut self) {
         for connection in 0..self.around.network.len() {
-            self.fault_on(connection, fault);
+            self.fault_on(connection, NetworkFault::Hold);
         }
     }
 
@@ -437,6 +437,10 @@ impl Stage for World<'_> {
         self.is_frozen = on;
         let incarnation = self.around.incarnation;
         self.around.agenda.push(self.around.now_ms, Happening::Round { incarnation });
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.is_frozen
     }
 
     fn broker_fault(&mut self, fault: BrokerFault) {

@@ -309,15 +309,19 @@ impl Stage for World<'_> {
         }
     }
 
-    fn hold_all(&mut self, fault: NetworkFault) {
+    fn hold_all(&mut self) {
         for socket in self.shared.sockets.borrow_mut().iter_mut() {
-            socket.fault(fault);
+            socket.fault(NetworkFault::Hold);
         }
     }
 
     /// The host's timers go on there; what they lead to arrives nowhere before the release.
     fn set_frozen(&mut self, on: bool) {
         self.shared.is_frozen.set(on);
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.shared.is_frozen.get()
     }
 
     fn broker_fault(&mut self, fault: BrokerFault) {

@@ -1,6 +1,7 @@
 //! The task of one connection: it reads, writes what the driver could not, and sees the end.
 
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -155,7 +156,8 @@ where
             let mut stream = connection.stream.borrow_mut();
             match pin!(stream.read_buf(&mut discarded)).poll(cx) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => {}
-                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Poll::Ready(Ok(_) | Err(_)) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }

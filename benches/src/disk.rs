@@ -70,6 +70,18 @@ impl CountingDisk {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn count(&self, bytes: &[u8]) {
+        let count = bytes.len() as u64;
+        let is_filling = bytes.len() >= FILLING_BYTES && bytes.iter().all(|byte| *byte == 0);
+        let mut tally = self.tally();
+        if is_filling {
+            tally.filling_bytes += count;
+        } else {
+            tally.bytes += count;
+            UNSYNCED_BYTES.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
     fn file(&self, file: <FolderDisk as Disk>::File) -> CountingFile {
         CountingFile { file, disk: self.clone() }
     }
@@ -130,16 +142,17 @@ impl DiskFile for CountingFile {
         offset: u64,
         bytes: Bytes,
     ) -> impl Future<Output = io::Result<usize>> + 'static {
-        let count = bytes.len() as u64;
-        let is_filling = bytes.len() >= FILLING_BYTES && bytes.iter().all(|byte| *byte == 0);
-        let mut tally = self.disk.tally();
-        if is_filling {
-            tally.filling_bytes += count;
-        } else {
-            tally.bytes += count;
-            UNSYNCED_BYTES.fetch_add(count, Ordering::Relaxed);
-        }
+        self.disk.count(&bytes);
         self.file.write_at(offset, bytes)
+    }
+
+    fn write_synced(
+        &self,
+        offset: u64,
+        bytes: Bytes,
+    ) -> impl Future<Output = io::Result<usize>> + 'static {
+        self.disk.count(&bytes);
+        self.file.write_synced(offset, bytes)
     }
 
     fn sync(&self) -> impl Future<Output = io::Result<()>> + 'static {

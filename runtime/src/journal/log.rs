@@ -166,25 +166,34 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
         self.active.end += bytes.len() as u64;
         let number = self.active.number;
         self.upkeep.note_frame(number, offset, bytes.len() as u64, first_message);
-        // Both are called now, so that the disk has them in order with those of other frames.
-        let written = file.write_at(offset, bytes.clone());
-        let synced = match self.level {
-            Level::Strict => Some(file.sync()),
-            Level::Relaxed { .. } => {
-                if self.relaxed.unsynced.last().is_none_or(|(last, _)| *last != self.active.number)
-                {
-                    self.relaxed.unsynced.push((self.active.number, file.clone()));
+        let named = StoreError::disk("cannot write", name);
+        // Called now, so that the disk has it in order with other frames.
+        let task: Task<()> = match self.level {
+            Level::Strict if !canary!(DurableWhenWritten) => {
+                let written = file.write_synced(offset, bytes.clone());
+                Box::pin(async move {
+                    let finished = finish(&file, (offset, bytes), written).await;
+                    match finished {
+                        Ok(false) => file.sync().await,
+                        Err(_) if canary!(SyncFailureIgnored) => Ok(()),
+                        Ok(true) | Err(_) => finished.map(drop),
+                    }
+                    .map_err(|error| named(error).into())
+                })
+            }
+            Level::Strict | Level::Relaxed { .. } => {
+                let unsynced = &mut self.relaxed.unsynced;
+                if unsynced.last().is_none_or(|(last, _)| *last != number) {
+                    unsynced.push((number, file.clone()));
                 }
-                None
+                let written = file.write_at(offset, bytes.clone());
+                Box::pin(async move {
+                    let finished = finish(&file, (offset, bytes), written).await;
+                    finished.map(drop).map_err(|error| named(error).into())
+                })
             }
         };
-        let synced = synced.filter(|_| !canary!(DurableWhenWritten));
-        let task = async move {
-            finish(file, (offset, bytes), written, synced)
-                .await
-                .map_err(|error| StoreError::disk("cannot write", name)(error).into())
-        };
-        self.under_way.push_back(UnderWay { through, is_done: false, task: Box::pin(task) });
+        self.under_way.push_back(UnderWay { through, is_done: false, task });
         self.mark_at = None;
     }
 
@@ -382,31 +391,17 @@ impl<D: Disk, C: Clock, P: Spawn> Journal for LogJournal<D, C, P> {
     }
 }
 
-/// Sees a frame written as a whole, then synced if it is to be.
+/// Sees a frame written as a whole. True if the first write wrote all of it.
 async fn finish<F: DiskFile>(
-    file: F,
+    file: &F,
     (offset, mut bytes): (u64, Bytes),
     written: impl Future<Output = io::Result<usize>>,
-    synced: Option<impl Future<Output = io::Result<()>>>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let length = written.await?;
     if length == bytes.len() {
-        return match synced {
-            Some(synced) => {
-                let synced = synced.await;
-                if canary!(SyncFailureIgnored) { Ok(()) } else { synced }
-            }
-            None => Ok(()),
-        };
+        return Ok(true);
     }
     bytes.advance(length);
-    write_all(&file, offset + length as u64, bytes).await?;
-    match synced {
-        // The sync that was called with the write came before the rest of it.
-        Some(synced) => {
-            synced.await?;
-            file.sync().await
-        }
-        None => Ok(()),
-    }
+    write_all(file, offset + length as u64, bytes).await?;
+    Ok(false)
 }

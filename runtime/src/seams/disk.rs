@@ -73,6 +73,21 @@ pub trait DiskFile: Clone + 'static {
     /// Makes durable what was written before this call, with as much of the file's length as it takes
     /// to read that again. Its name is [`Disk::sync_folder`]'s matter.
     fn sync(&self) -> impl Future<Output = io::Result<()>> + 'static;
+
+    /// [`DiskFile::write_at`] and [`DiskFile::sync`] in one: done when what it says it wrote is durable. Who writes
+    /// and syncs with one thread needs to tell of it once.
+    fn write_synced(
+        &self,
+        offset: u64,
+        bytes: Bytes,
+    ) -> impl Future<Output = io::Result<usize>> + 'static {
+        let (written, synced) = (self.write_at(offset, bytes), self.sync());
+        async move {
+            let length = written.await?;
+            synced.await?;
+            Ok(length)
+        }
+    }
 }
 
 /// A file in the folder.

@@ -235,11 +235,19 @@ impl DiskFile for FolderFile {
         offset: u64,
         bytes: Bytes,
     ) -> impl Future<Output = io::Result<usize>> + 'static {
-        self.submit(move |done| Job::Write { offset, bytes, done })
+        self.submit(move |done| Job::Write { offset, bytes, is_synced: false, done })
     }
 
     fn sync(&self) -> impl Future<Output = io::Result<()>> + 'static {
         self.submit(move |done| Job::Sync { done })
+    }
+
+    fn write_synced(
+        &self,
+        offset: u64,
+        bytes: Bytes,
+    ) -> impl Future<Output = io::Result<usize>> + 'static {
+        self.submit(move |done| Job::Write { offset, bytes, is_synced: true, done })
     }
 }
 

@@ -19,7 +19,7 @@ const THREADS: usize = 3;
 /// One operation, and who is told its outcome.
 pub(super) enum Job {
     Read { offset: u64, length: usize, done: oneshot::Sender<io::Result<Bytes>> },
-    Write { offset: u64, bytes: Bytes, done: oneshot::Sender<io::Result<usize>> },
+    Write { offset: u64, bytes: Bytes, is_synced: bool, done: oneshot::Sender<io::Result<usize>> },
     Sync { done: oneshot::Sender<io::Result<()>> },
     Call(Box<dyn FnOnce() + Send>),
 }
@@ -52,24 +52,30 @@ impl Queue {
     /// Carries out what waits. True if more came meanwhile.
     fn run(&self) -> bool {
         let jobs = std::mem::take(&mut held(&self.waiting).jobs);
-        let mut syncs = Vec::new();
+        let (mut syncs, mut written) = (Vec::new(), Vec::new());
         for job in jobs {
             match job {
                 Job::Read { offset, length, done } => {
                     drop(done.send(read(&self.file, offset, length)));
                 }
-                Job::Write { offset, bytes, done } => {
-                    drop(done.send(self.file.write_at(&bytes, offset)));
+                Job::Write { offset, bytes, is_synced, done } => {
+                    match self.file.write_at(&bytes, offset) {
+                        Ok(length) if is_synced => written.push((length, done)),
+                        outcome => drop(done.send(outcome)),
+                    }
                 }
                 // Made later, a sync covers no less.
                 Job::Sync { done } => syncs.push(done),
                 Job::Call(work) => work(),
             }
         }
-        if !syncs.is_empty() {
+        if !syncs.is_empty() || !written.is_empty() {
             let outcome = self.file.sync_data();
             for done in syncs {
                 drop(done.send(repeat(&outcome)));
+            }
+            for (length, done) in written {
+                drop(done.send(repeat(&outcome).map(|()| length)));
             }
         }
         let mut waiting = held(&self.waiting);

@@ -299,6 +299,7 @@ impl Broker {
             Phase::Accepting(_) if link.ends_at <= now => return,
             Phase::Accepting(session) | Phase::Live(session) => *session,
         };
+        let is_ahead = !link.is_live();
         match packet {
             ClientPacket::Connect(_) => {
                 // [MQTT-3.1.0-2]
@@ -321,6 +322,9 @@ impl Broker {
                 self.client_disconnect(connection, session, *disconnect, out);
             }
             ClientPacket::Auth(auth) => self.auth(connection, *auth, out),
+        }
+        if is_ahead && let Some(link) = self.links.get_mut(connection) {
+            link.served_ahead = true;
         }
     }
 

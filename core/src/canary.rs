@@ -113,6 +113,8 @@ mod switch {
         KeepAliveTooShort = "keep-alive-too-short",
         /// Messages go out while CONNACK waits for the journal.
         PublishBeforeConnack = "publish-before-connack",
+        /// What waits for an authentication's outcome is looked at in the reverse order.
+        EarlyPacketsReversed = "early-packets-reversed",
         /// A ping is answered only if nothing waits for the client's acknowledgement.
         PingUnanswered = "ping-unanswered",
 

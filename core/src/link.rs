@@ -43,6 +43,8 @@ pub(crate) struct Link {
     pub(crate) method: Option<Text>,
     /// Whether a re-authentication is going on.
     pub(crate) reauthenticating: bool,
+    /// Whether something that changes more than the connection was looked at before CONNACK left.
+    pub(crate) served_ahead: bool,
 }
 
 /// How far a connection has come.
@@ -89,6 +91,7 @@ impl Link {
             ends_at: Time::NEVER,
             method: None,
             reauthenticating: false,
+            served_ahead: false,
         }
     }
 

@@ -85,6 +85,11 @@ mod known {
         Expected { group, guarantees }
     }
 
+    /// What a message breaks that is lost though it was said to be kept.
+    const LOST: &[&str] = &["DU", "Q1", "Q2"];
+    /// What a subscription breaks that is.
+    const UNSUBSCRIBED: &[&str] = &["DU", "RC", "Q1", "Q2", "AH", "SS"];
+
     /// The group of a canary's guarantees, and which of them it breaks.
     const fn broken_by(canary: Canary) -> (&'static str, &'static [&'static str]) {
         match canary {
@@ -110,6 +115,7 @@ mod known {
             Canary::PacketSizeIgnored => ("protocol", &["SZ"]),
             Canary::KeepAliveNeverCloses | Canary::KeepAliveTooShort => ("protocol", &["KA"]),
             Canary::PublishBeforeConnack => ("protocol", &["PR"]),
+            Canary::EarlyPacketsReversed => ("protocol", &["OR", "AH"]),
             Canary::PingUnanswered => ("protocol", &["AH", "LV"]),
             Canary::TakeoverInSilence => ("sessions", &["SO"]),
             Canary::SessionPresentEchoed => ("sessions", &["SP"]),
@@ -128,15 +134,12 @@ mod known {
             Canary::SharedQos2Moves => ("shared", &["SH", "Q2"]),
             // Both copies may go to the same member.
             Canary::SharedTwice => ("shared", &["SH", "Q0", "Q1", "Q2"]),
-            Canary::AckBeforeCommit => ("durability", &["DU", "Q1", "Q2"]),
-            Canary::SubackBeforeCommit => ("durability", &["DU", "Q1", "Q2"]),
+            Canary::AckBeforeCommit | Canary::SubackBeforeCommit => ("durability", LOST),
             Canary::ReleaseNotRecorded => ("durability", &["DU", "Q1", "Q2", "AH"]),
             Canary::ReceiptNotRecorded => ("durability", &["DU", "RX", "Q2"]),
             Canary::SessionEndNotRecorded => ("durability", &["RC", "SP"]),
             Canary::SnapshotForgetsHeldIds => ("durability", &["DU", "RC", "Q2", "AH"]),
-            Canary::SnapshotForgetsSubscriptions => {
-                ("durability", &["DU", "RC", "Q1", "Q2", "AH", "SS"])
-            }
+            Canary::SnapshotForgetsSubscriptions => ("durability", UNSUBSCRIBED),
             Canary::QueueLimitIgnored => ("resources", &["BM"]),
             Canary::RevokedReleaseUnanswered => ("permissions", &["LV", "AH", "Q2", "SH", "DU"]),
             Canary::StoredBytesNotReturned

@@ -130,6 +130,8 @@ pub struct Client {
     reading: bool,
     acknowledging: bool,
     pinging: bool,
+    /// Steps that came while its connection was being made, to be done behind CONNECT.
+    ahead: Vec<Do>,
     /// Publications that were never sent.
     waiting: VecDeque<Waiting>,
     /// How many payloads it has made.
@@ -168,6 +170,7 @@ impl Client {
             reading: true,
             acknowledging: true,
             pinging: true,
+            ahead: Vec::new(),
             waiting: VecDeque::new(),
             made: 0,
         }
@@ -283,6 +286,10 @@ impl Client {
         self.link = Some(link);
         let connect = Packet::Connect(self.connect_packet(turn.session, clean_start));
         self.send(turn, connect);
+        for step in std::mem::take(&mut self.ahead) {
+            self.act(turn, &step);
+        }
+        self.pipeline_publications(turn);
     }
 
     fn ended(&mut self, turn: &mut Turn<'_>, connection: ConnectionNumber) {
@@ -305,6 +312,7 @@ impl Client {
     /// Asks for a connection, to misbehave on it in the given way or to connect.
     fn ask(&mut self, turn: &mut Turn<'_>, way: Option<u8>) {
         self.attempts += 1;
+        self.ahead.clear();
         let give_up_at_ms = turn.now_ms + CONNECT_PATIENCE_MS;
         self.opening = Some(Opening { attempt: self.attempts, give_up_at_ms, way });
         turn.out.push(ClientOutput::Open { attempt: self.attempts });

@@ -70,6 +70,8 @@ points! {
     MayNotRead = "a message was dropped for a client that may not read it",
     OverStoredBytes = "a message was dropped for a quota of stored bytes",
     OverQuota = "a publication was refused for a quota or a limit",
+    AnsweredAhead = "a client was let in that had sent more behind CONNECT",
+    RefusedAhead = "a CONNECT was refused with more behind it",
     StrangerRefused = "a stranger was refused a client's identifier",
     TokenEnded = "a connection ended with its client's token",
     Alias = "a topic alias stood for a topic",
@@ -335,12 +337,19 @@ impl Coverage {
                 self.scenes.was_released(connection, *id).then_some(Point::PubrelSentAgain)
             }
             Packet::Ack { reason: 0x97, .. } => Some(Point::OverQuota),
-            Packet::ConnAck { reason: 0x85, .. } => Some(Point::StrangerRefused),
-            Packet::ConnAck { reason, session_present, .. } => match (reason, session_present) {
-                (0, true) if self.scenes.has_restarted() => Some(Point::ResumedAfterRestart),
-                (0, _) => None,
-                (_, _) => Some(Point::ConnectRefused),
-            },
+            Packet::ConnAck { reason, session_present, .. } => {
+                if self.scenes.is_ahead(connection) {
+                    let point =
+                        if *reason == 0 { Point::AnsweredAhead } else { Point::RefusedAhead };
+                    self.hits.hit(Hits::point(point));
+                }
+                match (reason, session_present) {
+                    (0, true) if self.scenes.has_restarted() => Some(Point::ResumedAfterRestart),
+                    (0, _) => None,
+                    (0x85, _) => Some(Point::StrangerRefused),
+                    (_, _) => Some(Point::ConnectRefused),
+                }
+            }
             Packet::Disconnect { reason: 0x8E, .. } => Some(Point::TakenOver),
             Packet::Disconnect { reason: 0x8D, .. } => Some(Point::SentAway),
             Packet::Disconnect { reason: 0xA0, .. } => Some(Point::TokenEnded),

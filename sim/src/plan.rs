@@ -69,6 +69,8 @@ pub struct ClientSpec {
     pub clock_percent: u8,
     /// Whether it proves to be somebody else than the others with its identifier.
     pub stranger: bool,
+    /// Whether it sends what it has right behind CONNECT, without waiting for CONNACK.
+    pub pipelines: bool,
 }
 
 impl ClientSpec {

@@ -27,6 +27,7 @@ fn spec() -> ClientSpec {
         forgets: false,
         clock_percent: 100,
         stranger: false,
+        pipelines: false,
     }
 }
 
@@ -112,7 +113,9 @@ impl Stage {
         self.connections += 1;
         let connection = self.connections;
         self.tell(client, ClientInput::Opened { attempt, connection });
-        let first = self.take(connection).remove(0);
+        let mut sent = self.take(connection);
+        let first = sent.remove(0);
+        self.sent.extend(sent.into_iter().map(|packet| (connection, packet)));
         let Packet::Connect(connect) = first else { panic!("{first:?}") };
         (connection, connect)
     }
@@ -636,6 +639,34 @@ fn what_the_broker_does_not_offer_is_not_asked_for() {
     assert!(!stage.clients.is_idle(0));
     stage.say(0, on, &Packet::SubAck { id: 1, reasons: vec![1], properties: Vec::new() });
     assert!(stage.clients.is_idle(0));
+}
+
+#[test]
+fn what_comes_behind_connect_waits_for_nothing_and_belongs_to_the_session_that_begins() {
+    let mut stage = Stage::new(&[ClientSpec { pipelines: true, ..spec() }]);
+    stage.act(0, &Do::Connect { client: 0, clean_start: false, will: None });
+    stage.act(0, &Do::Unsubscribe { client: 0, filter: "a".to_owned() });
+    stage.publish(0, 1);
+    stage.publish(0, 1);
+    let (on, _) = stage.accept();
+    let mut ahead = stage.take(on);
+    let filters = vec!["a".to_owned()];
+    assert_eq!(ahead.remove(0), Packet::Unsubscribe { id: 1, filters, properties: Vec::new() });
+    // One message: the broker's receive maximum is not known.
+    assert_eq!(publishes(&ahead), [(1, Some(2), false, 0)]);
+    let properties = Vec::new();
+    stage.say(0, on, &Packet::ConnAck { session_present: false, reason: 0, properties });
+    assert_eq!(publishes(&stage.take(on)), [(1, Some(3), false, 1)]);
+    // With something to be sent again, nothing new goes ahead of it.
+    stage.act(0, &Do::Connect { client: 0, clean_start: false, will: None });
+    stage.publish(0, 1);
+    let (on, _) = stage.accept();
+    assert_eq!(stage.take(on), []);
+    let properties = Vec::new();
+    stage.say(0, on, &Packet::ConnAck { session_present: true, reason: 0, properties });
+    let sent = publishes(&stage.take(on));
+    assert_eq!(sent[..2], [(1, Some(2), true, 0), (1, Some(3), true, 1)]);
+    assert_eq!(sent[2..], [(1, Some(1), false, 2)]);
 }
 
 #[test]

@@ -44,6 +44,9 @@ impl Broker {
             };
             self.close(connection, cause, out);
         } else {
+            if canary!(EarlyPacketsReversed) {
+                return handshake.pipelined.push_front(packet);
+            }
             handshake.pipelined.push_back(packet);
         }
     }

@@ -63,6 +63,8 @@ impl Broker {
         match link.phase {
             // Before CONNACK a refusal can only be a CONNACK [MQTT-3.14.0-1]; what sends
             // something else than CONNECT gets no answer.
+            // Who was served already must not be told that nothing was done [MQTT-3.1.4-6].
+            Phase::Accepting(_) if link.served_ahead => {}
             Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::Accepting(_) => {
                 let version = version.or_else(|| self.version_of(connection));
                 if version.is_some()

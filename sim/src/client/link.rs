@@ -13,6 +13,9 @@ const PING_PATIENCE_MS: u64 = 5_000;
 /// How long a client that fell silent on purpose waits to be closed at least, in milliseconds.
 const SILENCE_PATIENCE_MS: u64 = 20_000;
 
+/// How many packets a client sends at most before CONNACK comes.
+pub(super) const AHEAD_PACKETS: usize = 12;
+
 /// A connection that was asked for.
 #[derive(Debug)]
 pub(super) struct Opening {
@@ -45,6 +48,8 @@ pub(super) struct Link {
     pub(super) acks: Acks,
     /// Identifiers of SUBSCRIBE and UNSUBSCRIBE that wait for their answer.
     pub(super) requests: BTreeSet<u16>,
+    /// How many packets it may send before CONNACK comes.
+    ahead_left: usize,
     keep_alive_ms: u64,
     last_sent_ms: u64,
     pinged_at_ms: Option<u64>,
@@ -73,6 +78,8 @@ impl Link {
             server: Server::default(),
             acks: Acks::new(spec.by_its_clock_ms(spec.ack_delay_ms), spec.reorders_acks),
             requests: BTreeSet::new(),
+            // CONNECT is one of them.
+            ahead_left: if spec.pipelines { 1 + AHEAD_PACKETS } else { 0 },
             keep_alive_ms: spec.by_its_clock_ms(u64::from(spec.keep_alive_s) * 1_000),
             last_sent_ms: 0,
             pinged_at_ms: None,
@@ -85,6 +92,7 @@ impl Link {
     /// CONNACK accepted.
     pub(super) fn serve(&mut self, now_ms: u64, spec: &ClientSpec, properties: &[Property]) {
         self.is_serving = true;
+        self.pinged_at_ms = self.pinged_at_ms.map(|_| now_ms);
         self.serving_since_ms = Some(now_ms);
         self.server = Server::of(properties);
         if let Some(keep_alive_s) = codec::number(properties, 0x13) {
@@ -129,6 +137,21 @@ impl Link {
     /// Whether packets that only a session may send can be sent.
     pub(super) fn may_send(&self) -> bool {
         self.is_serving && self.silent_until_ms.is_none()
+    }
+
+    /// Whether it may send something that needs no session: from CONNACK on, or at once.
+    pub(super) fn may_ask(&self) -> bool {
+        self.may_send() || self.is_ahead()
+    }
+
+    /// Whether it may send something although CONNACK has not come.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.is_serving && self.ahead_left > 0 && self.silent_until_ms.is_none()
+    }
+
+    /// A packet was sent, maybe before CONNACK.
+    pub(super) fn count_ahead(&mut self) {
+        self.ahead_left = self.ahead_left.saturating_sub(1);
     }
 
     /// When it is time to send PINGREQ.

@@ -1,6 +1,7 @@
 //! What a client sends: the steps of the plan, re-sending, and what waited for quota.
 
 use super::acks::Ack;
+use super::link;
 use super::session::{Outbound, Session};
 use super::{AGREE_AFTER_MS, Client, ClientOutput, Loss, Turn};
 use crate::codec;
@@ -27,6 +28,10 @@ pub(super) struct Waiting {
 impl Client {
     /// Does a step of the plan.
     pub(super) fn act(&mut self, turn: &mut Turn<'_>, step: &Do) {
+        if self.comes_too_early(step) {
+            self.ahead.push(step.clone());
+            return;
+        }
         match step {
             Do::Connect { client: _, clean_start, will } => {
                 self.will.clone_from(will);
@@ -45,6 +50,7 @@ impl Client {
             Do::Publish { .. } => {
                 self.publish(turn, step);
                 self.send_publications(turn);
+                self.pipeline_publications(turn);
             }
             Do::Ping { client: _ } => self.send_ping(turn),
             Do::Disconnect { client: _, reason, session_expiry_interval_s } => {
@@ -74,6 +80,17 @@ impl Client {
             | Do::Disk(_)
             | Do::DiskSyncs { .. } => {}
         }
+    }
+
+    /// Whether a step is to be done behind the CONNECT of the connection that is being made.
+    fn comes_too_early(&self, step: &Do) -> bool {
+        let is_asking =
+            self.spec.pipelines && self.opening.as_ref().is_some_and(|one| one.way.is_none());
+        let is_request = matches!(
+            step,
+            Do::Subscribe { .. } | Do::Unsubscribe { .. } | Do::Ping { .. } | Do::Disconnect { .. }
+        );
+        is_asking && is_request && self.ahead.len() < link::AHEAD_PACKETS
     }
 
     /// The CONNECT that it sends now. A will gets a new token each time, because each may be
@@ -124,6 +141,7 @@ impl Client {
     pub(super) fn send(&mut self, turn: &mut Turn<'_>, packet: Packet) {
         let Some(link) = &mut self.link else { return };
         link.sent(turn.now_ms);
+        link.count_ahead();
         let connection = link.connection;
         let bytes = codec::encode(&packet, self.spec.level);
         turn.event(What::Sent { connection, packet });
@@ -131,7 +149,7 @@ impl Client {
     }
 
     pub(super) fn send_ping(&mut self, turn: &mut Turn<'_>) {
-        let Some(link) = self.link.as_mut().filter(|link| link.may_send()) else { return };
+        let Some(link) = self.link.as_mut().filter(|link| link.may_ask()) else { return };
         link.pinged(turn.now_ms);
         self.send(turn, Packet::PingReq);
     }
@@ -162,6 +180,23 @@ impl Client {
             let has_quota = turn.session.outbound.len() == sent_here && sent_here < quota;
             match self.waiting.front() {
                 Some(waiting) if waiting.publish.qos == 0 || has_quota => {}
+                Some(_) | None => return,
+            }
+            if !self.send_waiting(turn) {
+                return;
+            }
+        }
+    }
+
+    /// Sends what waits right behind CONNECT: one message above QoS 0 at most, as the broker's quota
+    /// is not known, and none where something else must be sent again first or where an identifier
+    /// may be in use that the client knows nothing of.
+    pub(super) fn pipeline_publications(&mut self, turn: &mut Turn<'_>) {
+        while let Some(link) = self.link.as_ref().filter(|link| link.is_ahead()) {
+            let session = &turn.session;
+            let may_use_id = session.outbound.is_empty() && session.knows_ids(link.clean_start);
+            match self.waiting.front() {
+                Some(waiting) if waiting.publish.qos == 0 || may_use_id => {}
                 Some(_) | None => return,
             }
             if !self.send_waiting(turn) {
@@ -305,7 +340,7 @@ impl Client {
     }
 
     fn request(&mut self, turn: &mut Turn<'_>, packet: impl FnOnce(u16) -> Packet) {
-        let Some(link) = self.link.as_mut().filter(|link| link.may_send()) else { return };
+        let Some(link) = self.link.as_mut().filter(|link| link.may_ask()) else { return };
         let Some(id) = turn.session.free_id(&link.requests) else { return };
         let packet = packet(id);
         let size_bytes = codec::encode(&packet, self.spec.level).len();
@@ -327,7 +362,7 @@ impl Client {
                 value: Value::Number(expiry_s),
             }));
         }
-        if self.link.as_ref().is_some_and(|link| link.may_send()) {
+        if self.link.as_ref().is_some_and(|link| link.may_ask()) {
             self.send(turn, Packet::Disconnect { reason: said, properties });
         }
         self.leave(turn);

@@ -39,6 +39,7 @@ pub(super) struct Outbound {
 impl Session {
     /// Whether CONNECT is to say Clean Start, and what follows from saying so.
     pub(super) fn begin_connect(&mut self, wished: bool) -> bool {
+        self.outbound.iter_mut().for_each(|outbound| outbound.is_sent_here = false);
         let clean_start = wished || self.must_be_clean;
         if clean_start {
             // From here on, nobody knows whether the broker still has the old session, until it
@@ -58,12 +59,21 @@ impl Session {
             return false;
         }
         if !is_present {
+            // What was sent right behind CONNECT belongs to the new session.
+            let mut ahead = std::mem::take(&mut self.outbound);
+            ahead.retain(|outbound| outbound.is_sent_here);
             self.begin_anew();
+            self.outbound = ahead;
         }
         self.is_held = true;
         self.must_be_clean = false;
-        self.outbound.iter_mut().for_each(|outbound| outbound.is_sent_here = false);
         true
+    }
+
+    /// Whether the client knows which identifiers are in use before it is told whether there is a
+    /// session: it has one, never had one, or begins anew.
+    pub(super) fn knows_ids(&self, clean_start: bool) -> bool {
+        clean_start || self.is_held || self.epoch == 0
     }
 
     /// The connection is over.

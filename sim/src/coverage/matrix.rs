@@ -43,8 +43,8 @@ pub enum Needs {
 type Holds = fn(&Scene<'_>) -> bool;
 
 /// The rows: what was under way.
-pub const ROWS: [(&str, Needs); 25] = {
-    let mut rows = [("", Needs::Session); 25];
+pub const ROWS: [(&str, Needs); 26] = {
+    let mut rows = [("", Needs::Session); 26];
     let mut row = 0;
     while row < rows.len() {
         rows[row] = (TABLE[row].0, TABLE[row].1);
@@ -53,13 +53,18 @@ pub const ROWS: [(&str, Needs); 25] = {
     rows
 };
 
+/// The row of clients that do not wait for CONNACK.
+const AHEAD: usize = 1;
 /// The row of older versions.
-const OLDER_VERSION: usize = 21;
+const OLDER_VERSION: usize = 22;
 
 /// Text, what it is about, and the condition.
-const TABLE: [(&str, Needs, Holds); 25] = [
+const TABLE: [(&str, Needs, Holds); 26] = [
     ("CONNECT sent, CONNACK awaited", Needs::Connection, |scene| {
         scene.on(|link| !link.is_accepted)
+    }),
+    ("CONNACK awaited, more sent behind CONNECT", Needs::Connection, |scene| {
+        scene.on(|link| !link.is_accepted && link.is_ahead)
     }),
     ("SUBSCRIBE or UNSUBSCRIBE unanswered", Needs::Connection, |scene| {
         scene.on(|link| link.has_requests)
@@ -137,11 +142,11 @@ pub(super) fn rows_of(scene: &Scene<'_>) -> impl Iterator<Item = usize> {
 /// Whether a field can be hit at all.
 #[must_use]
 pub fn is_possible(row: usize, column: usize) -> bool {
-    let is_connecting = row == 0;
+    let is_connecting = row == 0 || row == AHEAD && column != Column::Disconnect as usize;
     let of_the_broker = column >= Column::Kill as usize;
     // Nobody is connected when a broker crashes that has not accepted anybody.
     let crash_again = column == Column::CrashAgain as usize;
-    // DISCONNECT comes after CONNACK.
+    // DISCONNECT comes after CONNACK, unless its client waits for nothing.
     let sent_away = column == Column::SentAway as usize;
     let disconnect = column == Column::Disconnect as usize || sent_away;
     // Older versions are not told why they are sent away.
@@ -155,10 +160,11 @@ pub fn is_possible(row: usize, column: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{COLUMNS, OLDER_VERSION, ROWS, is_possible};
+    use super::{AHEAD, COLUMNS, OLDER_VERSION, ROWS, is_possible};
 
     #[test]
     fn most_fields_can_be_hit() {
+        assert!(ROWS[AHEAD].0.starts_with("CONNACK awaited"), "{AHEAD}");
         assert!(ROWS[OLDER_VERSION].0.starts_with("an older version"), "{OLDER_VERSION}");
         let fields = (0..ROWS.len()).flat_map(|row| (0..COLUMNS.len()).map(move |at| (row, at)));
         let possible = fields.filter(|(row, column)| is_possible(*row, *column)).count();

@@ -68,6 +68,8 @@ pub(super) struct Link {
     is_dead: bool,
     said_goodbye: bool,
     pub(super) has_requests: bool,
+    /// Something was sent behind CONNECT before CONNACK came.
+    pub(super) is_ahead: bool,
     pub(super) uses_aliases: bool,
     receive_maximum: usize,
     quota: usize,
@@ -144,6 +146,11 @@ impl Scenes {
         let other = self.sessions.get(client_id).and_then(|session| session.connection);
         let other = other.filter(|other| *other != number);
         other.map(|other| self.of_connection(other)).unwrap_or_default()
+    }
+
+    /// Whether more was sent on it before CONNACK came.
+    pub(super) fn is_ahead(&self, number: ConnectionNumber) -> bool {
+        self.links.get(&number).is_some_and(|link| link.is_ahead)
     }
 
     pub(super) fn just_started(&self) -> bool {
@@ -262,6 +269,7 @@ impl Scenes {
         if let Packet::Connect(connect) = packet {
             return self.connects(number, connect);
         }
+        link.is_ahead |= !link.is_accepted;
         let Some(session) = self.sessions.get_mut(&link.client_id) else { return };
         match packet {
             Packet::Publish(publish) => {
@@ -344,8 +352,10 @@ impl Scenes {
                 session.missed = 0;
                 if !session_present {
                     session.outbound.clear();
-                    session.inbound.clear();
-                    session.shares.clear();
+                    if !link.is_ahead {
+                        session.inbound.clear();
+                        session.shares.clear();
+                    }
                 }
             }
             Packet::Publish(publish) => published(session, link, publish, at_ms),

@@ -5,6 +5,7 @@
 //! earliest and the latest moment at which it may have happened.
 
 mod access;
+mod ahead;
 mod connection;
 mod deliver;
 mod lifetime;

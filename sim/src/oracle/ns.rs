@@ -1,15 +1,17 @@
 //! NS: nothing arrives that nobody published, that no subscription asked for, or that was refused.
 //! What only an earlier session of the same client asked for is SS, which has a file of its own.
 
-use crate::history::{Event, Violation};
+use crate::history::{Event, Violation, What};
 use crate::oracle::model::{Delivery, Model, Publication, Seen, Session};
 use crate::oracle::rule::{Rule, only, violation};
+use crate::packet::Packet;
 
 /// Judges NS.
 pub(crate) struct NothingSpurious;
 
 impl Rule for NothingSpurious {
-    fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
+    fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
+        behind_refusal(model, event)?;
         only("NS", Self::arrival(model, seen))
     }
 }
@@ -38,10 +40,57 @@ impl NothingSpurious {
             let events = [publication.first().index, delivery.moment.index];
             return Err(violation("NS", what, events.into_iter().chain(refused)));
         }
+        if is_behind_refusal(model, publication) {
+            return Err(refused_at_the_door(model, publication, delivery));
+        }
         let is_possible = session.possible(publication).next().is_some()
             || session.replays(publication).next().is_some();
         if is_possible { Ok(()) } else { Err(unasked(model, delivery, session, publication)) }
     }
+}
+
+/// CONNACK refuses: what was sent right behind that CONNECT has no effect [MQTT-3.1.4-6].
+fn behind_refusal(model: &Model, event: &Event) -> Result<(), Violation> {
+    let What::Received { connection, packet: Packet::ConnAck { reason: 1.., .. }, .. } =
+        &event.what
+    else {
+        return Ok(());
+    };
+    let is_meant = |publication: &Publication| {
+        publication.sends.iter().any(|send| send.connection == *connection)
+            && is_behind_refusal(model, publication)
+    };
+    let early = model.deliveries.iter().find_map(|delivery| {
+        let publication = &model.publications[delivery.publication?];
+        is_meant(publication).then_some((publication, delivery))
+    });
+    early.map_or(Ok(()), |(publication, delivery)| {
+        Err(refused_at_the_door(model, publication, delivery))
+    })
+}
+
+/// Whether a publication was only ever sent behind a CONNECT that was refused.
+fn is_behind_refusal(model: &Model, publication: &Publication) -> bool {
+    !publication.is_will()
+        && publication.sends.iter().all(|send| {
+            model
+                .connections
+                .get(&send.connection)
+                .is_some_and(|found| found.refused.is_some() && found.misbehaved.is_none())
+        })
+}
+
+fn refused_at_the_door(model: &Model, publication: &Publication, delivery: &Delivery) -> Violation {
+    let what = format!(
+        "{} on {:?} was sent behind a CONNECT that was refused and reached {:?} all the same",
+        publication.name(),
+        publication.topic,
+        model.sessions[delivery.session].client_id,
+    );
+    let refused = model.connections.get(&publication.first_connection());
+    let refused = refused.and_then(|found| found.refused).map(|at| at.index);
+    let events = [publication.first().index, delivery.moment.index];
+    violation("NS", what, events.into_iter().chain(refused))
 }
 
 fn unasked(
@@ -109,7 +158,7 @@ fn asked_for(delivery: &Delivery, session: &Session) -> Result<(), Violation> {
 #[cfg(test)]
 mod tests {
     use super::NothingSpurious;
-    use crate::oracle::told::{Told, fails, passes, publish_of};
+    use crate::oracle::told::{Told, connect_of, fails, passes, publish_of};
     use crate::packet::{AckKind, Packet};
 
     fn two() -> Told {
@@ -179,6 +228,33 @@ mod tests {
         let mut told = two();
         told.subscribe(2, "t", 1).unsubscribe(2, "t", 0).publish(1, "t", "one", 1);
         told.read(2, "t", "one", 1);
+        fails(NothingSpurious, &told, "NS");
+    }
+
+    fn behind_connect(told: &mut Told, reason: u8) -> &mut Told {
+        told.asks_in(3, connect_of("c")).sent(3, Packet::Publish(publish_of("t", "one", 0, 0)));
+        told.got(3, Packet::ConnAck { session_present: false, reason, properties: Vec::new() })
+    }
+
+    #[test]
+    fn what_was_sent_behind_a_connect_arrives_if_that_is_accepted() {
+        let mut told = two();
+        told.subscribe(2, "t", 1);
+        behind_connect(&mut told, 0).read(2, "t", "one", 0);
+        passes(NothingSpurious, &told);
+    }
+
+    #[test]
+    fn what_was_sent_behind_a_refused_connect_reaches_nobody() {
+        let mut told = two();
+        told.subscribe(2, "t", 1);
+        behind_connect(&mut told, 0x85).read(2, "t", "one", 0);
+        fails(NothingSpurious, &told, "NS");
+        let mut told = two();
+        told.subscribe(2, "t", 1).asks_in(3, connect_of("c"));
+        told.sent(3, Packet::Publish(publish_of("t", "one", 0, 0))).read(2, "t", "one", 0);
+        let (session_present, properties) = (false, Vec::new());
+        told.got(3, Packet::ConnAck { session_present, reason: 0x85, properties });
         fails(NothingSpurious, &told, "NS");
     }
 

@@ -90,6 +90,25 @@ mod tests {
         passes(ExactlyOnce, &told);
     }
 
+    /// Published behind a CONNECT that is not answered, read, and sent again when the session is back.
+    fn ahead(is_read_again: bool) -> Told {
+        let mut told = two();
+        let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+        let again = Connect { properties, clean_start: false, ..connect_of("a") };
+        told.lose(1).asks_in(4, again).publish_unanswered(4, "t", "one", 2, 9);
+        told.read(2, "t", "one", 2).lose(4).resume(5, "a").publish_again(5, "t", "one", 2, 9);
+        if is_read_again {
+            told.read(2, "t", "one", 2);
+        }
+        told
+    }
+
+    #[test]
+    fn what_was_sent_behind_an_unanswered_connect_is_the_same_in_the_session() {
+        passes(ExactlyOnce, ahead(false).end());
+        fails(ExactlyOnce, &ahead(true), "Q2");
+    }
+
     #[test]
     fn an_identifier_that_the_broker_may_hold_muddles_a_publication() {
         let mut told = two();

@@ -92,6 +92,9 @@ fn only_group(model: &Model, publication: &Publication) -> Option<(String, BTree
             members.insert(number);
         }
     }
+    if model.may_be_joined_ahead(publication) {
+        return None;
+    }
     let (share, filter) = groups.pop_first().filter(|_| groups.is_empty())?;
     Some((format!("$share/{share}/{filter}"), members))
 }
@@ -149,8 +152,11 @@ fn unserved(
 mod tests {
     use super::Shared;
     use crate::oracle::model::Bounds;
-    use crate::oracle::told::{Told, connect_of, fails, fails_within, passes, passes_within};
-    use crate::packet::Connect;
+    use crate::oracle::properties as property;
+    use crate::oracle::told::{
+        Told, connect_of, fails, fails_within, number, passes, passes_within,
+    };
+    use crate::packet::{Connect, Packet};
     use crate::plan::NetworkFault;
 
     fn three(qos: u8) -> Told {
@@ -222,6 +228,18 @@ mod tests {
         told.subscribe(2, "$share/g/t", 1).durable(3, "c").subscribe(3, "$share/g/t", 1);
         told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7);
         told.publish_unanswered(2, "u", "two", 1, 9).read(3, "t", "one", 1).closed(2).end();
+        passes(Shared, &told);
+    }
+
+    #[test]
+    fn a_client_that_is_not_told_whether_it_came_in_may_be_a_member() {
+        let mut told = Told::new();
+        told.connect(1, "a").durable(2, "b").subscribe(2, "$share/g/t", 1);
+        let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+        told.asks_in(3, Connect { properties, ..connect_of("c") });
+        let filters = vec![("$share/g/t".to_owned(), 1)];
+        told.sent(3, Packet::Subscribe { id: 1, filters, properties: Vec::new() }).lose(3);
+        told.publish(1, "t", "one", 1).end();
         passes(Shared, &told);
     }
 

@@ -7,6 +7,7 @@ mod aside;
 mod faults;
 mod hardships;
 mod identity;
+mod pipelining;
 mod settings;
 mod workload;
 
@@ -251,6 +252,7 @@ impl Draft {
             forgets: features.forgets && chance.percent(25),
             clock_percent: 100,
             stranger: false,
+            pipelines: false,
         }
     }
 
@@ -317,6 +319,7 @@ impl Draft {
         if !self.change_access() {
             self.bound_and_identify();
         }
+        self.pipeline();
         self.plan.steps.sort_by_key(|step| step.at_ms);
         let last_ms = self.plan.steps.last().map_or(0, |step| step.at_ms);
         self.plan.calm_at_ms = last_ms.max(self.now_ms) + self.chance.between(1, 300);

@@ -60,6 +60,7 @@ impl ClientSpec {
             forgets: false,
             clock_percent: 100,
             stranger: false,
+            pipelines: false,
         }
     }
 }
@@ -200,6 +201,7 @@ fn write_client(client: &ClientSpec, text: &mut String) {
     line.flag("forgets", client.forgets);
     line.field("clock_percent", client.clock_percent, plain.clock_percent);
     line.flag("stranger", client.stranger);
+    line.flag("pipelines", client.pipelines);
     line.end(text);
 }
 
@@ -220,6 +222,7 @@ fn read_client(line: &mut Line) -> Result<ClientSpec, String> {
         forgets: line.is_set("forgets"),
         clock_percent: line.or("clock_percent", plain.clock_percent)?,
         stranger: line.is_set("stranger"),
+        pipelines: line.is_set("pipelines"),
         ..plain
     })
 }

@@ -24,6 +24,7 @@ pub(super) fn clients(spec: &ClientSpec) -> Vec<ClientSpec> {
     one(|client| client.reorders_acks = false);
     one(|client| client.reconnect_after_ms = None);
     one(|client| client.forgets = false);
+    one(|client| client.pipelines = false);
     one(|client| client.clock_percent = 100);
     one(|client| client.session_expiry_interval_s = 0);
     one(|client| client.session_expiry_interval_s = u32::MAX);

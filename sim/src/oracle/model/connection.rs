@@ -18,9 +18,13 @@ pub(crate) struct Connection {
     pub(crate) client: ClientIndex,
     pub(crate) connect: Option<(Moment, Connect)>,
     pub(crate) connack: Option<ConnAck>,
+    /// CONNACK refused.
+    pub(crate) refused: Option<Moment>,
     /// Empty as long as it is not known.
     pub(crate) client_id: String,
     pub(crate) session: Option<SessionId>,
+    /// The session that a CONNECT without an answer must have met.
+    pub(crate) presumed: Option<SessionId>,
     pub(crate) misbehaved: Option<Moment>,
     /// DISCONNECT from the client.
     pub(crate) goodbye: Option<Goodbye>,
@@ -103,8 +107,10 @@ impl Connection {
             client,
             connect: None,
             connack: None,
+            refused: None,
             client_id: String::new(),
             session: None,
+            presumed: None,
             misbehaved: None,
             goodbye: None,
             dismissed: None,
@@ -219,7 +225,7 @@ impl Model {
         }
     }
 
-    /// What a request for or against subscriptions does to the connection's session.
+    /// What a request for or against subscriptions, or a publication, does to the connection's session.
     pub(super) fn apply(&mut self, number: ConnectionNumber, moment: Moment, packet: &Packet) {
         let Some(session) = self.connections.get(&number).and_then(|found| found.session) else {
             return;
@@ -229,6 +235,12 @@ impl Model {
 
     /// Like [`Model::apply`], to any session.
     pub(super) fn apply_to(&mut self, session: SessionId, moment: Moment, packet: &Packet) {
+        if let Packet::Publish(publish) = packet
+            && let Some(id) = publish.id.filter(|_| publish.qos == 2)
+            && let Some(publication) = self.by_token.get(token_of(&publish.payload)).copied()
+        {
+            self.hold(session, id, publication);
+        }
         if let Packet::Unsubscribe { filters, .. } = packet {
             for filter in filters {
                 let session = &mut self.sessions[session];
@@ -281,7 +293,8 @@ impl Model {
         let living = self.sessions.iter().filter(|session| !self.is_over(session));
         let versions = living.filter_map(|session| session.subscriptions.get(whole)).flatten();
         let members = versions.filter(|found| !found.refused && found.ended.is_none());
-        members.map(|found| found.reaches_back).min()
+        let known = members.map(|found| found.reaches_back).min();
+        known.into_iter().chain(self.joined_ahead_since(whole)).min()
     }
 
     fn connect_sent(&mut self, number: ConnectionNumber, connect: &Connect) {
@@ -337,11 +350,15 @@ impl Model {
         };
         let request = Request::Publish(publication, publish.qos);
         connection.outstanding.insert(id, Answered { moment: now, request });
-        let session = connection.session.or_else(|| {
-            let client = self.clients.get(&connection.client_id)?;
-            client.sessions.last().copied()
-        });
-        let Some(session) = session.filter(|_| publish.qos == 2) else { return };
+        match connection.session {
+            Some(session) if publish.qos == 2 => self.hold(session, id, publication),
+            Some(_) => {}
+            None => connection.pipelined.push((now, Packet::Publish(publish.clone()))),
+        }
+    }
+
+    /// From now on the broker may hold this identifier of a session for a publication at QoS 2.
+    fn hold(&mut self, session: SessionId, id: u16, publication: PublicationId) {
         let before = self.sessions[session].inbound.insert(id, publication);
         if before.is_some_and(|before| before != publication) {
             self.publications[publication].muddled = true;
@@ -363,7 +380,10 @@ impl Model {
         {
             let found = &self.publications[id];
             let earlier = found.sends[found.sends.len() - 1];
-            let session = |connection| self.connections.get(&connection).and_then(|c| c.session);
+            let session = |connection| {
+                let found = self.connections.get(&connection);
+                found.and_then(|found| found.session.or(found.presumed))
+            };
             let is_same = publish.qos == 2
                 && earlier.id == send.id
                 && session(earlier.connection).is_some()

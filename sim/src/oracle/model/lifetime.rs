@@ -55,6 +55,7 @@ impl Model {
             return Seen::Nothing;
         }
         if reason != 0 {
+            connection.refused = Some(now);
             let client_id = connection.client_id.clone();
             // What was sent behind CONNECT may have been refused, and not CONNECT.
             let level = connection.connect.as_ref().map_or(0, |(_, connect)| connect.level);
@@ -280,7 +281,7 @@ impl Model {
             });
         let ahead: Vec<(Moment, Packet)> = prior
             .iter()
-            .filter(|other| other.connack.is_none())
+            .filter(|other| other.connack.is_none() && other.refused.is_none())
             .flat_map(|other| other.pipelined.clone())
             .collect();
         let mut sessions: Vec<SessionId> = prior.iter().filter_map(|other| other.session).collect();
@@ -292,8 +293,17 @@ impl Model {
         let kept: Vec<ConnectionNumber> =
             prior.iter().filter(may_come_later).map(|other| other.number).collect();
         sessions.dedup();
+        let unanswered: Vec<ConnectionNumber> =
+            prior.iter().filter(|other| other.connack.is_none()).map(|one| one.number).collect();
         let session = match known.filter(|_| has_session && !is_unclear) {
-            Some(session) => session,
+            Some(session) => {
+                for other in unanswered {
+                    if let Some(other) = self.connections.get_mut(&other) {
+                        other.presumed = Some(session);
+                    }
+                }
+                session
+            }
             None => {
                 for session in &sessions {
                     self.sessions[*session].replaced.get_or_insert(self.now);

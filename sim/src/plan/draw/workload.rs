@@ -112,12 +112,12 @@ impl Draft {
         );
     }
 
-    fn unsubscribe(&mut self, at_ms: u64, client: ClientIndex) {
+    pub(super) fn unsubscribe(&mut self, at_ms: u64, client: ClientIndex) {
         let filter = self.chance.pick(&self.filters).clone();
         self.push(at_ms, Do::Unsubscribe { client, filter });
     }
 
-    fn publish(&mut self, at_ms: u64, client: ClientIndex) {
+    pub(super) fn publish(&mut self, at_ms: u64, client: ClientIndex) {
         let retain = self.features.retain && self.chance.percent(30);
         let clears = retain && self.features.clears && self.chance.percent(25);
         let fills: &[u32] = if self.features.small_packets { &[0, 40, 200] } else { &[0, 0, 20] };

@@ -1,0 +1,44 @@
+//! What clients sent behind a CONNECT of which they do not know whether it let them in.
+
+use super::{Connection, Model, Moment, Publication};
+use crate::oracle::topic;
+use crate::packet::Packet;
+
+impl Model {
+    /// Whether a client may have joined a share that means `publication`, for all that is known.
+    pub(crate) fn may_be_joined_ahead(&self, publication: &Publication) -> bool {
+        self.asked_ahead().any(|(_, _, whole)| {
+            let share = topic::split_share(whole);
+            share.is_some_and(|(_, filter)| topic::matches(filter, &publication.topic))
+        })
+    }
+
+    /// Whether a client may have subscribed to a topic, for all that is known.
+    pub(crate) fn may_have_subscribed_ahead(&self, client_id: &str, topic: &str) -> bool {
+        self.asked_ahead().any(|(connection, _, whole)| {
+            let filter = topic::split_share(whole).map_or(whole, |(_, filter)| filter);
+            connection.client_id == client_id && topic::matches(filter, topic)
+        })
+    }
+
+    /// Since when a share may have had a member of which nothing else is known.
+    pub(super) fn joined_ahead_since(&self, share: &str) -> Option<Moment> {
+        let joined = self.asked_ahead().filter(|(_, _, whole)| *whole == share);
+        joined.map(|(_, moment, _)| moment).min()
+    }
+
+    /// Subscriptions that were asked for on connections which have no session yet, if they ever do.
+    fn asked_ahead(&self) -> impl Iterator<Item = (&Connection, Moment, &str)> {
+        let is_unknown = |found: &&Connection| found.session.is_none() && found.refused.is_none();
+        self.connections.values().filter(is_unknown).flat_map(|found| {
+            found.pipelined.iter().flat_map(move |(moment, packet)| {
+                let filters = if let Packet::Subscribe { filters, .. } = packet {
+                    filters.as_slice()
+                } else {
+                    &[]
+                };
+                filters.iter().map(move |(whole, _)| (found, *moment, whole.as_str()))
+            })
+        })
+    }
+}

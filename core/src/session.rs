@@ -22,6 +22,7 @@ use crate::time::Time;
 use crate::wire::packet::{SubscriptionOptions, Will};
 use crate::wire::types::{InboundPacketId, Text, Version};
 
+mod block;
 pub(crate) mod flight;
 pub(crate) mod held;
 mod places;

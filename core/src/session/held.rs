@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::block::field;
 use crate::message::{Message, MessageId};
 use crate::record::Record;
 use crate::routing::topic::Topic;
@@ -175,7 +176,7 @@ impl Packed {
     }
 
     fn id(&self) -> MessageId {
-        MessageId(u64::from_le_bytes(self.field(ID)))
+        MessageId(u64::from_le_bytes(field(&self.0, ID)))
     }
 
     fn qos(&self) -> QoS {
@@ -183,12 +184,12 @@ impl Packed {
     }
 
     fn content_bytes(&self) -> u32 {
-        u32::from_le_bytes(self.field(CONTENT_BYTES))
+        u32::from_le_bytes(field(&self.0, CONTENT_BYTES))
     }
 
     fn expires_at(&self) -> Option<Time> {
         (self.flags() & EXPIRES != 0)
-            .then(|| Time::from_ms(u64::from_le_bytes(self.field(FIXED_END))))
+            .then(|| Time::from_ms(u64::from_le_bytes(field(&self.0, FIXED_END))))
     }
 
     /// The message again. Topic and payload are slices of the packed one, not copies.
@@ -225,12 +226,5 @@ impl Packed {
 
     fn flags(&self) -> u8 {
         self.0.first().copied().unwrap_or_default()
-    }
-
-    fn field<const N: usize>(&self, start: usize) -> [u8; N] {
-        self.0
-            .get(start..start + N)
-            .and_then(|bytes| bytes.try_into().ok())
-            .expect("`new` has written every field")
     }
 }

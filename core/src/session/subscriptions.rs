@@ -10,6 +10,7 @@ use core::ops::Bound;
 
 use bytes::Bytes;
 
+use super::block::field;
 use crate::record::GroupId;
 use crate::routing::topic::TopicFilter;
 use crate::session::{GroupKey, Subscription};
@@ -118,10 +119,10 @@ impl Packed {
         let has = |flag: u8| flags & flag != 0;
         let group_start = FLAGS_BYTES + if has(HAS_ID) { ID_BYTES } else { 0 };
         let group = has(HAS_GROUP).then(|| {
-            let key: GroupKey = u32::from_le_bytes(self.field(group_start));
-            (key, GroupId(u64::from_le_bytes(self.field(group_start + 4))))
+            let key: GroupKey = u32::from_le_bytes(field(&self.0, group_start));
+            (key, GroupId(u64::from_le_bytes(field(&self.0, group_start + 4))))
         });
-        let subscription_id = has(HAS_ID).then(|| u32::from_le_bytes(self.field(FLAGS_BYTES)));
+        let subscription_id = has(HAS_ID).then(|| u32::from_le_bytes(field(&self.0, FLAGS_BYTES)));
         Subscription { options, subscription_id, group }
     }
 
@@ -137,13 +138,6 @@ impl Packed {
 
     fn flags(&self) -> u8 {
         self.0.first().copied().unwrap_or_default()
-    }
-
-    fn field<const N: usize>(&self, start: usize) -> [u8; N] {
-        self.0
-            .get(start..start + N)
-            .and_then(|bytes| bytes.try_into().ok())
-            .expect("`new` has written what the flags say")
     }
 }
 

@@ -245,7 +245,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         while *budget > 0 {
             *budget -= 1;
-            if let Some((filter, subscription)) = session.subscriptions.pop_first() {
+            if let Some((filter, subscription)) = session.subscriptions.pop() {
                 if subscription.group.is_none() {
                     self.subscriptions.remove(&filter, key);
                 }

@@ -240,7 +240,9 @@ impl Broker {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let is_new = !session.subscriptions.contains(filter);
-        if is_new && session.subscriptions.len() >= limits.subscriptions_per_session as usize {
+        let is_full = session.subscriptions.len() >= limits.subscriptions_per_session as usize
+            || !session.subscriptions.has_room_for(filter);
+        if is_new && is_full {
             return Err(ReasonCode::QuotaExceeded);
         }
         if self.journal_is_short && session.is_durable() {

@@ -1,12 +1,7 @@
-//! A session's subscriptions by filter, in little memory: each is one short block.
+//! A session's subscriptions by filter, in little memory: one block of bytes each, one behind the other.
 
-use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::borrow::Borrow;
-use core::cmp::Ordering;
 use core::fmt;
-use core::ops::Bound;
 
 use bytes::Bytes;
 
@@ -17,34 +12,67 @@ use crate::session::{GroupKey, Subscription};
 use crate::wire::packet::{RetainHandling, SubscriptionOptions};
 use crate::wire::types::{QoS, Text};
 
-/// In the order of the filters' text.
+/// What all blocks of a session may have together, so that a place fits into 32 bits while up to half of what is there is gone.
+const LIVE_BYTES_MAXIMUM: usize = (u32::MAX / 2) as usize;
+
+/// In the order of the filters' text. To find one takes steps by the logarithm of their number; to add or
+/// remove one moves the places of those behind it, four bytes each.
 #[derive(Clone, Default)]
-pub(crate) struct Subscriptions(BTreeSet<Packed>);
+pub(crate) struct Subscriptions {
+    /// Blocks in the order in which they came, some of them gone.
+    blocks: Vec<u8>,
+    /// Where each block begins that is not gone, in the order of the filters.
+    places: Vec<u32>,
+    gone_bytes: usize,
+}
 
 impl Subscriptions {
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.places.len()
     }
 
     pub(crate) fn contains(&self, filter: &TopicFilter) -> bool {
-        self.0.contains(filter.as_text().as_bytes())
+        self.find(filter).is_ok()
+    }
+
+    /// Whether a subscription to that filter can be added.
+    pub(crate) fn has_room_for(&self, filter: &TopicFilter) -> bool {
+        let live_bytes = self.blocks.len() - self.gone_bytes;
+        live_bytes + HEAD_BYTES_MAXIMUM + filter.as_text().len() <= LIVE_BYTES_MAXIMUM
     }
 
     /// Adds a subscription, or replaces the one to the same filter.
+    ///
+    /// # Panics
+    /// If it is added although there is no room for it.
     pub(crate) fn insert(&mut self, filter: &TopicFilter, subscription: Subscription) {
-        self.0.replace(Packed::new(filter, subscription));
+        let found = self.find(filter);
+        if let Ok(at) = found {
+            self.take_at(at);
+        }
+        let place = u32::try_from(self.blocks.len()).expect("`has_room_for` was asked");
+        let head = Head::of(subscription, filter);
+        grow(&mut self.blocks, head.block_bytes());
+        head.put(filter, &mut self.blocks);
+        grow(&mut self.places, 1);
+        let (Ok(at) | Err(at)) = found;
+        self.places.insert(at, place);
     }
 
     pub(crate) fn remove(&mut self, filter: &TopicFilter) -> Option<Subscription> {
-        self.0.take(filter.as_text().as_bytes()).map(|packed| packed.subscription())
+        let at = self.find(filter).ok()?;
+        Some(self.take_at(at))
     }
 
-    pub(crate) fn pop_first(&mut self) -> Option<(TopicFilter, Subscription)> {
-        self.0.pop_first().map(|packed| packed.unpack())
+    /// Takes the last one.
+    pub(crate) fn pop(&mut self) -> Option<(TopicFilter, Subscription)> {
+        let at = self.places.len().checked_sub(1)?;
+        let filter = self.block(at).filter();
+        Some((filter, self.take_at(at)))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (TopicFilter, Subscription)> {
-        self.0.iter().map(Packed::unpack)
+        self.behind(None)
     }
 
     /// Those behind a filter; all if there is none.
@@ -52,9 +80,62 @@ impl Subscriptions {
         &self,
         filter: Option<&TopicFilter>,
     ) -> impl Iterator<Item = (TopicFilter, Subscription)> {
-        let text = filter.map(|filter| filter.as_text().as_bytes());
-        let start = text.map_or(Bound::Unbounded, Bound::Excluded);
-        self.0.range::<[u8], _>((start, Bound::Unbounded)).map(Packed::unpack)
+        let first = filter.map_or(0, |filter| match self.find(filter) {
+            Ok(at) => at + 1,
+            Err(at) => at,
+        });
+        let blocks = (first..self.places.len()).map(|at| self.block(at));
+        blocks.map(|block| (block.filter(), block.subscription()))
+    }
+
+    /// Where a filter is, or would be.
+    fn find(&self, filter: &TopicFilter) -> Result<usize, usize> {
+        let text = filter.as_text().as_bytes();
+        self.places.binary_search_by(|place| self.block_from(*place).text().cmp(text))
+    }
+
+    fn block(&self, at: usize) -> Block<'_> {
+        self.block_from(self.places.get(at).copied().unwrap_or_default())
+    }
+
+    fn block_from(&self, place: u32) -> Block<'_> {
+        Block(self.blocks.get(place as usize..).unwrap_or_default())
+    }
+
+    fn take_at(&mut self, at: usize) -> Subscription {
+        let block = self.block(at);
+        let (subscription, bytes) = (block.subscription(), block.len());
+        let end = self.places.remove(at) as usize + bytes;
+        if end == self.blocks.len() {
+            self.blocks.truncate(end - bytes);
+        } else {
+            self.gone_bytes += bytes;
+        }
+        if self.gone_bytes > self.blocks.len() / 2 {
+            self.close_gaps();
+        }
+        subscription
+    }
+
+    fn close_gaps(&mut self) {
+        let mut blocks = Vec::new();
+        blocks.reserve_exact(self.blocks.len() - self.gone_bytes);
+        let mut places = Vec::new();
+        places.reserve_exact(self.places.len());
+        for place in &self.places {
+            let block = self.block_from(*place);
+            // No higher than before, and that was a place.
+            places.push(u32::try_from(blocks.len()).unwrap_or_default());
+            blocks.extend_from_slice(block.0.get(..block.len()).unwrap_or_default());
+        }
+        *self = Subscriptions { blocks, places, gone_bytes: 0 };
+    }
+}
+
+/// Makes room for `more`, and for an eighth of what is there: to double would leave a third unused, on average.
+fn grow<T>(vector: &mut Vec<T>, more: usize) {
+    if vector.capacity() - vector.len() < more {
+        vector.reserve_exact(more.max(vector.len() / 8));
     }
 }
 
@@ -64,11 +145,6 @@ impl fmt::Debug for Subscriptions {
     }
 }
 
-/// A subscription in one block: a byte of flags, the identifier and the group if it has them, the
-/// filter's text. Told apart by the text alone.
-#[derive(Clone)]
-struct Packed(Box<[u8]>);
-
 const QOS: u8 = 0b11;
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
@@ -76,12 +152,30 @@ const RETAIN_HANDLING_SHIFT: u32 = 4;
 const HAS_ID: u8 = 1 << 6;
 const HAS_GROUP: u8 = 1 << 7;
 
-const FLAGS_BYTES: usize = 1;
+/// Behind the flags, in two bytes, the length of the text.
+const TEXT_BYTES: usize = 1;
+const ID: usize = TEXT_BYTES + 2;
 const ID_BYTES: usize = 4;
 const GROUP_BYTES: usize = 4 + 8;
+const HEAD_BYTES_MAXIMUM: usize = ID + ID_BYTES + GROUP_BYTES;
 
-impl Packed {
-    fn new(filter: &TopicFilter, subscription: Subscription) -> Self {
+/// Where the text begins.
+fn text_start(flags: u8) -> usize {
+    let id = if flags & HAS_ID != 0 { ID_BYTES } else { 0 };
+    let group = if flags & HAS_GROUP != 0 { GROUP_BYTES } else { 0 };
+    ID + id + group
+}
+
+/// What a block has before the filter's text: a byte of flags, the length of the text, the identifier and the
+/// group if it has them.
+struct Head {
+    flags: u8,
+    text_bytes: u16,
+    subscription: Subscription,
+}
+
+impl Head {
+    fn of(subscription: Subscription, filter: &TopicFilter) -> Self {
         let Subscription { options, subscription_id, group } = subscription;
         let flag = |flag: u8, is_set: bool| if is_set { flag } else { 0 };
         let flags = options.maximum_qos as u8
@@ -90,18 +184,35 @@ impl Packed {
             | (options.retain_handling as u8) << RETAIN_HANDLING_SHIFT
             | flag(HAS_ID, subscription_id.is_some())
             | flag(HAS_GROUP, group.is_some());
-        let text = filter.as_text().as_bytes();
-        let mut block = Vec::with_capacity(text_start(flags) + text.len());
-        block.push(flags);
-        if let Some(id) = subscription_id {
-            block.extend_from_slice(&id.to_le_bytes());
+        // [MQTT-1.5.4-1]: a text has no more than 65,535 bytes.
+        let text_bytes = u16::try_from(filter.as_text().len()).unwrap_or(u16::MAX);
+        Head { flags, text_bytes, subscription }
+    }
+
+    fn block_bytes(&self) -> usize {
+        text_start(self.flags) + usize::from(self.text_bytes)
+    }
+
+    fn put(&self, filter: &TopicFilter, blocks: &mut Vec<u8>) {
+        blocks.push(self.flags);
+        blocks.extend_from_slice(&self.text_bytes.to_le_bytes());
+        if let Some(id) = self.subscription.subscription_id {
+            blocks.extend_from_slice(&id.to_le_bytes());
         }
-        if let Some((key, id)) = group {
-            block.extend_from_slice(&key.to_le_bytes());
-            block.extend_from_slice(&id.0.to_le_bytes());
+        if let Some((key, id)) = self.subscription.group {
+            blocks.extend_from_slice(&key.to_le_bytes());
+            blocks.extend_from_slice(&id.0.to_le_bytes());
         }
-        block.extend_from_slice(text);
-        Packed(block.into_boxed_slice())
+        blocks.extend_from_slice(filter.as_text().as_bytes());
+    }
+}
+
+/// A block, and whatever is behind it.
+struct Block<'a>(&'a [u8]);
+
+impl Block<'_> {
+    fn len(&self) -> usize {
+        text_start(self.flags()) + self.text_bytes()
     }
 
     fn subscription(&self) -> Subscription {
@@ -117,64 +228,39 @@ impl Packed {
             },
         };
         let has = |flag: u8| flags & flag != 0;
-        let group_start = FLAGS_BYTES + if has(HAS_ID) { ID_BYTES } else { 0 };
+        let group_start = ID + if has(HAS_ID) { ID_BYTES } else { 0 };
         let group = has(HAS_GROUP).then(|| {
-            let key: GroupKey = u32::from_le_bytes(field(&self.0, group_start));
-            (key, GroupId(u64::from_le_bytes(field(&self.0, group_start + 4))))
+            let key: GroupKey = u32::from_le_bytes(field(self.0, group_start));
+            (key, GroupId(u64::from_le_bytes(field(self.0, group_start + 4))))
         });
-        let subscription_id = has(HAS_ID).then(|| u32::from_le_bytes(field(&self.0, FLAGS_BYTES)));
+        let subscription_id = has(HAS_ID).then(|| u32::from_le_bytes(field(self.0, ID)));
         Subscription { options, subscription_id, group }
     }
 
-    fn unpack(&self) -> (TopicFilter, Subscription) {
+    fn filter(&self) -> TopicFilter {
         let text = Text::new(Bytes::copy_from_slice(self.text())).ok();
         let filter = text.and_then(|text| TopicFilter::new(text).ok());
-        (filter.expect("what was packed from a filter is one"), self.subscription())
+        filter.expect("what was packed from a filter is one")
     }
 
     fn text(&self) -> &[u8] {
-        self.0.get(text_start(self.flags())..).unwrap_or_default()
+        let start = text_start(self.flags());
+        self.0.get(start..start + self.text_bytes()).unwrap_or_default()
     }
 
     fn flags(&self) -> u8 {
         self.0.first().copied().unwrap_or_default()
     }
-}
 
-fn text_start(flags: u8) -> usize {
-    let id = if flags & HAS_ID != 0 { ID_BYTES } else { 0 };
-    let group = if flags & HAS_GROUP != 0 { GROUP_BYTES } else { 0 };
-    FLAGS_BYTES + id + group
-}
-
-impl Borrow<[u8]> for Packed {
-    fn borrow(&self) -> &[u8] {
-        self.text()
-    }
-}
-
-impl PartialEq for Packed {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
-    }
-}
-
-impl Eq for Packed {}
-
-impl PartialOrd for Packed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Packed {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.text().cmp(other.text())
+    fn text_bytes(&self) -> usize {
+        usize::from(u16::from_le_bytes(field(self.0, TEXT_BYTES)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
 
     #[test]
@@ -206,7 +292,37 @@ mod tests {
         assert_eq!(subscriptions.behind(Some(&second.0)).next().as_ref(), Some(third));
         assert_eq!(subscriptions.remove(&second.0), Some(second.1));
         assert!(!subscriptions.contains(&second.0) && subscriptions.contains(&third.0));
-        assert_eq!(subscriptions.pop_first().as_ref(), put_in.first());
+        assert_eq!(subscriptions.pop().as_ref(), put_in.last());
         assert_eq!(subscriptions.len(), 3);
+    }
+
+    #[test]
+    fn those_that_are_gone_leave_no_gaps_for_long() {
+        let filter = |number: u32| TopicFilter::try_from(format!("t/{number}").as_str());
+        let filter = |number| filter(number).expect("a filter");
+        let subscription = |id| Subscription {
+            options: SubscriptionOptions::default(),
+            subscription_id: Some(id),
+            group: None,
+        };
+        let mut subscriptions = Subscriptions::default();
+        for number in 0..1_000 {
+            subscriptions.insert(&filter(number), subscription(number));
+        }
+        for number in 0..1_000 {
+            if number % 7 != 0 {
+                assert_eq!(subscriptions.remove(&filter(number)), Some(subscription(number)));
+                assert_eq!(subscriptions.remove(&filter(number)), None);
+            }
+        }
+        let mut kept: Vec<_> =
+            (0..1_000).step_by(7).map(|number| (filter(number), subscription(number))).collect();
+        kept.sort_by(|(one, _), (other, _)| one.cmp(other));
+        assert!(subscriptions.iter().eq(kept.iter().cloned()));
+        assert!(subscriptions.blocks.len() < 2 * 13 * kept.len(), "{}", subscriptions.blocks.len());
+        while let Some(last) = kept.pop() {
+            assert_eq!(subscriptions.pop(), Some(last));
+        }
+        assert_eq!((subscriptions.pop(), subscriptions.blocks.len()), (None, 0));
     }
 }

@@ -185,14 +185,14 @@ impl<C: Clock> Access<C> {
         password: &Bytes,
     ) -> Result<Entrance, Refusal> {
         let (address, name) = (caller.address, user_name.as_bytes());
-        self.check_backoff(caller, name)?;
+        self.check_backoff(caller, Some(name))?;
         let hash = passwords.user(user_name.as_str()).and_then(|user| user.hash.clone());
         let right = self.hashing.verify(address, hash.clone(), password.clone()).await;
         let right = right.map_err(|Busy| {
             Refusal::new(ReasonCode::ServerBusy, "too many logins wait for their passwords")
         })?;
         // Others may have failed meanwhile; whoever guesses in parallel gains nothing.
-        self.check_backoff(caller, name)?;
+        self.check_backoff(caller, Some(name))?;
         match hash.filter(|_| right) {
             Some(hash) => {
                 self.backoff.borrow_mut().succeeded(address, name);
@@ -200,13 +200,13 @@ impl<C: Clock> Access<C> {
                 Ok(Entrance::new(user_name.compact(), Credential::default(), proof))
             }
             None => {
-                self.backoff.borrow_mut().failed(self.clock.now(), address, name);
+                self.backoff.borrow_mut().failed(self.clock.now(), address, Some(name));
                 Err(Refusal::wrong_password())
             }
         }
     }
 
-    fn check_backoff(&self, caller: &Caller, name: &[u8]) -> Result<(), Refusal> {
+    fn check_backoff(&self, caller: &Caller, name: Option<&[u8]>) -> Result<(), Refusal> {
         let now = self.clock.now();
         let waits = self.backoff.borrow().waits_until(now, caller.address, name);
         waits.map_or(Ok(()), |until| {
@@ -216,11 +216,13 @@ impl<C: Clock> Access<C> {
     }
 
     fn bearer(&self, caller: &Caller, known: &Known, token: &[u8]) -> Result<Entrance, Refusal> {
-        /// Failures count against the address alone: a wrong token names nobody.
-        const NOBODY: &[u8] = b"";
-        self.check_backoff(caller, NOBODY)?;
+        // A wrong token names nobody: it counts against the address alone.
+        self.check_backoff(caller, None)?;
         let checked = known.tokens.check(self.clock.now(), token).map_err(|error| {
-            self.backoff.borrow_mut().failed(self.clock.now(), caller.address, NOBODY);
+            // Whoever has one that has ended does not guess, and may share the address with many.
+            if !error.is_of_time() {
+                self.backoff.borrow_mut().failed(self.clock.now(), caller.address, None);
+            }
             Refusal::new(ReasonCode::NotAuthorized, error)
         });
         let Bearer { identity, credential, basis } = checked?;
@@ -247,16 +249,18 @@ impl<C: Clock> Access<C> {
                 };
                 let begun = Exchange::begin(data, verifier_of);
                 let (exchange, answer) = begun.ok_or_else(Refusal::wrong_password)?;
-                self.check_backoff(caller, exchange.user_name.as_bytes())?;
+                self.check_backoff(caller, Some(exchange.user_name.as_bytes()))?;
                 Ok(Step::Further(exchange, Bytes::from(answer)))
             }
             ExchangeStep::Continue => {
                 let exchange = self.exchanges.borrow_mut().remove(&caller.connection);
                 let exchange = exchange.ok_or_else(Refusal::wrong_password)?;
                 let name = exchange.user_name.as_str();
+                // Many exchanges may have begun before the first of them failed.
+                self.check_backoff(caller, Some(name.as_bytes()))?;
                 let Some(proof) = exchange.finish(data) else {
                     let mut backoff = self.backoff.borrow_mut();
-                    backoff.failed(self.clock.now(), caller.address, name.as_bytes());
+                    backoff.failed(self.clock.now(), caller.address, Some(name.as_bytes()));
                     return Err(Refusal::wrong_password());
                 };
                 self.backoff.borrow_mut().succeeded(caller.address, name.as_bytes());

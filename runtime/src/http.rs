@@ -43,6 +43,8 @@ use crate::shard::{Gateway, View};
 pub struct Options {
     /// Connections at once. Over it: closed without a word.
     pub connections: u32,
+    /// Connections of one address of which no request was let in yet. Over it: closed without a word.
+    pub strangers_per_address: u32,
     /// Milliseconds in which a request's head must have come; an idle connection is kept as long.
     pub header_timeout_ms: u64,
     /// Milliseconds in which a request's body must have come.

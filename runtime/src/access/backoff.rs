@@ -4,9 +4,11 @@
 //! the address it came from.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use signalhouse_core::Time;
+
+use crate::transport::peer::network;
 
 /// Failures of an address that cost nothing, for whole offices share one.
 const FREE_OF_ADDRESS: u32 = 20;
@@ -44,19 +46,27 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Until when a login must wait, if it must.
-    pub(crate) fn waits_until(&self, now: Time, address: IpAddr, user: &[u8]) -> Option<Time> {
+    /// Until when a login must wait, if it must. What names no `user` waits for its address alone.
+    pub(crate) fn waits_until(
+        &self,
+        now: Time,
+        address: IpAddr,
+        user: Option<&[u8]>,
+    ) -> Option<Time> {
         let address = network(address);
         let of_address = self.until(now, &Whom::Address(address), FREE_OF_ADDRESS);
-        let of_user = self.until(now, &Whom::User(address, user.into()), FREE_OF_USER);
+        let of_user =
+            user.and_then(|user| self.until(now, &Whom::User(address, user.into()), FREE_OF_USER));
         of_address.max(of_user).filter(|until| *until > now)
     }
 
     /// Counts a failure.
-    pub(crate) fn failed(&mut self, now: Time, address: IpAddr, user: &[u8]) {
+    pub(crate) fn failed(&mut self, now: Time, address: IpAddr, user: Option<&[u8]>) {
         let address = network(address);
         self.count(now, Whom::Address(address));
-        self.count(now, Whom::User(address, user.into()));
+        if let Some(user) = user {
+            self.count(now, Whom::User(address, user.into()));
+        }
     }
 
     /// Forgets a user's failures at an address; those of the address stay, or one known password
@@ -97,17 +107,6 @@ impl Backoff {
     }
 }
 
-/// Whoever has one IPv6 address usually has all of its network.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => match address.to_ipv4_mapped() {
-            Some(address) => address.into(),
-            None => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,42 +122,59 @@ mod tests {
         let mut backoff = Backoff::default();
         let here = address("192.0.2.1");
         for _ in 0..FREE_OF_USER - 1 {
-            backoff.failed(START, here, b"ann");
-            assert_eq!(backoff.waits_until(START, here, b"ann"), None);
+            backoff.failed(START, here, Some(b"ann"));
+            assert_eq!(backoff.waits_until(START, here, Some(b"ann")), None);
         }
         for wait_ms in [1_000, 2_000, 4_000] {
-            backoff.failed(START, here, b"ann");
-            assert_eq!(backoff.waits_until(START, here, b"ann"), Some(START.plus_ms(wait_ms)));
+            backoff.failed(START, here, Some(b"ann"));
+            assert_eq!(
+                backoff.waits_until(START, here, Some(b"ann")),
+                Some(START.plus_ms(wait_ms))
+            );
         }
-        assert_eq!(backoff.waits_until(START.plus_ms(4_000), here, b"ann"), None);
-        assert_eq!(backoff.waits_until(START, here, b"bob"), None);
-        assert_eq!(backoff.waits_until(START, address("192.0.2.2"), b"ann"), None);
+        assert_eq!(backoff.waits_until(START.plus_ms(4_000), here, Some(b"ann")), None);
+        assert_eq!(backoff.waits_until(START, here, Some(b"bob")), None);
+        assert_eq!(backoff.waits_until(START, address("192.0.2.2"), Some(b"ann")), None);
         backoff.succeeded(here, b"ann");
-        assert_eq!(backoff.waits_until(START, here, b"ann"), None);
+        assert_eq!(backoff.waits_until(START, here, Some(b"ann")), None);
     }
 
     #[test]
     fn an_address_that_tries_many_names_waits_too() {
         let mut backoff = Backoff::default();
         for name in 0..FREE_OF_ADDRESS {
-            backoff.failed(START, address("2001:db8::1"), &name.to_be_bytes());
+            backoff.failed(START, address("2001:db8::1"), Some(&name.to_be_bytes()));
         }
         let neighbour = address("2001:db8::ffff");
-        assert_eq!(backoff.waits_until(START, neighbour, b"x"), Some(START.plus_ms(1_000)));
-        assert_eq!(backoff.waits_until(START, address("2001:db8:0:1::1"), b"x"), None);
+        assert_eq!(backoff.waits_until(START, neighbour, Some(b"x")), Some(START.plus_ms(1_000)));
+        assert_eq!(backoff.waits_until(START, address("2001:db8:0:1::1"), Some(b"x")), None);
         for _ in 0..40 {
-            backoff.failed(START, neighbour, b"x");
+            backoff.failed(START, neighbour, Some(b"x"));
         }
         let longest = START.plus_ms(LONGEST_MS);
-        assert_eq!(backoff.waits_until(START, neighbour, b"x"), Some(longest));
-        assert_eq!(backoff.waits_until(START.plus_ms(FORGOTTEN_MS), neighbour, b"x"), None);
+        assert_eq!(backoff.waits_until(START, neighbour, Some(b"x")), Some(longest));
+        assert_eq!(backoff.waits_until(START.plus_ms(FORGOTTEN_MS), neighbour, Some(b"x")), None);
+    }
+
+    #[test]
+    fn what_names_nobody_counts_against_the_address_alone() {
+        let mut backoff = Backoff::default();
+        let here = address("192.0.2.1");
+        for _ in 0..FREE_OF_ADDRESS - 1 {
+            backoff.failed(START, here, None);
+            assert_eq!(backoff.waits_until(START, here, None), None);
+        }
+        backoff.failed(START, here, None);
+        for user in [None, Some(&b"ann"[..])] {
+            assert_eq!(backoff.waits_until(START, here, user), Some(START.plus_ms(1_000)));
+        }
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut backoff = Backoff::default();
         for number in 0..40_000_u32 {
-            backoff.failed(START, IpAddr::from(number.to_be_bytes()), b"x");
+            backoff.failed(START, IpAddr::from(number.to_be_bytes()), Some(b"x"));
         }
         assert_eq!((backoff.known.len(), backoff.by_age.len()), (REMEMBERED, REMEMBERED));
     }

@@ -99,6 +99,24 @@ pub(crate) enum TokenError {
     Grants,
 }
 
+impl TokenError {
+    /// Whether the token is genuine, and held or will hold at another time.
+    pub(crate) fn is_of_time(&self) -> bool {
+        match self {
+            TokenError::Ended | TokenError::NotYet => true,
+            TokenError::Malformed
+            | TokenError::TooLong
+            | TokenError::Critical
+            | TokenError::Signature
+            | TokenError::NoEnd
+            | TokenError::Issuer
+            | TokenError::Audience
+            | TokenError::NoUser(_)
+            | TokenError::Grants => false,
+        }
+    }
+}
+
 /// What a token says.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Bearer {

@@ -97,6 +97,7 @@ fn add(args: AddArgs) -> Outcome<()> {
             expires_at_s: args.expires.map(|span_s| now_s.saturating_add(span_s)),
         })
         .map_err(|error| (Exit::Failed, error.to_string()))?;
+    Keys::new(&file).map_err(|error| fault(&path, &error))?;
     write(&path, &file)?;
     let id = file.keys.last().map_or("", |key| key.id.as_str());
     eprintln!("added {id} to {}; this is the only time the key is shown:", path.display());

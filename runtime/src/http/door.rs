@@ -1,7 +1,8 @@
 //! Who comes in: keys, tokens, and the machine's own requests; limits of a body; other origins.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -22,11 +23,13 @@ use super::trust::Evidence;
 use crate::shard::Insider;
 
 /// How a connection came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Door {
     pub(crate) peer: SocketAddr,
     /// Whether the listener can be reached from this machine only.
     pub(crate) is_loopback: bool,
+    /// Whether a request of the connection was let in, other than to ask whether the broker lives.
+    pub(crate) has_entered: Arc<AtomicBool>,
 }
 
 /// Who asks.
@@ -112,6 +115,11 @@ async fn admitted(state: &State, request: Request) -> Outcome<Request> {
     }
     let (mut parts, body) = request.into_parts();
     let caller = caller(state, &parts)?;
+    if let Some(door) = parts.extensions.get::<Door>()
+        && !caller.scopes.is_empty()
+    {
+        door.has_entered.store(true, Ordering::Relaxed);
+    }
     parts.extensions.insert(caller);
     if parts.method != Method::POST {
         return Ok(Request::from_parts(parts, Body::empty())); // no other takes a body
@@ -148,7 +156,7 @@ pub(super) fn unauthorized(reason: impl Into<String>) -> Fault {
 }
 
 fn caller(state: &State, parts: &Parts) -> Outcome<Caller> {
-    let Some(door) = parts.extensions.get::<Door>().copied() else {
+    let Some(door) = parts.extensions.get::<Door>() else {
         return Err(unauthorized("the request came by no door"));
     };
     let peer = Text::try_from(door.peer.to_string().as_str()).unwrap_or_default();

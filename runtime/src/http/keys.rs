@@ -214,6 +214,9 @@ impl Key {
         if user.is_empty() {
             return Err("user is empty".to_owned());
         }
+        if entry.scopes.contains(&Scope::Admin) && !entry.topics.is_empty() {
+            return Err("the scope admin sees every topic, and topics cannot bound it".to_owned());
+        }
         let grants = grants(&entry.topics, Actions::ALL)?;
         let expires_at = entry
             .expires_at_s

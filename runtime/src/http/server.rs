@@ -1,7 +1,7 @@
 //! Connections: accepted, bounded in number, time and bytes, and served one task each on the
 //! shard's thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -30,6 +30,7 @@ use super::head::{HEADER_LINES, Worded};
 use super::{Options, State, Timer, Trust, router, trust};
 use crate::seams::{Clock, Listener, Net, Spawn};
 use crate::shard::Gateway;
+use crate::transport::{Stranger, Strangers};
 
 /// How long accepting pauses after a failure, so that a process without free file descriptors does
 /// not spin.
@@ -42,6 +43,7 @@ pub struct Server<C, P> {
     clock: C,
     spawn: P,
     open: Rc<Cell<u32>>,
+    strangers: Rc<Strangers>,
     stop: watch::Sender<bool>,
 }
 
@@ -62,6 +64,9 @@ where
         trust: Trust,
         allows_anonymous: bool,
     ) -> Self {
+        // Half of the connections stay free for those who were let in.
+        let strangers =
+            Strangers::new(options.strangers_per_address, options.connections.div_ceil(2));
         let inner = super::Inner {
             gateway,
             options,
@@ -75,7 +80,8 @@ where
             streams: super::subscriber::Streams::default(),
         };
         let (stop, _) = watch::channel(false);
-        Server { state: State(Arc::new(inner)), clock, spawn, open: Rc::default(), stop }
+        let state = State(Arc::new(inner));
+        Server { state, clock, spawn, open: Rc::default(), strangers, stop }
     }
 
     /// Begins to accept connections at `at` and says where that is, with the port found for 0.
@@ -127,14 +133,23 @@ where
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) if self.open.get() < self.state.options.connections => {
-                    self.open.set(self.open.get() + 1);
-                    let door = Door { peer, is_loopback };
-                    self.spawn.spawn(self.clone().serve(stream, router.clone(), door));
-                }
-                Ok((_, peer)) => {
+                Ok((_, peer)) if self.open.get() >= self.state.options.connections => {
                     warn!(%peer, "an HTTP connection was closed unserved: http.connections is reached");
                 }
+                Ok((stream, peer)) => match self.strangers.enter(peer.ip()) {
+                    Some(stranger) => {
+                        self.open.set(self.open.get() + 1);
+                        let has_entered = Arc::default();
+                        let door = Door { peer, is_loopback, has_entered };
+                        let served = self.clone().serve(stream, router.clone(), door, stranger);
+                        self.spawn.spawn(served);
+                    }
+                    None => warn!(
+                        %peer,
+                        "an HTTP connection was closed unserved: too many of which no request was let in \
+                         (http.strangers_per_address)"
+                    ),
+                },
                 Err(error) => {
                     warn!(%error, "an HTTP connection could not be accepted");
                     self.clock.sleep_until(self.clock.now().plus_ms(RETRY_MS)).await;
@@ -143,19 +158,25 @@ where
         }
     }
 
-    async fn serve<S>(self, stream: S, router: Router, door: Door)
+    async fn serve<S>(self, stream: S, router: Router, door: Door, stranger: Stranger)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let options = &self.state.options;
         let stream = Watched::new(stream, self.clock.clone(), options.write_stall_timeout_ms);
         let stream = Worded::new(stream, options.header_bytes);
+        let peer = door.peer;
+        let stranger = Rc::new(RefCell::new(Some(stranger)));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(door);
-            let mut router = router.clone();
+            request.extensions_mut().insert(door.clone());
+            let (mut router, has_entered) = (router.clone(), Arc::clone(&door.has_entered));
+            let stranger = Rc::clone(&stranger);
             async move {
                 let answered: Result<_, Infallible> =
                     router.call(request.map(axum::body::Body::new)).await;
+                if has_entered.load(Ordering::Relaxed) {
+                    drop(stranger.take());
+                }
                 answered
             }
         });
@@ -180,7 +201,7 @@ where
                 ended = connection.as_mut() => ended,
             };
             if let Err(error) = ended {
-                debug!(peer = %door.peer, %error, "an HTTP connection ended early");
+                debug!(%peer, %error, "an HTTP connection ended early");
             }
             break;
         }

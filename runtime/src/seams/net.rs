@@ -67,6 +67,23 @@ impl Listener for TcpListener {
         let (stream, peer) = TcpListener::accept(self).await?;
         // Packets are gathered per round already; waiting for more would only add delay.
         stream.set_nodelay(true)?;
-        Ok((stream, peer))
+        // On a socket for IPv6 and IPv4 alike, IPv4 comes dressed as IPv6.
+        Ok((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_is_called_what_it_is_on_a_socket_for_both() {
+        let any = SocketAddr::from(([0_u16; 8], 0));
+        // A machine without IPv6 has no such sockets.
+        let Ok(mut listener) = TcpNet.listen(any, 1) else { return };
+        let port = TcpListener::local_addr(&listener).expect("it listens").port();
+        let _client = TcpNet.connect("127.0.0.1", port).await.expect("it listens");
+        let (_, peer) = Listener::accept(&mut listener).await.expect("a connection");
+        assert_eq!(peer.ip().to_string(), "127.0.0.1");
     }
 }

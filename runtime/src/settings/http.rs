@@ -81,6 +81,7 @@ impl Http {
     pub fn options(&self) -> Options {
         Options {
             connections: self.connections,
+            strangers_per_address: self.strangers_per_address,
             header_timeout_ms: self.header_timeout_ms,
             body_timeout_ms: self.body_timeout_ms,
             write_stall_timeout_ms: self.write_stall_timeout_ms,

@@ -158,6 +158,8 @@ section! {
         cors_origins: Vec<String> = Vec::new(), Origins;
         /// Connections at once. Over it: closed without a word.
         connections: u32 = 1_024, Whole(1, 1_000_000);
+        /// Connections of one address of which no request was let in yet. Over it: closed without a word.
+        strangers_per_address: u32 = 64, Whole(1, 1_000_000);
         /// Milliseconds in which a request's head must come; an idle connection is kept as long.
         header_timeout_ms: u64 = 10_000, Whole(10, HOUR_MS);
         /// Milliseconds in which a request's body must come.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use super::peer::network;
+
 /// Counts connections that have not been accepted as clients, of each address and of all.
 #[derive(Debug)]
 pub struct Strangers {
@@ -36,6 +38,7 @@ impl Strangers {
     /// Counts one more, unless there are too many.
     #[must_use]
     pub fn enter(self: &Rc<Self>, address: IpAddr) -> Option<Stranger> {
+        let address = network(address);
         let mut counts = self.counts.borrow_mut();
         let of_address = counts.of.get(&address).copied().unwrap_or(0);
         if counts.total >= self.total || of_address >= self.per_address {
@@ -74,6 +77,7 @@ mod tests {
         assert!(first.is_some() && second.is_some() && strangers.enter(one).is_none());
         let third = strangers.enter(other);
         assert!(third.is_some() && strangers.enter(other).is_none());
+        assert!(strangers.enter("::ffff:192.0.2.1".parse().expect("an address")).is_none());
         drop(first);
         assert!(strangers.enter(one).is_some());
         drop((second, third));

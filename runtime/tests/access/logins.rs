@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde_json::json;
 use signalhouse::client::ClientError;
 use signalhouse::seams::Clock;
-use signalhouse_core::wire::packet::{Auth, ClientPacket, ServerPacket};
+use signalhouse_core::wire::packet::{Auth, ClientPacket, ConnAck, ServerPacket};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
+use tokio::net::TcpStream;
 
 use crate::support::{Folder, Running, connect_as, end, play, publish, receive, subscribe};
 
@@ -281,33 +282,93 @@ fn scram_proof(password: &str, first: &str, answer: &str) -> String {
     format!("{last},p={}", STANDARD.encode(proof))
 }
 
+const SCRAM: &str = "SCRAM-SHA-256";
+const SCRAM_FIRST: &str = "n=ann,r=fyko+d2lbbFgONRv9qkxdawL";
+
+/// Begins to prove a password, and returns what the broker asks.
+async fn begin_scram(running: &Running) -> (crate::doors::Raw<TcpStream>, String) {
+    let mut connect = connect_as("s", None, None);
+    connect.authentication_method = Text::try_from(SCRAM).ok();
+    connect.authentication_data = Some(format!("n,,{SCRAM_FIRST}").into());
+    let stream = running.tcp(signalhouse::transport::Kind::Tcp).await;
+    let mut exchange = crate::doors::Raw::new(stream);
+    exchange.send(&ClientPacket::Connect(Box::new(connect))).await;
+    let Some(ServerPacket::Auth(answer)) = exchange.receive().await else {
+        panic!("expected AUTH")
+    };
+    let answer = answer.data.expect("the server's first message");
+    (exchange, String::from_utf8(answer.into()).expect("text"))
+}
+
+/// Answers with the proof of a password.
+async fn end_scram(
+    exchange: &mut crate::doors::Raw<TcpStream>,
+    answer: &str,
+    password: &str,
+) -> ConnAck {
+    let proof = scram_proof(password, SCRAM_FIRST, answer);
+    exchange.send(&auth(ReasonCode::ContinueAuthentication, SCRAM, &proof)).await;
+    let Some(ServerPacket::ConnAck(ack)) = exchange.receive().await else {
+        panic!("expected CONNACK")
+    };
+    *ack
+}
+
 #[tokio::test]
 async fn a_password_can_prove_itself_without_being_sent() {
     play(async {
         let running = start("scram");
         for (password, right) in [("ann", true), ("guess", false)] {
-            let first = "n=ann,r=fyko+d2lbbFgONRv9qkxdawL";
-            let mut connect = connect_as("s", None, None);
-            connect.authentication_method = Text::try_from("SCRAM-SHA-256").ok();
-            connect.authentication_data = Some(format!("n,,{first}").into());
-            let stream = running.tcp(signalhouse::transport::Kind::Tcp).await;
-            let mut exchange = crate::doors::Raw::new(stream);
-            exchange.send(&ClientPacket::Connect(Box::new(connect))).await;
-            let Some(ServerPacket::Auth(answer)) = exchange.receive().await else {
-                panic!("expected AUTH")
-            };
-            let answer = answer.data.expect("the server's first message");
-            let answer = std::str::from_utf8(&answer).expect("text");
-            let proof = scram_proof(password, first, answer);
-            let step = auth(ReasonCode::ContinueAuthentication, "SCRAM-SHA-256", &proof);
-            exchange.send(&step).await;
-            let Some(ServerPacket::ConnAck(ack)) = exchange.receive().await else {
-                panic!("expected CONNACK")
-            };
+            let (mut exchange, answer) = begin_scram(&running).await;
+            let ack = end_scram(&mut exchange, &answer, password).await;
             assert_eq!(!ack.reason.is_error(), right, "{ack:?}");
             let proves = ack.authentication_data.is_some_and(|data| data.starts_with(b"v="));
             assert_eq!(proves, right);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_begins_many_proofs_before_the_first_fails_gains_no_guesses() {
+    play(async {
+        let running = start("scram-many");
+        let mut begun = Vec::new();
+        for _ in 0..6 {
+            begun.push(begin_scram(&running).await);
+        }
+        let mut reasons = Vec::new();
+        for (number, (exchange, answer)) in begun.iter_mut().enumerate() {
+            let password = if number == 5 { "ann" } else { "guess" };
+            reasons.push(end_scram(exchange, answer, password).await.reason);
+        }
+        let waits = ReasonCode::ConnectionRateExceeded;
+        assert_eq!(reasons[..4], [ReasonCode::BadUserNameOrPassword; 4]);
+        assert_eq!(reasons[4..], [waits, waits], "the right one too");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_that_have_ended_keep_nobody_else_out() {
+    play(async {
+        let running = start("ended-tokens");
+        let ended = token(&running, -60, &json!({}));
+        for _ in 0..30 {
+            let reason = refusal(&running, None, Some(&ended)).await;
+            assert_eq!(reason, ReasonCode::NotAuthorized);
+        }
+        // Forged ones are guesses, and their address has more of them than a user has.
+        let forged = signed(&running, "another secret of thirty-two bytes!", 60, &json!({}));
+        for _ in 0..19 {
+            let reason = refusal(&running, None, Some(&forged)).await;
+            assert_eq!(reason, ReasonCode::NotAuthorized);
+        }
+        let good = token(&running, 60, &json!({}));
+        assert!(running.try_client(connect_as("t", None, Some(&good))).await.is_ok());
+        assert_eq!(refusal(&running, None, Some(&forged)).await, ReasonCode::NotAuthorized);
+        let waits = ReasonCode::ConnectionRateExceeded;
+        assert_eq!(refusal(&running, None, Some(&good)).await, waits);
     })
     .await;
 }

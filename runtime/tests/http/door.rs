@@ -120,6 +120,13 @@ fn keys_are_shown_once_removed_and_expire() {
     }
     let bad = run(&["key", "add", "--file", &file, "--user", "x", "--scope", "everything"]);
     assert_eq!(bad.status.code(), Some(2));
+    // An operator sees every topic: what looks like a bound would be none.
+    let before = std::fs::read_to_string(&file).expect("a file");
+    let bound = ["--scope", "admin", "--topic", "a/#"];
+    let bad = run(&[&["key", "add", "--file", &file, "--user", "x"], &bound[..]].concat());
+    assert_eq!(bad.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("topics cannot bound it"), "{bad:?}");
+    assert_eq!(std::fs::read_to_string(&file).expect("a file"), before);
 }
 
 #[test]

@@ -48,3 +48,45 @@ fn slow_handshakes_leave_nothing_behind() {
         "{grown_kib} KiB more after {each} connections, 1 KiB each is too much"
     );
 }
+
+/// Asks on a connection that stays, and says whether there was an answer.
+fn asks(stream: &mut TcpStream, path: &str) -> bool {
+    let request = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut answer = [0; 1024];
+    stream.write_all(request.as_bytes()).is_ok()
+        && stream.read(&mut answer).is_ok_and(|read| answer[..read].starts_with(b"HTTP/1.1 200"))
+}
+
+#[test]
+fn silent_connections_keep_out_nobody_who_was_let_in() {
+    const STRANGERS: usize = 5;
+    let most = STRANGERS.to_string();
+    let environment = [
+        ("SIGNALHOUSE_HTTP__CONNECTIONS", "20"),
+        ("SIGNALHOUSE_HTTP__STRANGERS_PER_ADDRESS", &most),
+    ];
+    let broker = Broker::with("127.0.0.1", &environment);
+    // Whoever was let in is no stranger, however many they are.
+    let mut known = Vec::new();
+    for _ in 0..2 * STRANGERS {
+        let mut stream = broker.raw();
+        assert!(asks(&mut stream, "/metrics"));
+        known.push(stream);
+    }
+    let mut silent: Vec<_> = (0..STRANGERS).map(|_| broker.raw()).collect();
+    // To ask whether the broker lives needs no key and makes nobody known.
+    for stream in &mut silent {
+        assert!(asks(stream, "/livez"));
+    }
+    for _ in 0..STRANGERS {
+        assert!(!asks(&mut broker.raw(), "/livez"), "one too many is served");
+    }
+    for stream in &mut known {
+        assert!(asks(stream, "/metrics"));
+    }
+    drop(silent);
+    let started = std::time::Instant::now();
+    while !asks(&mut broker.raw(), "/metrics") {
+        assert!(started.elapsed() < DEADLINE, "the places of those who left are not free");
+    }
+}

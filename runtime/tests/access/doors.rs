@@ -166,7 +166,7 @@ fn trusting(
         .with_root_certificates(roots)
 }
 
-async fn secure(
+pub(crate) async fn secure(
     running: &Running,
     kind: Kind,
     authority: &Authority,

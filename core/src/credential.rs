@@ -1,9 +1,11 @@
 //! What a client showed of itself beyond its name: claims, a narrower permission, an end.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::permission::Permissions;
+use crate::permission::{Permissions, Subject};
+use crate::routing::topic::Topic;
 use crate::time::Time;
 use crate::wire::types::Text;
 
@@ -18,8 +20,24 @@ pub struct Credential {
     /// What this connection may do at most; the broker's own rules must allow it as well. A session
     /// without connection after a restart is bound by the broker's rules alone.
     pub grants: Option<Arc<Permissions>>,
+    /// The one topic that this connection may subscribe to and receive, whatever the rules and
+    /// `grants` say. For what is addressed to nobody else: its name must not be guessed.
+    pub inbox: Option<Box<Topic>>,
     /// When the connection is closed with 0xA0, unless a re-authentication brings another end.
     pub ends_at: Option<Time>,
+}
+
+impl Credential {
+    /// Whom the rules are applied to where there is no session yet, or none at all.
+    pub(crate) fn subject<'a>(
+        &'a self,
+        user_name: Option<&'a Text>,
+        client_id: &'a Text,
+    ) -> Subject<'a> {
+        let Credential { claims, grants, inbox, ends_at: _ } = self;
+        let (grants, inbox) = (grants.as_deref(), inbox.as_deref());
+        Subject { user_name, client_id, claims, grants, inbox }
+    }
 }
 
 /// Names and values that somebody trusted says of a client.

@@ -22,6 +22,9 @@
 //! Rules that are replaced hold from then on for existing subscriptions too, because of the last
 //! point.
 //!
+//! Above all rules is a client's own inbox, if it has one: a single topic that it may subscribe to and
+//! receive. Nobody else's rights there change by that.
+//!
 //! A wildcard on a pattern's first level does not reach topics that begin with `$`, except in a
 //! rule that denies: `deny #` denies everything. [`Pattern::everything`] allows everything.
 
@@ -161,13 +164,20 @@ pub struct Subject<'a> {
     pub claims: &'a Claims,
     /// What it may do at most, whatever the broker's rules allow.
     pub grants: Option<&'a Permissions>,
+    /// A topic that it may subscribe to and receive in any case.
+    pub inbox: Option<&'a Topic>,
 }
 
 impl<'a> Subject<'a> {
     /// A client of whom nothing else is known.
     #[must_use]
     pub const fn new(user_name: Option<&'a Text>, client_id: &'a Text) -> Self {
-        Subject { user_name, client_id, claims: &Claims::NONE, grants: None }
+        Subject { user_name, client_id, claims: &Claims::NONE, grants: None, inbox: None }
+    }
+
+    /// Whether a topic or filter is its inbox.
+    fn owns(&self, narrow: &[u8]) -> bool {
+        self.inbox.is_some_and(|inbox| inbox.as_text().as_bytes() == narrow)
     }
 }
 
@@ -176,7 +186,7 @@ impl<'a> Subject<'a> {
 pub struct Decision {
     /// Whether it may be done.
     pub allowed: bool,
-    /// The place of the deciding rule, from 0; `None` if it was the default.
+    /// The place of the deciding rule, from 0; `None` if it was the default or the inbox.
     pub rule: Option<usize>,
 }
 
@@ -237,6 +247,9 @@ impl Permissions {
         if self.is_allow_all() && subject.grants.is_none() {
             return Decision { allowed: true, rule: None };
         }
+        if Actions::READ.contains(action) && subject.owns(topic.as_text().as_bytes()) {
+            return Decision { allowed: true, rule: None };
+        }
         let decision = self.allows_alone(subject, action, topic);
         let granted = |grants: &Permissions| grants.allows_alone(subject, action, topic).allowed;
         Self::narrow(decision, subject, granted)
@@ -259,6 +272,9 @@ impl Permissions {
     #[must_use]
     pub fn allows_subscribe(&self, subject: &Subject<'_>, filter: &TopicFilter) -> Decision {
         let narrow = filter.covered_bytes();
+        if subject.owns(narrow) {
+            return Decision { allowed: true, rule: None };
+        }
         let decision = self.decide(subject, Action::Subscribe, narrow);
         let granted =
             |grants: &Permissions| grants.decide(subject, Action::Subscribe, narrow).allowed;

@@ -1,5 +1,6 @@
 //! What survives a connection: subscriptions, queues, exchanges in progress, the will.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -45,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) claims: Claims,
     /// What its latest connection may do at most.
     pub(crate) grants: Option<Arc<Permissions>>,
+    /// What its latest connection may read whatever the rules say.
+    pub(crate) inbox: Option<Box<Topic>>,
     /// Where its latest connection came from.
     pub(crate) address: Option<Text>,
     /// Whom what its client retains counts against; made when it is first asked for.
@@ -136,6 +139,7 @@ impl Session {
             identity,
             claims: Claims::NONE,
             grants: None,
+            inbox: None,
             address: None,
             owner: None,
             version,
@@ -198,6 +202,7 @@ impl Session {
             client_id: &self.client_id,
             claims: &self.claims,
             grants: self.grants.as_deref(),
+            inbox: self.inbox.as_deref(),
         }
     }
 

@@ -193,6 +193,7 @@ proptest! {
         client_id in name(),
         claims in [prop::option::of(name()), prop::option::of(name())],
         grants in prop::option::of(prop::collection::vec(rule(), 0..4)),
+        inbox in prop::option::of(topic()),
         topic in topic(),
         filter in filter(),
     ) {
@@ -209,7 +210,9 @@ proptest! {
             client_id: &client_text,
             claims: &claimed,
             grants: granted.as_ref(),
+            inbox: inbox.as_ref(),
         };
+        let own = Decision { allowed: true, rule: None };
         let who = (user_name, client_id, claims);
 
         let on_topic = TopicFilter::try_from(topic.as_str()).expect("a topic is a filter");
@@ -224,6 +227,9 @@ proptest! {
             if let Some(grants) = &grants {
                 expected.allowed &= judge(Effect::Deny, grants).allowed;
             }
+            if action != Action::Publish && inbox.as_ref() == Some(&topic) {
+                expected = own;
+            }
             prop_assert_eq!(permissions.allows(&subject, action, &topic), expected);
         }
         let matched = std::str::from_utf8(filter.match_bytes()).expect("UTF-8");
@@ -231,6 +237,9 @@ proptest! {
         let mut expected = decide(default, &rules, who, 2, &matched);
         if let Some(grants) = &grants {
             expected.allowed &= decide(Effect::Deny, grants, who, 2, &matched).allowed;
+        }
+        if inbox.as_ref().is_some_and(|inbox| inbox.as_text() == matched.as_text()) {
+            expected = own;
         }
         prop_assert_eq!(permissions.allows_subscribe(&subject, &filter), expected);
     }

@@ -135,6 +135,7 @@ impl Broker {
                     link.ends_at = credential.ends_at.unwrap_or(Time::NEVER);
                     session.claims = credential.claims;
                     session.grants = credential.grants;
+                    session.inbox = credential.inbox;
                     let due_at = link.due_at();
                     self.set_connection_timer(connection, due_at);
                     self.send_auth(connection, ReasonCode::Success, data, out);

@@ -11,7 +11,7 @@ use crate::input::ConnectionId;
 use crate::link::{Handshake, Link, Phase};
 use crate::notice::{Cause, Notice, SessionEnd};
 use crate::outbox::{Action, ExchangeStep, Outbox, Question};
-use crate::permission::{Action as Permitted, Subject};
+use crate::permission::Action as Permitted;
 use crate::quota::address_of;
 use crate::record::{LogPosition, Record};
 use crate::session::{ArmedWill, Session, SessionKey};
@@ -220,12 +220,7 @@ impl Broker {
             });
         }
         let will = connect.will.as_ref()?;
-        let subject = Subject {
-            user_name: identity,
-            client_id: &connect.client_id,
-            claims: &credential.claims,
-            grants: credential.grants.as_deref(),
-        };
+        let subject = credential.subject(identity, &connect.client_id);
         if self.permissions.allows(&subject, Permitted::Publish, &will.topic).allowed {
             None
         } else {
@@ -299,6 +294,7 @@ impl Broker {
         link.ends_at = ends_at.unwrap_or(Time::NEVER);
         session.claims = credential.claims;
         session.grants = credential.grants;
+        session.inbox = credential.inbox;
         session.moved_to(address_of(&link.peer));
         spoil_flow(session, link);
         session.connection = Some(connection);

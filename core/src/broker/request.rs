@@ -10,7 +10,6 @@ use crate::input::{PublishCommand, PublishFor, Publisher};
 use crate::message::{Message, content_bytes};
 use crate::once::fingerprint;
 use crate::outbox::{Action, Answer, Outbox, QuotaState};
-use crate::permission::Subject;
 use crate::quota::{Owner, address_of};
 use crate::record::{LogPosition, Origin, Requested};
 use crate::wire::reason::ReasonCode;
@@ -105,12 +104,7 @@ impl Broker {
         let properties = message.properties.as_deref();
         match publisher {
             Some(Publisher { identity, client_id, credential, .. }) => {
-                let subject = Subject {
-                    user_name: identity.as_ref(),
-                    client_id,
-                    claims: &credential.claims,
-                    grants: credential.grants.as_deref(),
-                };
+                let subject = credential.subject(identity.as_ref(), client_id);
                 self.refusal(&subject, topic, *retain, payload, properties)
             }
             None => self.lacks_space(topic, *retain, payload, properties),

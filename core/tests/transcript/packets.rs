@@ -219,6 +219,7 @@ fn credential(args: &mut Args) -> Result<Credential, String> {
     Ok(Credential {
         claims: Claims::new(claims),
         grants: grants.transpose()?,
+        inbox: args.text("inbox")?.map(|name| topic(&name)).transpose()?.map(Box::new),
         ends_at: ends_at_ms.map(|ms| START.plus_ms(ms)),
     })
 }

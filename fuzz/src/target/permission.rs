@@ -112,6 +112,7 @@ impl Judged {
             client_id: &client_text,
             claims: &claims,
             grants: None,
+            inbox: None,
         };
         let permissions = known.permissions();
         let plain = |action| self.plainly(user, client, &roles, action, topic.as_str());

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use signalhouse_core::Time;
-use signalhouse_core::credential::{Claims, Credential};
+use signalhouse_core::credential::Credential;
 use signalhouse_core::permission::{Actions, Effect, Pattern, Permissions, Rule, Who};
 use signalhouse_core::wire::types::Text;
 
@@ -228,7 +228,7 @@ impl Key {
     /// What a client with this key is bound by.
     pub(crate) fn credential(&self) -> Credential {
         let ends_at = Some(self.expires_at).filter(|at| *at != Time::NEVER);
-        Credential { claims: Claims::NONE, grants: self.grants.clone(), ends_at }
+        Credential { grants: self.grants.clone(), ends_at, ..Credential::default() }
     }
 }
 

@@ -122,16 +122,11 @@ pub(super) async fn request(
     let topic = topic("http.response_topics", &response_topic)?;
     let correlation = Bytes::copy_from_slice(&random);
     let properties = message.properties.get_or_insert_default();
-    properties.response_topic = Some(topic);
+    properties.response_topic = Some(topic.clone());
     properties.correlation_data = Some(correlation.clone());
     let deadline = state.timer.now().plus_ms(u64::from(timeout_s) * 1000);
     // Whoever answers at once must find the subscription there.
-    let opening = Opening::passing(vec![response_topic]);
-    let replies = Subscriber::open(&state, &caller, opening).await;
-    let mut replies = replies.map_err(|fault| Fault {
-        reason: format!("{} (the reply comes below http.response_topics)", fault.reason),
-        ..fault
-    })?;
+    let mut replies = Subscriber::open(&state, &caller, Opening::inbox(&topic)).await?;
     let answer = send(&state, &caller, message, None).await?;
     if answer.matched == 0 {
         let reason = "nobody subscribes to the topic, so nobody can reply";

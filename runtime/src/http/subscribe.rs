@@ -300,6 +300,7 @@ impl Wish {
             session_expiry_s: if passes { 0 } else { expiry_s },
             acknowledged: self.acknowledged.as_deref().map(str::parse).transpose()?,
             session,
+            inbox: None,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::http::StatusCode;
 use signalhouse_core::Time;
 use signalhouse_core::message::{Message, MessageId};
-use signalhouse_core::routing::topic::TopicFilter;
+use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{
     Ack, ClientPacket, Connect, Disconnect, OutboundPublish, RetainHandling, ServerPacket, SubAck,
     Subscribe, SubscriptionOptions,
@@ -69,13 +69,21 @@ pub(crate) struct Opening {
     pub(crate) session_expiry_s: u32,
     /// Everything up to this event is acknowledged.
     pub(crate) acknowledged: Option<EventId>,
+    /// A topic that the request made, which it may read whatever the rules say.
+    pub(crate) inbox: Option<Topic>,
 }
 
 impl Opening {
-    /// For a session that ends with the request.
-    pub(crate) fn passing(filters: Vec<String>) -> Self {
-        let qos = QoS::AtLeastOnce;
-        Opening { filters, qos, session: None, session_expiry_s: 0, acknowledged: None }
+    /// For what comes at a topic of the request's own, in a session that ends with it.
+    pub(crate) fn inbox(topic: &Topic) -> Self {
+        Opening {
+            filters: vec![topic.as_text().as_str().to_owned()],
+            qos: QoS::AtLeastOnce,
+            session: None,
+            session_expiry_s: 0,
+            acknowledged: None,
+            inbox: Some(topic.clone()),
+        }
     }
 }
 
@@ -227,7 +235,8 @@ impl Subscriber {
         let session = opening.session.clone();
         let connect = connect(session.clone().unwrap_or_default(), opening.session_expiry_s);
         let (sender, orders) = mpsc::channel(1);
-        let insider = Insider { takes_over: true, ..caller.insider() };
+        let mut insider = Insider { takes_over: true, ..caller.insider() };
+        insider.credential.inbox = opening.inbox.clone().map(Box::new);
         let mut subscriber = Subscriber::new(state, caller, insider, connect, orders).await?;
         // What is refused leaves everything as it was.
         if let Err(fault) = subscriber.begin(filters, opening).await {

@@ -12,7 +12,8 @@ use crate::session::{GroupKey, Subscription};
 use crate::wire::packet::{RetainHandling, SubscriptionOptions};
 use crate::wire::types::{QoS, Text};
 
-/// What all blocks of a session may have together, so that a place fits into 32 bits while up to half of what is there is gone.
+/// What all blocks of a session may have together, so that a place fits into 32 bits while up to half
+/// of what is there is gone.
 const LIVE_BYTES_MAXIMUM: usize = (u32::MAX / 2) as usize;
 
 /// In the order of the filters' text. To find one takes steps by the logarithm of their number; to add or

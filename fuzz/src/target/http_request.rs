@@ -180,6 +180,7 @@ fn shard_options() -> shard::Options {
 fn options() -> Options {
     Options {
         connections: 10,
+        strangers_per_address: 10,
         header_timeout_ms: 60_000,
         body_timeout_ms: 60_000,
         write_stall_timeout_ms: 0,

@@ -55,7 +55,7 @@ enum Step<'a> {
 /// If it is let in without a signature.
 pub fn run(data: &[u8]) {
     let Ok(steps) = <Vec<Step<'_>>>::arbitrary_take_rest(Unstructured::new(data)) else { return };
-    let texts = Texts { passwords: Some(USERS), rules: None, token_secret: Some(SECRET) };
+    let texts = Texts { passwords: Some(USERS), token_secret: Some(SECRET), ..Texts::default() };
     let known = Known::from_texts(&texts).expect("the texts here are right");
     let bounds = Bounds { password_threads: 1, waiting_logins: 1 };
     let access = Rc::new(Access::new(Stopped(NOW), known, bounds));

@@ -1,11 +1,15 @@
-//! Settings, as a file and as variables, and the file of API keys: read or refused with a reason;
-//! what was read, written and read again is the same.
+//! Settings, as a file and as variables, and files beside them: API keys, quotas, keys that sign tokens, certificates.
+//! They are read or refused with a reason; settings that were read, written and read again are the same.
 
 use std::path::Path;
 
 use arbitrary::{Arbitrary, Unstructured};
+use rustls::pki_types::CertificateDer;
+use signalhouse::access::Known;
+use signalhouse::access::texts::Texts;
 use signalhouse::http::keys::{KeyFile, Keys};
 use signalhouse::settings::{Overrides, Settings, Sources, load, load_text};
+use signalhouse::transport::tls::{NameSource, end_of, name_of};
 
 #[derive(Arbitrary, Debug)]
 enum Case<'a> {
@@ -14,6 +18,10 @@ enum Case<'a> {
     Lines(Vec<(u8, &'a str)>),
     Variables(Vec<(u8, &'a str)>),
     Keys(&'a str),
+    Quotas(&'a str),
+    SigningKey(&'a [u8]),
+    SigningKeys(&'a [u8]),
+    Certificate(&'a [u8]),
 }
 
 /// Reads a text as what the first byte says.
@@ -38,6 +46,29 @@ pub fn run(data: &[u8]) {
             Ok(keys) => drop(keys),
             Err(error) => assert!(!error.to_string().is_empty()),
         },
+        Case::Quotas(text) => has_reason(Settings::default().quotas.with_file(text)),
+        Case::SigningKey(pem) => {
+            has_reason(Known::from_texts(&Texts { token_key: Some(pem), ..Texts::default() }));
+        }
+        Case::SigningKeys(json) => {
+            has_reason(Known::from_texts(&Texts { token_keys: Some(json), ..Texts::default() }));
+        }
+        Case::Certificate(der) => certificate(&CertificateDer::from(der)),
+    }
+}
+
+fn has_reason<T>(read: Result<T, String>) {
+    if let Err(reason) = read {
+        assert!(!reason.is_empty(), "no reason");
+    }
+}
+
+fn certificate(der: &CertificateDer<'_>) {
+    std::hint::black_box(end_of(der));
+    let names = [NameSource::CommonName, NameSource::DnsName, NameSource::Email, NameSource::Uri]
+        .map(|source| name_of(der, source));
+    for name in names.into_iter().flatten() {
+        assert!(!name.is_empty(), "nobody is let in by it");
     }
 }
 

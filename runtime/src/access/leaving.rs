@@ -17,7 +17,7 @@ const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 const NOW_S: u64 = 1_000;
 
 fn access() -> Rc<Access<TokioClock>> {
-    let texts = Texts { passwords: Some(""), rules: None, token_secret: Some(SECRET) };
+    let texts = Texts { passwords: Some(""), token_secret: Some(SECRET), ..Texts::default() };
     let known = Known::from_texts(&texts).expect("right texts");
     let bounds = Bounds { password_threads: 1, waiting_logins: 1 };
     Rc::new(Access::new(TokioClock::starting_at(Time::from_ms(NOW_S * 1_000)), known, bounds))

@@ -17,6 +17,10 @@ pub struct Texts<'a> {
     pub rules: Option<&'a str>,
     /// The secret that signs tokens, at least 32 bytes; their claim `sub` says who bears them.
     pub token_secret: Option<&'a [u8]>,
+    /// Public keys of those who sign tokens, in PEM.
+    pub token_key: Option<&'a [u8]>,
+    /// The same in a JWKS document.
+    pub token_keys: Option<&'a [u8]>,
 }
 
 impl Known {
@@ -33,7 +37,14 @@ impl Known {
         if let Some(secret) = texts.token_secret {
             tokens.add_secret(secret).map_err(|error| error.to_string())?;
         }
-        let asks = texts.passwords.is_some() || texts.token_secret.is_some();
+        if let Some(pem) = texts.token_key {
+            tokens.add_pem(pem).map_err(|error| error.to_string())?;
+        }
+        if let Some(json) = texts.token_keys {
+            tokens.add_jwks(json).map_err(|error| error.to_string())?;
+        }
+        let has_tokens = [texts.token_secret, texts.token_key, texts.token_keys];
+        let asks = texts.passwords.is_some() || has_tokens.iter().any(Option::is_some);
         Ok(Known {
             passwords: passwords.map_err(|error| error.to_string())?.map(Arc::new),
             tokens: Arc::new(tokens),

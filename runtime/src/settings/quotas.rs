@@ -38,6 +38,19 @@ impl Quotas {
     /// # Errors
     /// What is wrong with the file, in words.
     pub fn to_core(&self) -> Result<quota::Quotas, String> {
+        if self.file.is_empty() {
+            return self.with_file("");
+        }
+        let text = std::fs::read_to_string(&self.file)
+            .map_err(|error| format!("{} cannot be read: {error}", self.file))?;
+        self.with_file(&text)
+    }
+
+    /// The same, where the file has this text.
+    ///
+    /// # Errors
+    /// What is wrong with the text, in words.
+    pub fn with_file(&self, text: &str) -> Result<quota::Quotas, String> {
         let closes_at_qos0 = self.qos0 == "close";
         let bounds = |quota: Quota| {
             let unbounded = Quota { closes_at_qos0: quota.closes_at_qos0, ..Quota::default() };
@@ -60,12 +73,7 @@ impl Quotas {
             }),
             ..quota::Quotas::default()
         };
-        if self.file.is_empty() {
-            return Ok(quotas);
-        }
-        let text = std::fs::read_to_string(&self.file)
-            .map_err(|error| format!("{} cannot be read: {error}", self.file))?;
-        let file: QuotaFile = toml::from_str(&text).map_err(|error| {
+        let file: QuotaFile = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             format!("{}, line {line}: {}", self.file, error.message())
         })?;
@@ -95,7 +103,7 @@ impl Entry {
             (None, None, Some(address)) => {
                 let address: std::net::IpAddr =
                     address.parse().map_err(|_| format!("{address} is not an address"))?;
-                Ok(Holder::Address(text(&address.to_string())?))
+                Ok(Holder::Address(text(&address.to_canonical().to_string())?))
             }
             _ => Err("a quota needs one of user, key and address".to_owned()),
         }

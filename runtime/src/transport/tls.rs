@@ -207,7 +207,8 @@ pub fn name_of(certificate: &CertificateDer<'_>, source: NameSource) -> Option<T
 }
 
 /// When a certificate ends: after the last second in which it holds.
-fn end_of(certificate: &CertificateDer<'_>) -> Option<Time> {
+#[must_use]
+pub fn end_of(certificate: &CertificateDer<'_>) -> Option<Time> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let last_s = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
     Some(Time::from_ms(last_s.saturating_add(1).saturating_mul(1_000)))

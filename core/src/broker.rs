@@ -86,6 +86,8 @@ pub struct Broker {
     durable_timers: Timers,
     /// Set after a jump of time: the moment before it, at which durable state stands still.
     held_at: Option<Time>,
+    /// Where it jumped to, if it did.
+    jumped_to: Time,
     counters: Counters,
     /// Sessions with long jobs to continue.
     work: VecDeque<SessionKey>,
@@ -141,6 +143,7 @@ impl Broker {
             timers: Timers::default(),
             durable_timers: Timers::default(),
             held_at: None,
+            jumped_to: Time::ZERO,
             counters: Counters::default(),
             work: VecDeque::new(),
             unrecorded_ends: VecDeque::new(),

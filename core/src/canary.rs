@@ -129,6 +129,8 @@ mod switch {
         SessionNeverExpires = "session-never-expires",
         /// The session expiry interval begins anew at recovery.
         ExpiryRestartsAtRecovery = "expiry-restarts-at-recovery",
+        /// The time axis goes back with the wall clock at recovery.
+        AxisFollowsWallClock = "axis-follows-wall-clock",
         /// A client that comes back in time does not cancel its will.
         WillNotCancelled = "will-not-cancelled",
         /// A takeover counts as an orderly end: the will is dropped.

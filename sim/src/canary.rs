@@ -122,6 +122,8 @@ mod known {
             Canary::CleanStartKeepsSession => ("sessions", &["SS", "NS", "RX"]),
             Canary::SessionNeverExpires => ("sessions", &["SX", "BM"]),
             Canary::ExpiryRestartsAtRecovery => ("sessions", &["SX"]),
+            // Whatever expires does so late.
+            Canary::AxisFollowsWallClock => ("sessions", &["SX", "WL", "MX", "BM", "RT"]),
             Canary::WillNotCancelled
             | Canary::WillLostAtTakeover
             | Canary::WillLostAtRecovery

@@ -10,17 +10,19 @@ use std::task::{Context, Poll, Waker};
 use signalhouse::seams::Clock;
 use signalhouse_core::Time;
 
-use crate::core_layer::EPOCH_MS;
+use crate::core_layer::{ahead_ms, broker_time};
 
 /// More looks at one moment are a loop without end.
 const LOOKS: u32 = 1_000_000;
 /// How the panic of a loop without end begins.
 pub(crate) const BUSY: &str = "busy with nothing";
 
-/// The one clock of a run. Clones are the same clock.
+/// The one clock of a run. Clones are the same clock, and may show another time for the same moment.
 #[derive(Clone, Debug, Default)]
 pub struct SimClock {
     inner: Rc<Inner>,
+    /// By how much what it shows as [`Clock`] is ahead.
+    ahead_ms: i64,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,12 @@ impl SimClock {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.inner.now_ms.get()
+    }
+
+    /// The same clock, showing `time` at this moment to those who ask for more than the run's time.
+    #[must_use]
+    pub(crate) fn showing(&self, time: Time) -> Self {
+        SimClock { inner: Rc::clone(&self.inner), ahead_ms: ahead_ms(time, self.now_ms()) }
     }
 
     /// Waits for so many milliseconds.
@@ -82,11 +90,11 @@ impl Clock for SimClock {
         let looks = self.inner.looks.get() + 1;
         assert!(looks < LOOKS, "{BUSY}: time is looked at without end at {} ms", self.now_ms());
         self.inner.looks.set(looks);
-        Time::from_ms(EPOCH_MS + self.now_ms())
+        broker_time(self.now_ms(), self.ahead_ms)
     }
 
     fn sleep_until(&self, at: Time) -> Sleep {
-        self.sleep_until_ms(at.since_ms(Time::from_ms(EPOCH_MS)))
+        self.sleep_until_ms(at.since_ms(broker_time(0, self.ahead_ms)))
     }
 }
 

@@ -112,6 +112,8 @@ struct Around {
     journal: Journal,
     record: Recorder,
     rounds: Stream,
+    /// By how much the wall clock of the broker's host was set forward, in milliseconds.
+    wall_ahead_ms: i64,
     /// Counts the broker's processes.
     incarnation: u32,
     inputs: u64,
@@ -127,6 +129,7 @@ impl Around {
             journal: Journal::new(plan, config, streams),
             record: Recorder::new(plan, keeps_lines),
             rounds: streams.stream("rounds"),
+            wall_ahead_ms: 0,
             incarnation: 0,
             inputs: 0,
             packets: 0,
@@ -201,7 +204,12 @@ pub(crate) fn is_telling(notice: &Notice) -> bool {
     }
 }
 
-/// A moment of the run on the broker's time axis.
-fn broker_time(at_ms: u64) -> Time {
-    Time::from_ms(EPOCH_MS + at_ms)
+/// A moment of the run on a time axis that is ahead of the run's by so much.
+pub(crate) fn broker_time(at_ms: u64, ahead_ms: i64) -> Time {
+    Time::from_ms((EPOCH_MS + at_ms).saturating_add_signed(ahead_ms))
+}
+
+/// By how much a moment of the broker's time axis is ahead of a moment of the run.
+pub(crate) fn ahead_ms(time: Time, at_ms: u64) -> i64 {
+    time.as_ms().cast_signed() - (EPOCH_MS + at_ms).cast_signed()
 }

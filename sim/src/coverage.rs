@@ -77,6 +77,8 @@ points! {
     Alias = "a topic alias stood for a topic",
     NoReading = "a client did not read for a while",
     RecordsLost = "a power cut lost records",
+    ClockSetBack = "the wall clock was set back",
+    ClockSetForward = "the wall clock was set forward",
     Stalled = "data was held back",
     HalfClosed = "a client closed its sending side and went on reading",
     Trickled = "what a client sent trickled",
@@ -251,6 +253,7 @@ impl Coverage {
             | What::Holding { .. }
             | What::Denied(_)
             | What::Kept(_)
+            | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm
             | What::End => return,
@@ -284,6 +287,8 @@ impl Coverage {
                 "OverQuota" => Point::OverStoredBytes,
                 _ => return,
             },
+            What::WallClock { by_ms } if *by_ms < 0 => Point::ClockSetBack,
+            What::WallClock { .. } => Point::ClockSetForward,
             What::Holding { serving: false, .. } => Point::NoReading,
             What::Network { fault, .. } => match fault {
                 NetworkFault::Hold => Point::Stalled,

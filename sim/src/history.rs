@@ -81,6 +81,11 @@ pub enum What {
     },
     /// The broker's process.
     Broker(BrokerFault),
+    /// The wall clock of the broker's host was set.
+    WallClock {
+        /// By how much, in milliseconds; below 0 for back.
+        by_ms: i64,
+    },
     /// The rules of who may do what were replaced: all that is denied now.
     Denied(Vec<Denial>),
     /// The broker said that it dropped a message for a receiver, or refused a client's will.

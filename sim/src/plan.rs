@@ -208,6 +208,11 @@ pub enum Do {
         /// Whether it stands still.
         on: bool,
     },
+    /// The wall clock of the broker's host is set. What runs does not notice; what starts does.
+    WallClock {
+        /// By how much, in milliseconds; below 0 for back.
+        by_ms: i64,
+    },
     /// The operator denies something more.
     Deny(Denial),
     /// The operator allows everything again.

@@ -36,6 +36,9 @@ pub(crate) trait Stage {
     /// Denies something more; with `None`, allows everything again.
     fn deny(&mut self, denial: Option<&Denial>);
 
+    /// Sets the wall clock of the broker's host, forward or back.
+    fn set_wall_clock(&mut self, by_ms: i64);
+
     /// Lets the disk's syncs complete, or hang.
     fn set_syncs(&mut self, on: bool);
 
@@ -75,6 +78,10 @@ pub(crate) trait Stage {
             Do::Frozen { on } => self.freeze(*on),
             Do::Deny(denial) => self.deny(Some(denial)),
             Do::AllowAll => self.deny(None),
+            Do::WallClock { by_ms } => {
+                self.event(What::WallClock { by_ms: *by_ms });
+                self.set_wall_clock(*by_ms);
+            }
             Do::DiskSyncs { on } => self.set_syncs(*on),
             Do::Disk(fault) => self.disk_fault(*fault),
         }

@@ -112,6 +112,7 @@ impl fmt::Display for Shown<'_> {
                 let at_shares: usize = kept.shares.iter().sum();
                 write!(f, " {at_shares} at shares, {} retained", kept.retained.len())
             }
+            What::WallClock { by_ms } => write!(f, "wall clock set by {by_ms} ms"),
             What::Calm => f.write_str("calm"),
             What::End => f.write_str("end"),
         }

@@ -85,14 +85,14 @@ impl Broker {
 
     /// Sends a message to the crowd, if [`Broker::is_for_crowd`] says so. Returns how many they are.
     pub(super) fn send_to_crowd(&mut self, message: Message, out: &mut Outbox) -> u32 {
-        let now = self.durable_now();
+        let message_expiry_interval_s = self.remainder().of(&message);
         let Some(open) = &mut self.crowd.open else { return 0 };
         let receivers = open.connections.len() as u64;
         self.counters.publish_sent += receivers;
         self.counters.publish_bytes_sent += receivers * message.payload.len() as u64;
         self.counters.packets_sent += receivers;
         let publish = OutboundPublish {
-            message_expiry_interval_s: message.remaining_expiry_s(now),
+            message_expiry_interval_s,
             message: self.spares.share(message),
             dup: false,    // [MQTT-3.3.1-2]
             retain: false, // [MQTT-3.3.1-12]

@@ -3,6 +3,7 @@
 use super::Broker;
 use crate::input::ConnectionId;
 use crate::link::Phase;
+use crate::message::Message;
 use crate::notice::{Cause, Notice, SessionEnd};
 use crate::outbox::Outbox;
 use crate::time::Time;
@@ -35,6 +36,29 @@ pub enum DeadlineReason {
     Heartbeat,
 }
 
+/// What is left of expiry intervals at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remainder {
+    now: Time,
+    /// Where time stands still for what expires, if it jumped.
+    held_at: Option<Time>,
+    /// Where it jumped to.
+    jumped_to: Time,
+}
+
+impl Remainder {
+    /// What is left of a message's, in whole seconds `[MQTT-3.3.2-6]`. What may have come after a jump
+    /// of time counts by the new time, or it would show more than it came with.
+    pub(super) fn of(self, message: &Message) -> Option<u32> {
+        let is_new = message.expires_at.is_some_and(|at| at > self.jumped_to);
+        match self.held_at {
+            Some(_) if is_new => message.remaining_expiry_s(self.now).map(|left_s| left_s.max(1)),
+            Some(held_at) => message.remaining_expiry_s(held_at),
+            None => message.remaining_expiry_s(self.now),
+        }
+    }
+}
+
 /// Timers of durable state fired in one call; `resume` goes on with the others.
 const DURABLE_SLICE: usize = 256;
 
@@ -61,6 +85,11 @@ impl Broker {
         Some(Deadline { at, reason })
     }
 
+    /// How much is left of expiry intervals now.
+    pub(super) fn remainder(&self) -> Remainder {
+        Remainder { now: self.now, held_at: self.held_at, jumped_to: self.jumped_to }
+    }
+
     pub(super) fn start_timers(&mut self) {
         if self.config.sys_interval_ms > 0 {
             self.timers.insert(self.now.plus_ms(self.config.sys_interval_ms), Timer::Sys);
@@ -75,6 +104,7 @@ impl Broker {
         let by_ms = now.since_ms(self.now);
         if by_ms > self.config.time_jump_maximum_ms && self.held_at.is_none() {
             self.held_at = Some(self.now);
+            self.jumped_to = now;
             out.notice(Notice::TimeJumped { by_ms });
         }
         self.now = now;

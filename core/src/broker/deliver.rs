@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use super::Broker;
 use super::counters::Counters;
+use super::deadlines::Remainder;
 use super::fetch::Forms;
 use super::leave::{dropped, dropped_waiting};
 use super::route::SLICE;
@@ -84,12 +85,13 @@ impl Broker {
 
     /// The session with its live connection.
     fn pump_for<'a>(&'a mut self, key: SessionKey, out: &'a mut Outbox) -> Option<Pump<'a>> {
-        let now = self.durable_now();
+        let (now, remainder) = (self.durable_now(), self.remainder());
         let session = self.sessions.get_mut(key)?;
         let may_send = |link: &&mut Link| link.is_live() || canary!(PublishBeforeConnack);
         let link = self.links.get_mut(session.connection?).filter(may_send)?;
         Some(Pump {
             now,
+            remainder,
             key,
             permissions: &self.permissions,
             gate: &mut self.gate,
@@ -106,6 +108,7 @@ impl Broker {
 /// A session, its connection, and what sending takes.
 struct Pump<'a> {
     now: Time,
+    remainder: Remainder,
     key: SessionKey,
     permissions: &'a Permissions,
     gate: &'a mut Gate,
@@ -307,7 +310,7 @@ impl Pump<'_> {
             QoS::ExactlyOnce => Delivery::ExactlyOnce(packet_id),
         };
         OutboundPublish {
-            message_expiry_interval_s: entry.message.remaining_expiry_s(self.now),
+            message_expiry_interval_s: self.remainder.of(&entry.message),
             message: entry.message,
             dup: entry.maybe_sent && !canary!(DupNotSet), // [MQTT-3.3.1-1] [MQTT-3.3.1-3]
             retain: entry.retain,
@@ -345,7 +348,7 @@ impl Pump<'_> {
         subscription_ids: SubscriptionIds,
     ) -> OutboundPublish {
         OutboundPublish {
-            message_expiry_interval_s: message.remaining_expiry_s(self.now),
+            message_expiry_interval_s: self.remainder.of(&message),
             message,
             dup: false, // [MQTT-3.3.1-2]
             retain,

@@ -87,7 +87,17 @@ impl Recovery {
             .map_err(|Unknown(what)| RecoverError::Dangling { index, what })
     }
 
-    /// The latest moment that a record names: the time axis must not begin before it.
+    /// Where the time axis begins in a process that starts when the wall clock says `wall`: there, or
+    /// at the latest moment that a record names if the wall clock was set back before that.
+    #[must_use]
+    pub fn beginning(&self, wall: Time) -> Time {
+        if canary!(AxisFollowsWallClock) {
+            return wall;
+        }
+        wall.max(self.index.latest)
+    }
+
+    /// The latest moment that a record names.
     #[must_use]
     pub fn latest(&self) -> Time {
         self.index.latest
@@ -267,6 +277,7 @@ impl Broker {
             && index.latest > Time::ZERO
         {
             self.held_at = Some(index.latest);
+            self.jumped_to = now;
         }
         self.recovered_seq = QueueSeq(self.next_seq);
         for (id, key) in &index.sessions {

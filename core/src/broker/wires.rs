@@ -89,7 +89,7 @@ impl Broker {
 
     /// Sends the message to all of them.
     pub(super) fn send_wired(&mut self, message: &Arc<Message>, wires: &[Wire], out: &mut Outbox) {
-        let message_expiry_interval_s = message.remaining_expiry_s(self.durable_now());
+        let message_expiry_interval_s = self.remainder().of(message);
         let payload_bytes = message.payload.len() as u64;
         let mut known: Option<(Version, i64)> = None;
         for wire in wires {

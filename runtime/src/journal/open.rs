@@ -105,10 +105,11 @@ impl<D: Disk> Opened<D> {
         }
     }
 
-    /// The latest moment in the store: the clock must not begin before it.
+    /// Where the clock is to begin when the wall clock says `wall`: never before the latest moment in
+    /// the store.
     #[must_use]
-    pub fn latest(&self) -> Time {
-        self.recovery.latest().max(self.layout.latest)
+    pub fn beginning(&self, wall: Time) -> Time {
+        self.recovery.beginning(wall).max(self.layout.latest)
     }
 
     /// The broker, at the clock's present moment, and the journal that it goes on with.

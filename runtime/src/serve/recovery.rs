@@ -44,10 +44,8 @@ pub(super) async fn recover(
     let opened = journal::open(disk.clone(), open).await?;
     let found = opened.found();
     // The wall clock may have been set back since.
-    let mut clock = TokioClock::from_wall_clock();
-    if clock.now() < opened.latest() {
-        clock = TokioClock::starting_at(opened.latest());
-    }
+    let wall = TokioClock::from_wall_clock().now();
+    let clock = TokioClock::starting_at(opened.beginning(wall));
     let (broker, journal) = opened.start(clock, LocalSpawn).await?;
     announce(&disk, &found, began.now().since_ms(began_at));
     Ok(Recovered { clock, broker, through: found.through, journal })

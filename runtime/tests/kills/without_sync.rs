@@ -102,10 +102,8 @@ pub(crate) fn serve(data: PathBuf) {
                 std::process::exit(65);
             }
         };
-        let mut clock = TokioClock::from_wall_clock();
-        if clock.now() < opened.latest() {
-            clock = TokioClock::starting_at(opened.latest());
-        }
+        let wall = TokioClock::from_wall_clock().now();
+        let clock = TokioClock::starting_at(opened.beginning(wall));
         let through = opened.found().through;
         let (broker, journal) = opened.start(clock, LocalSpawn).await.expect("the journal");
         let surroundings = Surroundings {

@@ -76,6 +76,7 @@ impl Client {
             | Do::Broker(_)
             | Do::Deny(_)
             | Do::AllowAll
+            | Do::WallClock { .. }
             | Do::Frozen { .. }
             | Do::Disk(_)
             | Do::DiskSyncs { .. } => {}

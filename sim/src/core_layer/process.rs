@@ -14,12 +14,12 @@ use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
 use signalhouse_core::wire::{ReaderLimits, Written};
 use signalhouse_core::{
-    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Question, Seed,
+    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Question, Recovery, Seed,
 };
 
 use super::connection::{Arrival, Connection, Phase};
 use super::network::{End, Signal};
-use super::{Around, Happening, broker_time, kept};
+use super::{Around, Happening, ahead_ms, broker_time, kept};
 use crate::history::{ConnectionNumber, Kept, Violation};
 
 /// Messages of long jobs in one round.
@@ -62,6 +62,8 @@ pub(super) struct Process {
     /// The earliest timer set.
     timer_at_ms: u64,
     token_lifetime_ms: Option<u64>,
+    /// By how much its time axis is ahead of the run's.
+    ahead_ms: i64,
     /// Told to stop.
     is_stopping: bool,
 }
@@ -73,11 +75,14 @@ impl Process {
         options: &Options,
         around: &mut Around,
     ) -> Result<Self, Violation> {
-        let now = broker_time(around.now_ms);
         let seed = Seed(options.seed);
         let (through, records) = around.journal.recover();
-        let recovered = Broker::recover(config.clone(), seed, now, through, records);
-        let broker = recovered.map_err(|error| recovery_violation(&error.to_string()))?;
+        let mut recovery = Recovery::new(config.clone(), seed);
+        for record in records {
+            recovery.apply(record).map_err(|error| recovery_violation(&error.to_string()))?;
+        }
+        let now = recovery.beginning(broker_time(around.now_ms, around.wall_ahead_ms));
+        let broker = recovery.finish(now, through);
         let snapshot = broker.snapshot();
         let again = Broker::recover(config.clone(), seed, now, through, snapshot.clone());
         let again =
@@ -117,6 +122,7 @@ impl Process {
             round_at_ms: None,
             timer_at_ms: u64::MAX,
             token_lifetime_ms: options.token_lifetime_ms,
+            ahead_ms: ahead_ms(now, around.now_ms),
             is_stopping: false,
         };
         if let Some(quotas) = &options.quotas {
@@ -275,7 +281,7 @@ impl Process {
     /// Everything that is ready, once.
     pub(super) fn round(&mut self, around: &mut Around) {
         self.round_at_ms = None;
-        let now = broker_time(around.now_ms);
+        let now = broker_time(around.now_ms, self.ahead_ms);
         if let Some(through) = self.durable.take() {
             self.settle(through, around);
         }
@@ -318,7 +324,7 @@ impl Process {
 
     fn set_timer(&mut self, around: &mut Around) {
         let Some(deadline) = self.broker.next_deadline() else { return };
-        let at_ms = deadline.at.since_ms(broker_time(0)).max(around.now_ms);
+        let at_ms = deadline.at.since_ms(broker_time(0, self.ahead_ms)).max(around.now_ms);
         if at_ms < self.timer_at_ms {
             self.timer_at_ms = at_ms;
             around.agenda.push(at_ms, Happening::Timer { incarnation: around.incarnation, at_ms });
@@ -333,7 +339,7 @@ impl Process {
     fn handle(&mut self, input: Input, around: &mut Around) {
         around.inputs += 1;
         let mut outbox = std::mem::take(&mut self.outbox);
-        self.broker.handle(broker_time(around.now_ms), input, &mut outbox);
+        self.broker.handle(broker_time(around.now_ms, self.ahead_ms), input, &mut outbox);
         self.carry_out(&mut outbox, around);
         self.outbox = outbox;
     }
@@ -341,7 +347,8 @@ impl Process {
     /// Tells the broker what came of a connection, unless it has done with it already.
     fn arrival(&mut self, id: ConnectionId, arrival: Arrival, around: &mut Around) {
         let alias_maximum = self.alias_maximum;
-        let ends_at = self.token_lifetime_ms.map(|ms| broker_time(around.now_ms).plus_ms(ms));
+        let now = broker_time(around.now_ms, self.ahead_ms);
+        let ends_at = self.token_lifetime_ms.map(|ms| now.plus_ms(ms));
         let credential = Credential { ends_at, ..Credential::default() };
         let Some(connection) = self.connection(id).filter(|one| !one.broker_is_done) else {
             return;

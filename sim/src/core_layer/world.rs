@@ -479,6 +479,10 @@ impl Stage for World<'_> {
         self.replace_access();
     }
 
+    fn set_wall_clock(&mut self, by_ms: i64) {
+        self.around.wall_ahead_ms = self.around.wall_ahead_ms.saturating_add(by_ms);
+    }
+
     fn set_syncs(&mut self, on: bool) {
         if let Some(through) = self.around.journal.set_syncs(on)
             && let Some(process) = &mut self.process

@@ -246,6 +246,7 @@ impl Scenes {
             | What::Network { .. }
             | What::Denied(_)
             | What::Kept(_)
+            | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm
             | What::End => {}

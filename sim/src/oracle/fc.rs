@@ -42,6 +42,7 @@ impl Rule for Credit {
             | What::Broker(_)
             | What::Denied(_)
             | What::Kept(_)
+            | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm
             | What::End => Ok(()),

@@ -58,6 +58,7 @@ impl Rule for KeepAlive {
             | What::Broker(_)
             | What::Denied(_)
             | What::Kept(_)
+            | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm => Ok(()),
         }

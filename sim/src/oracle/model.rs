@@ -6,6 +6,7 @@
 
 mod access;
 mod ahead;
+mod axis;
 mod connection;
 mod deliver;
 mod lifetime;
@@ -156,6 +157,15 @@ pub(crate) struct Model {
     /// Who might do what, in the order of time; the first from the start on.
     access: Vec<Access>,
     pub(crate) durable_before_ms: u64,
+    /// By how much the wall clock is ahead of true time, in milliseconds.
+    wall_ahead_ms: i64,
+    axes: Vec<axis::Axis>,
+    /// A time of the broker's axis that is surely in the journal.
+    recorded_ms: Option<i64>,
+    /// Whether the broker may have found the time to have jumped, so that nothing durable expires.
+    pub(crate) may_hold_expiry: bool,
+    /// What the axis shows at least to whoever asks what is left while expiry is held back.
+    held: i64,
     pub(crate) calm: Option<Moment>,
     pub(crate) end: Option<Moment>,
 }
@@ -168,7 +178,13 @@ pub(crate) fn token_of(payload: &[u8]) -> &[u8] {
 
 impl Model {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Model { bounds, access: vec![Access::default()], ..Model::default() }
+        Model {
+            bounds,
+            access: vec![Access::default()],
+            axes: vec![axis::Axis::FIRST],
+            held: i64::MAX,
+            ..Model::default()
+        }
     }
 
     /// Takes the next event.
@@ -197,6 +213,9 @@ impl Model {
                 cause: cause.clone(),
             }),
             What::Kept(_) => {}
+            What::WallClock { by_ms } => {
+                self.wall_ahead_ms = self.wall_ahead_ms.saturating_add(*by_ms);
+            }
             What::Calm => self.calm = Some(self.now),
             What::End => self.end = Some(self.now),
         }
@@ -352,8 +371,9 @@ impl Model {
         let now = self.now;
         let is_orderly = match fault {
             BrokerFault::Start => {
-                if let Some(outage) = self.outages.last_mut() {
-                    outage.started.get_or_insert(now);
+                if let Some(outage) = self.outages.last_mut().filter(|one| one.started.is_none()) {
+                    outage.started = Some(now);
+                    self.axis_begins();
                 }
                 return;
             }
@@ -363,6 +383,7 @@ impl Model {
         if self.is_up() {
             let durable_before_ms = if is_orderly { now.at_ms } else { self.durable_before_ms };
             self.outages.push(Outage { stopped: now, started: None, durable_before_ms });
+            self.axis_ends(is_orderly);
         }
         for connection in self.connections.values_mut() {
             if connection.ended.is_none() {

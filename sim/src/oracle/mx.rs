@@ -36,7 +36,7 @@ impl Rule for Expiry {
 /// The broker's word that a message is dropped because it expired.
 fn dropped(model: &Model, receiver: &str, topic: &str) -> Result<(), Violation> {
     let can_be =
-        |found: &Publication| found.topic == topic && may_be_expired(found, model.now.at_ms);
+        |found: &Publication| found.topic == topic && may_be_expired(model, found, model.now.at_ms);
     if model.publications.iter().any(can_be) {
         return Ok(());
     }
@@ -61,16 +61,26 @@ fn wrong(model: &Model, publication: &Publication, delivery: &Delivery) -> Optio
         publication.settled.map(|settled| settled.at_ms).filter(|_| !publication.is_will());
     let sent_ms = now_ms.saturating_sub(latency_ms);
     let is_prompt = model.is_prompt(connection, sent_ms);
-    let held_ms = match taken_ms {
-        Some(taken_ms) if is_prompt => sent_ms.saturating_sub(taken_ms),
-        Some(_) | None => 0,
+    // What a start takes the clock back by is given to the message once more.
+    let held = match taken_ms {
+        Some(taken_ms) if is_prompt => {
+            let sent_ms = sent_ms.max(taken_ms);
+            model.least_ms(sent_ms, now_ms).saturating_sub(model.axis_ms(taken_ms).1)
+        }
+        Some(_) | None => {
+            let begins = model.axis_ms(publication.first().at_ms).1;
+            model.least_ms(publication.first().at_ms, now_ms).saturating_sub(begins).min(0)
+        }
     };
+    let (held_ms, back_ms) = (u64::try_from(held).unwrap_or(0), u64::try_from(-held).unwrap_or(0));
+    let longest = model.axis_ms(now_ms).1 - model.least_ms(publication.first().at_ms, now_ms);
+    let longest_ms = u64::try_from(longest).unwrap_or(0);
     // A delivery that had begun goes on whatever the expiry.
-    if held_ms > expiry_ms && !delivery.dup {
+    if held_ms > expiry_ms && !delivery.dup && !model.may_hold_expiry {
         return Some("its delivery began too late".to_owned());
     }
-    let at_least_s = expiry_ms.saturating_sub(now_ms - publication.first().at_ms) / 1000;
-    let at_most_s = expiry_ms.saturating_sub(held_ms).div_ceil(1000);
+    let at_least_s = expiry_ms.saturating_sub(longest_ms) / 1000;
+    let at_most_s = (expiry_ms + back_ms).saturating_sub(held_ms).div_ceil(1000);
     let told_s = u64::from(told_s?);
     let is_right = told_s >= at_least_s && told_s <= at_most_s;
     (!is_right).then(|| format!("{told_s} s are said to be left, not {at_least_s} to {at_most_s}"))
@@ -104,6 +114,27 @@ mod tests {
     #[test]
     fn a_message_past_its_expiry_is_wrong() {
         fails(Expiry, &held_for(10_500, 1), "MX");
+    }
+
+    #[test]
+    fn what_is_left_is_counted_by_the_clock_that_the_broker_was_started_by() {
+        let held = |by_ms, told_s| {
+            let mut told = Told::new();
+            told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).lose(2);
+            let with = |seconds| Publish {
+                properties: vec![number(property::MESSAGE_EXPIRY, seconds)],
+                ..publish_of("t", "one", 1, 9)
+            };
+            told.publishes(1, with(100)).wall_clock(by_ms).crash();
+            told.wait(500).resume(3, "b").reads(3, with(told_s));
+            told
+        };
+        passes(Expiry, &held(0, 100));
+        passes(Expiry, &held(60_000, 40));
+        passes(Expiry, &held(-60_000, 100));
+        fails(Expiry, &held(60_000, 100), "MX");
+        fails(Expiry, &held(200_000, 100), "MX");
+        fails(Expiry, &held(-60_000, 40), "MX");
     }
 
     #[test]

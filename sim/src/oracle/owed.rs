@@ -123,10 +123,10 @@ pub(crate) fn drops(model: &Model, receiver: &str, topic: &str) -> Vec<usize> {
 }
 
 /// Whether the expiry of `publication` may have passed at `at_ms`.
-pub(crate) fn may_be_expired(publication: &Publication, at_ms: u64) -> bool {
-    publication
-        .expiry_s
-        .is_some_and(|seconds| publication.first().at_ms + u64::from(seconds) * 1000 <= at_ms)
+pub(crate) fn may_be_expired(model: &Model, publication: &Publication, at_ms: u64) -> bool {
+    let (first_ms, now_ms) = (publication.first().at_ms, model.now.at_ms);
+    let lives = |seconds| model.earliest_ms(first_ms, now_ms, u64::from(seconds) * 1000) > at_ms;
+    publication.expiry_s.is_some_and(|seconds| !lives(seconds))
 }
 
 fn judge(

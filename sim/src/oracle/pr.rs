@@ -44,6 +44,7 @@ impl Rule for Protocol {
             | What::Broker(_)
             | What::Denied(_)
             | What::Kept(_)
+            | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm
             | What::End => return Ok(()),

@@ -59,7 +59,9 @@ impl Quotas {
         let publication = &model.publications[id];
         let day = day_of(model, answered.moment.at_ms);
         let is_durable = model.expiry_s(publication.first_connection()) > 0;
-        if publication.qos < 2 || !is_durable || day != day_of(model, model.now.at_ms) {
+        // Where the wall clock was set, its days are not ours.
+        let is_other = model.has_set_clock();
+        if publication.qos < 2 || !is_durable || is_other || day != day_of(model, model.now.at_ms) {
             return Ok(());
         }
         let key = (publication.client_id.clone(), day);
@@ -172,13 +174,15 @@ fn has_expired_alone(model: &Model, session: &Session, id: PublicationId) -> boo
     let publication = &model.publications[id];
     let Some(expiry_s) = publication.expiry_s else { return false };
     let last_ms = publication.settled.map_or(u64::MAX, |settled| settled.at_ms);
-    let over_ms = last_ms.saturating_add(u64::from(expiry_s) * 1000 + model.bounds.slack_ms);
+    let over_ms = model.latest_ms(last_ms, u64::from(expiry_s) * 1000);
+    let over_ms = over_ms.saturating_add(model.bounds.slack_ms);
     let connections = model.clients.get(&session.client_id).map(|client| &client.connections);
     let was_here = |connection: &Connection| {
         let came_ms = connection.connect.as_ref().map_or(u64::MAX, |(sent, _)| sent.at_ms);
         came_ms <= over_ms && model.closing(connection).to_ms >= publication.first().at_ms
     };
     over_ms < model.now.at_ms
+        && !model.may_hold_expiry
         && !session.deliveries.contains_key(&id)
         && !connections
             .into_iter()

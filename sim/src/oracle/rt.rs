@@ -158,7 +158,7 @@ fn missed<'a>(
         || last.muddled
         || last.payload.is_empty()
         || last.sends.len() > 1
-        || may_be_expired(last, model.now.at_ms)
+        || may_be_expired(model, last, model.now.at_ms)
         || !drops(model, &session.client_id, topic).is_empty();
     let id = model.by_token.get(&last.token)?;
     let has_read =

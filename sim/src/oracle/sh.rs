@@ -126,7 +126,7 @@ fn unserved(
     let accepted = publication.accepted.filter(|at| at.at_ms <= model.settled_by_ms())?;
     // Nothing tells one empty payload from another.
     let is_clear = publication.payload.is_empty();
-    if is_clear || publication.muddled || may_be_expired(publication, model.now.at_ms) {
+    if is_clear || publication.muddled || may_be_expired(model, publication, model.now.at_ms) {
         return None;
     }
     let (whole, members) = only_group(model, publication)?;

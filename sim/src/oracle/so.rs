@@ -32,6 +32,7 @@ impl Rule for OneConnection {
             | What::Broker(_)
             | What::Denied(_)
             | What::Kept(_)
+            | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm => Ok(()),
             What::End => nobody_left(model),

@@ -54,6 +54,41 @@ mod tests {
     }
 
     #[test]
+    fn the_wall_clock_counts_at_a_start_and_the_journal_if_that_is_later() {
+        let away = |by_ms, wait_ms, present| {
+            let mut told = Told::new();
+            told.durable(1, "a").lose(1).wait(500_000).wall_clock(by_ms).crash();
+            told.wait(wait_ms).returns(2, "a", present);
+            told
+        };
+        passes(SessionExpiry, &away(0, 400_000, true));
+        passes(SessionExpiry, &away(3_600_000, 10_000, false));
+        // Away for 500 s of which a broker that is set back knows nothing.
+        passes(SessionExpiry, &away(-3_600_000, 900_000, true));
+        fails(SessionExpiry, &away(-3_600_000, 1_510_000, true), "SX");
+        assert!(crate::oracle::check(&away(-3_600_000, 400_000, false).events).is_err());
+        // That it had ended by then must be in the journal.
+        let mut told = Told::new();
+        told.durable(1, "a").lose(1).wait(1_000).durable(2, "b").wall_clock(3_600_000).crash();
+        fails(SessionExpiry, told.wait(1_000).returns(3, "a", true), "SX");
+    }
+
+    #[test]
+    fn the_wall_clock_of_a_broker_that_runs_does_not_count() {
+        for by_ms in [3_600_000, -3_600_000] {
+            let away = |wait_ms, present| {
+                let mut told = Told::new();
+                told.durable(1, "a").lose(1).wall_clock(by_ms).wait(wait_ms);
+                told.returns(2, "a", present);
+                told
+            };
+            passes(SessionExpiry, &away(900_000, true));
+            fails(SessionExpiry, &away(900_000, false), "SX");
+            fails(SessionExpiry, &away(1_010_000, true), "SX");
+        }
+    }
+
+    #[test]
     fn a_session_that_expired_while_the_broker_was_down_is_gone() {
         let mut told = Told::new();
         told.durable(1, "a").lose(1).durable(2, "b");

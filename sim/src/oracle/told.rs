@@ -396,6 +396,11 @@ impl Told {
         self.push(What::Broker(BrokerFault::Start))
     }
 
+    /// The wall clock of the broker's host is set.
+    pub(crate) fn wall_clock(&mut self, by_ms: i64) -> &mut Self {
+        self.push(What::WallClock { by_ms })
+    }
+
     pub(crate) fn network(&mut self, client: ClientIndex, fault: NetworkFault) -> &mut Self {
         self.push(What::Network { client, fault })
     }

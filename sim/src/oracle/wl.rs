@@ -123,7 +123,8 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
         }
     }
     let shortened = owner.goodbye.is_some_and(|goodbye| goodbye.expiry_s.is_some());
-    let due_ms = closing.from_ms + delay_ms(model, publication, owner);
+    let due_ms =
+        model.earliest_ms(closing.from_ms, closing.to_ms, delay_ms(model, publication, owner));
     if later(model, owner).next().is_none() && model.now.at_ms < due_ms && !shortened {
         return Some(format!("it was due {} ms later at the earliest", due_ms - model.now.at_ms));
     }
@@ -140,14 +141,15 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
 fn is_due(model: &Model, publication: &Publication, owner: &Connection) -> bool {
     let closing = model.closing(owner);
     let delay_ms = delay_ms(model, publication, owner);
-    let due_ms = closing.to_ms.saturating_add(delay_ms).saturating_add(model.bounds.slack_ms);
+    let due_ms = model.latest_ms(closing.to_ms, delay_ms).saturating_add(model.bounds.slack_ms);
     owner.connack.is_some()
         && owner.ended.is_some()
         && owner.goodbye.is_none_or(|goodbye| goodbye.reason != 0)
         && owner.misbehaved.is_none()
         && publication.sends.len() == 1
         && due_ms <= model.settled_by_ms()
-        && !may_be_expired(publication, model.now.at_ms)
+        && !model.may_hold_expiry
+        && !may_be_expired(model, publication, model.now.at_ms)
         // A connection that came within the delay may have cancelled it.
         && (delay_ms == 0
             || later(model, owner).all(|other| {

@@ -4,6 +4,7 @@
 
 mod access;
 mod aside;
+mod clocks;
 mod faults;
 mod hardships;
 mod identity;
@@ -320,6 +321,7 @@ impl Draft {
             self.bound_and_identify();
         }
         self.pipeline();
+        self.set_clocks();
         self.plan.steps.sort_by_key(|step| step.at_ms);
         let last_ms = self.plan.steps.last().map_or(0, |step| step.at_ms);
         self.plan.calm_at_ms = last_ms.max(self.now_ms) + self.chance.between(1, 300);
@@ -371,6 +373,7 @@ pub fn bound_ms(plan: &Plan) -> u64 {
             | Do::Frozen { .. }
             | Do::Deny(_)
             | Do::AllowAll
+            | Do::WallClock { .. }
             | Do::DiskSyncs { .. }
             | Do::Disk(_) => {}
         }

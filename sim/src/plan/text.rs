@@ -172,6 +172,7 @@ impl Do {
             | Do::Frozen { .. }
             | Do::Deny(_)
             | Do::AllowAll
+            | Do::WallClock { .. }
             | Do::DiskSyncs { .. }
             | Do::Disk(_) => None,
         }
@@ -318,6 +319,7 @@ fn write_what(what: &Do, line: &mut Writer) {
             line.flag("read", *read);
         }
         Do::AllowAll => drop(line.word(&"allow_all")),
+        Do::WallClock { by_ms } => drop(line.word(&"wall_clock").word(by_ms)),
         Do::DiskSyncs { on } => drop(line.word(&"disk_syncs").word(&switch(*on))),
         Do::Disk(fault) => write_disk(*fault, line),
     }
@@ -387,6 +389,12 @@ fn read_step(line: &mut Line) -> Result<Do, String> {
         "frozen" => return Ok(Do::Frozen { on: read_switch(line)? }),
         "deny" => return Ok(Do::Deny(read_denial(line)?)),
         "allow_all" => return Ok(Do::AllowAll),
+        "wall_clock" => {
+            let text = line.text("milliseconds")?;
+            let by_ms =
+                text.parse().map_err(|_| format!("`{text}` is no time to set a clock by"))?;
+            return Ok(Do::WallClock { by_ms });
+        }
         "disk_syncs" => return Ok(Do::DiskSyncs { on: read_switch(line)? }),
         "disk_fails" => {
             let (operation, count) = (read_operation(line)?, line.number("how many")?);

@@ -9,7 +9,7 @@ use signalhouse::seams::{Anonymous, Clock as _, Spawn};
 use signalhouse::shard::{Options, Shard, Surroundings, Timeouts};
 use signalhouse_core::input::Command;
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::{Broker, LogPosition, Recovery, Seed};
+use signalhouse_core::{Broker, LogPosition, Recovery, Seed, Time};
 
 use super::PORT;
 use super::journal::Watched;
@@ -18,7 +18,7 @@ use super::rc::Recovered;
 use super::shared::Shared;
 use crate::clock::SimClock;
 use crate::core_layer::kept::kept;
-use crate::core_layer::{access, setting};
+use crate::core_layer::{access, broker_time, setting};
 use crate::disk::{Cut, SimDisk};
 use crate::history::What;
 
@@ -50,10 +50,10 @@ pub(super) async fn run(shared: Rc<Shared>) -> turmoil::Result {
 
 async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
     let options = options(shared);
-    let (broker, journal, through) = recover(shared, &options).await?;
+    let (broker, journal, through, clock) = recover(shared, &options).await?;
     let surroundings = Surroundings {
         net: SimNet::new(Rc::clone(&shared.links), Rc::clone(&shared.weather)),
-        clock: shared.clock.clone(),
+        clock,
         journal,
         spawn: SimSpawn,
         authenticate: Anonymous,
@@ -85,7 +85,7 @@ type SimJournal = LogJournal<SimDisk, SimClock, SimSpawn>;
 async fn recover(
     shared: &Rc<Shared>,
     options: &Options,
-) -> Result<(Broker, Watched<SimJournal>, LogPosition), Broken> {
+) -> Result<(Broker, Watched<SimJournal>, LogPosition, SimClock), Broken> {
     shared.incarnation.set(shared.incarnation.get() + 1);
     let refused = |error: StoreError| ("RC", format!("the store is refused: {error}"));
     let disk = &shared.disk;
@@ -104,15 +104,17 @@ async fn recover(
     // On a disk of its own, which takes no time: both brokers begin at the same moment.
     let twice = journal::open(again, open_options(shared, options)).await.map_err(refused)?;
     let found_again = twice.found();
-    let (second, _) = twice.start(shared.clock.clone(), SimSpawn).await.map_err(refused)?;
-    let expected = appended(shared, options, through)?;
-    let (broker, inner) = opened.start(shared.clock.clone(), SimSpawn).await.map_err(refused)?;
+    let wall = broker_time(shared.clock.now_ms(), shared.wall_ahead_ms.get());
+    let clock = shared.clock.showing(opened.beginning(wall));
+    let (second, _) = twice.start(clock.clone(), SimSpawn).await.map_err(refused)?;
+    let expected = appended(shared, options, through, clock.now())?;
+    let (broker, inner) = opened.start(clock.clone(), SimSpawn).await.map_err(refused)?;
     let first = recovered(&found, &broker);
     let second = recovered(&found_again, &second);
     let judged = shared.appended.borrow_mut().judge(&first, &second, &expected.snapshot());
     judged.map_err(|what| ("RC", what))?;
     shared.event(What::Kept(kept(&first.state)));
-    Ok((broker, Watched { inner, shared: Rc::clone(shared) }, through))
+    Ok((broker, Watched { inner, shared: Rc::clone(shared) }, through, clock))
 }
 
 /// What a recovery makes of a store with rot in it: it names a file that rotted, or has everything
@@ -162,14 +164,19 @@ fn recovered(found: &Found, broker: &Broker) -> Recovered {
 }
 
 /// The broker that the records appended through there come to.
-fn appended(shared: &Shared, options: &Options, through: LogPosition) -> Result<Broker, Broken> {
+fn appended(
+    shared: &Shared,
+    options: &Options,
+    through: LogPosition,
+    now: Time,
+) -> Result<Broker, Broken> {
     let open = open_options(shared, options);
     let mut recovery = Recovery::new(open.config, open.seed);
     for record in shared.appended.borrow().through(through) {
         let applied = recovery.apply(record.clone());
         applied.map_err(|error| ("RC", format!("what was appended is refused: {error}")))?;
     }
-    Ok(recovery.finish(shared.clock.now(), through))
+    Ok(recovery.finish(now, through))
 }
 
 fn open_options(shared: &Shared, options: &Options) -> OpenOptions {

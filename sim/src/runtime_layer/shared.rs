@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(super) plan: Plan,
     pub(super) config: Config,
     pub(super) clock: SimClock,
+    /// By how much the wall clock of the broker's host was set forward, in milliseconds.
+    pub(super) wall_ahead_ms: Cell<i64>,
     pub(super) weather: Rc<Weather>,
     pub(super) links: Rc<Links>,
     pub(super) disk: SimDisk,
@@ -76,6 +78,7 @@ impl Shared {
             // Who comes in is for the runtime's own settings.
             config: Config { ask_credentials: false, ..settings::config(plan)? },
             clock,
+            wall_ahead_ms: Cell::new(0),
             weather,
             links: Rc::default(),
             disk,
@@ -150,6 +153,7 @@ impl Shared {
             | What::Broker(_)
             | What::Denied(_)
             | What::Kept(_)
+            | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm
             | What::End => {}

@@ -353,6 +353,11 @@ impl Stage for World<'_> {
     /// The rules are the settings' there, and nothing changes them.
     fn deny(&mut self, _denial: Option<&Denial>) {}
 
+    fn set_wall_clock(&mut self, by_ms: i64) {
+        let ahead_ms = &self.shared.wall_ahead_ms;
+        ahead_ms.set(ahead_ms.get().saturating_add(by_ms));
+    }
+
     fn set_syncs(&mut self, on: bool) {
         self.shared.disk.set_syncs(on);
     }

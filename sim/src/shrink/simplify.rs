@@ -68,6 +68,7 @@ pub(super) fn steps(what: &Do) -> Vec<Do> {
         | Do::Frozen { .. }
         | Do::Deny(_)
         | Do::AllowAll
+        | Do::WallClock { .. }
         | Do::DiskSyncs { .. }
         | Do::Disk(_) => Vec::new(),
     }

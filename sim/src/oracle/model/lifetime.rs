@@ -81,6 +81,7 @@ impl Model {
         if self.expiry_s(number) > 0 {
             let sent_ms = self.connect_moment(number).at_ms;
             self.durable_before_ms = self.durable_before_ms.max(sent_ms);
+            self.time_is_recorded(sent_ms);
         }
         self.admit(number, &presence);
         let connect = self.connect_moment(number);
@@ -151,21 +152,19 @@ impl Model {
         let changed_s = connection.goodbye.and_then(|goodbye| goodbye.expiry_s);
         let changed_s = changed_s
             .map_or(granted_s, |changed| changed.min(self.bounds.session_expiry_maximum_s));
-        let plus = |at_ms: u64, seconds: u32| match seconds {
+        let for_ms = |seconds: u32| match seconds {
             FOR_EVER => u64::MAX,
-            seconds => at_ms.saturating_add(u64::from(seconds) * 1000),
+            seconds => u64::from(seconds) * 1000,
         };
-        let was_long_down = self.outages.iter().any(|outage| {
-            outage.started.is_some_and(|started| {
-                started.at_ms - outage.stopped.at_ms >= self.bounds.time_jump_maximum_ms / 2
-            })
-        });
-        let to_ms = if was_long_down {
+        let to_ms = if self.may_hold_expiry {
             u64::MAX
         } else {
-            plus(closing.to_ms, granted_s.max(changed_s)).saturating_add(self.bounds.slack_ms)
+            let latest_ms = self.latest_ms(closing.to_ms, for_ms(granted_s.max(changed_s)));
+            latest_ms.saturating_add(self.bounds.slack_ms)
         };
-        Range { from_ms: plus(closing.from_ms, granted_s.min(changed_s)), to_ms }
+        let from_ms =
+            self.earliest_ms(closing.from_ms, closing.to_ms, for_ms(granted_s.min(changed_s)));
+        Range { from_ms, to_ms }
     }
 
     /// Whether the broker may have ended a connection for its client's token before what was sent at

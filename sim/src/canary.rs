@@ -123,7 +123,7 @@ mod known {
             Canary::SessionNeverExpires => ("sessions", &["SX", "BM"]),
             Canary::ExpiryRestartsAtRecovery => ("sessions", &["SX"]),
             // Whatever expires does so late.
-            Canary::AxisFollowsWallClock => ("sessions", &["SX", "WL", "MX", "BM", "RT"]),
+            Canary::AxisFollowsWallClock => ("sessions", &["SX", "DU", "WL", "MX", "BM", "RT"]),
             Canary::WillNotCancelled
             | Canary::WillLostAtTakeover
             | Canary::WillLostAtRecovery

@@ -3,12 +3,15 @@
 
 mod simplify;
 
-use crate::plan::{Plan, bound_ms};
+use crate::plan::{Do, Plan, bound_ms};
 
 /// How many seeds of chance are tried beside each step dropped.
 const CHANCES: u64 = 3;
 /// The slowest that shrinking makes a client.
 const ACK_DELAY_MS: u64 = 5_000;
+
+/// About what a publication takes beside what fills it up, in bytes.
+const PUBLICATION_BYTES: u32 = 40;
 
 /// Tries plans, counting.
 struct Trial<'a> {
@@ -32,6 +35,8 @@ pub fn shrink(plan: &Plan, tries: usize, fails: &mut dyn FnMut(&Plan) -> bool) -
             // Nothing gets simpler by itself any more: look for what two changes do together.
             trial.merge_clients();
             trial.drop_pairs();
+            trial.fill_publishes();
+            trial.drop_with_less_room();
             trial.drop_with_other_chance();
             trial.drop_with_slower_clients();
         }
@@ -124,6 +129,42 @@ impl Trial<'_> {
                 });
                 if is_dropped {
                     break;
+                }
+            }
+        }
+    }
+
+    /// Lets one publication take as much room as it and another did.
+    fn fill_publishes(&mut self) {
+        for place in (1..self.best.steps.len()).rev() {
+            for earlier in (0..place).rev() {
+                if self.change(|plan| fill_publish(plan, place, earlier)) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Drops steps where a setting is smaller: what fills a smaller limit takes fewer.
+    fn drop_with_less_room(&mut self) {
+        for setting in 0..self.best.settings.len() {
+            for (part, whole) in [(1, 4), (1, 2), (3, 4)] {
+                let mut run = self.best.steps.len() / 2;
+                while run > 0 {
+                    let mut from = self.best.steps.len();
+                    while from > 0 {
+                        let end = from.min(self.best.steps.len());
+                        from = end.saturating_sub(run);
+                        self.change(|plan| {
+                            let (_, value) = &mut plan.settings[setting];
+                            let smaller = value.saturating_mul(part) / whole;
+                            if *value > 1 && smaller < *value {
+                                *value = smaller.max(1);
+                                drop(plan.steps.drain(from..end));
+                            }
+                        });
+                    }
+                    run /= 2;
                 }
             }
         }
@@ -225,6 +266,20 @@ fn merge_client(plan: &mut Plan, client: usize, other: usize) {
         }
     }
     remove_client(plan, client);
+}
+
+/// Gives the room of the publication at `place` to an earlier one of the same kind.
+fn fill_publish(plan: &mut Plan, place: usize, earlier: usize) {
+    let Do::Publish { client, topic, qos, fill_bytes, .. } = plan.steps[place].what.clone() else {
+        return;
+    };
+    if let Do::Publish { client: other, topic: same, qos: same_qos, fill_bytes: fill, .. } =
+        &mut plan.steps[earlier].what
+        && (*other, &*same, *same_qos) == (client, &topic, qos)
+    {
+        *fill += fill_bytes + PUBLICATION_BYTES;
+        plan.steps.remove(place);
+    }
 }
 
 fn remove_client(plan: &mut Plan, client: usize) {

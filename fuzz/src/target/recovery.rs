@@ -106,7 +106,7 @@ fn open_and_start(disk: &MemoryDisk) -> Result<Found, StoreError> {
     run_future(async {
         let opened = open(disk.clone(), open_options()).await?;
         let found = opened.found();
-        let clock = Stopped(opened.latest().max(Time::from_ms(1_000_000)));
+        let clock = Stopped(opened.beginning(Time::from_ms(1_000_000)));
         let (broker, journal) = opened.start(clock, NoSpawn).await?;
         drop((broker.snapshot(), journal));
         Ok(found)

@@ -14,6 +14,8 @@ const ROOM: &str = "room";
 const MESSAGE_BYTES: u64 = 40;
 /// So long that what lives for a second has surely expired.
 const AWAY_MS: u64 = 8_000;
+/// So long that whoever left has surely been seen to.
+const GONE_MS: u64 = 3_000;
 
 impl Draft {
     /// What bounds clients or tells them apart, in a quarter of the plans that it is asked for, from
@@ -79,7 +81,8 @@ impl Draft {
         at_ms += 1_000;
         let leave = Do::Disconnect { client, reason: 0, session_expiry_interval_s: None };
         self.push(at_ms, leave.clone());
-        at_ms += 500;
+        // It has surely left when the first message comes.
+        at_ms += GONE_MS;
         let publish = |expiry_s| Do::Publish {
             client: publisher,
             topic: ROOM.to_owned(),

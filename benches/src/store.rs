@@ -79,6 +79,7 @@ pub(crate) fn session(number: u64) -> Record {
         identity: None,
         claims: Claims::default(),
         address: None,
+        key: None,
         version: Version::V5,
         session_expiry_interval_s: u32::MAX,
         will: None,

@@ -23,6 +23,8 @@ pub struct Credential {
     /// The one topic that this connection may subscribe to and receive, whatever the rules and
     /// `grants` say. For what is addressed to nobody else: its name must not be guessed.
     pub inbox: Option<Box<Topic>>,
+    /// The API key that it came in by, whose quotas count. A re-authentication does not change it.
+    pub key: Option<Text>,
     /// When the connection is closed with 0xA0, unless a re-authentication brings another end.
     pub ends_at: Option<Time>,
 }
@@ -34,7 +36,7 @@ impl Credential {
         user_name: Option<&'a Text>,
         client_id: &'a Text,
     ) -> Subject<'a> {
-        let Credential { claims, grants, inbox, ends_at: _ } = self;
+        let Credential { claims, grants, inbox, key: _, ends_at: _ } = self;
         let (grants, inbox) = (grants.as_deref(), inbox.as_deref());
         Subject { user_name, client_id, claims, grants, inbox }
     }

@@ -48,6 +48,8 @@ pub enum Holder {
     Client(Text),
     /// All that come from this address.
     Address(Text),
+    /// All that came in by this API key, named by its id.
+    Key(Text),
 }
 
 impl fmt::Display for Holder {
@@ -56,6 +58,7 @@ impl fmt::Display for Holder {
             Holder::User(name) => write!(f, "user {name}"),
             Holder::Client(name) => write!(f, "client {name}"),
             Holder::Address(name) => write!(f, "address {name}"),
+            Holder::Key(id) => write!(f, "key {id}"),
         }
     }
 }
@@ -69,6 +72,8 @@ pub struct Owner {
     pub client_id: Text,
     /// The address it came from.
     pub address: Option<Text>,
+    /// The API key it came in by.
+    pub key: Option<Text>,
 }
 
 /// The quotas in force. The default bounds nobody.
@@ -95,7 +100,7 @@ impl Quotas {
         let common = match holder {
             Holder::User(_) => self.every_user,
             Holder::Address(_) => self.every_address,
-            Holder::Client(_) => None,
+            Holder::Client(_) | Holder::Key(_) => None,
         };
         self.of.get(holder).copied().or(common)
     }
@@ -107,42 +112,35 @@ impl Quotas {
     }
 
     /// The holders, among whom somebody falls under, that are bound, with their quotas.
-    pub(crate) fn bound(
-        &self,
-        identity: Option<&Text>,
-        client_id: &Text,
-        peer: Option<&Text>,
-    ) -> alloc::vec::Vec<(Holder, Quota)> {
-        self.of_holders(holders(identity, client_id, peer.and_then(address_of))).collect()
+    pub(crate) fn bound(&self, owner: &Owner) -> alloc::vec::Vec<(Holder, Quota)> {
+        self.bounds(owner).collect()
     }
 
     /// The bounds of what somebody makes the broker keep.
     pub(crate) fn stored_bounds(&self, owner: &Owner) -> alloc::vec::Vec<Bound> {
-        let Owner { identity, client_id, address } = owner;
-        let bound = self.of_holders(holders(identity.as_ref(), client_id, address.clone()));
-        bound
+        self.bounds(owner)
             .filter(|(_, quota)| quota.stored_bytes > 0)
             .map(|(holder, quota)| Bound { holder, most_bytes: quota.stored_bytes })
             .collect()
     }
 
-    fn of_holders(
-        &self,
-        holders: impl Iterator<Item = Holder>,
-    ) -> impl Iterator<Item = (Holder, Quota)> {
+    fn bounds(&self, owner: &Owner) -> impl Iterator<Item = (Holder, Quota)> {
+        let holders = owner.holders().into_iter().flatten();
         holders.filter_map(|holder| self.quota(&holder).map(|quota| (holder, quota)))
     }
 }
 
-/// Under what names somebody falls.
-fn holders(
-    identity: Option<&Text>,
-    client_id: &Text,
-    address: Option<Text>,
-) -> impl Iterator<Item = Holder> {
-    let user = identity.map(|name| Holder::User(name.clone()));
-    let client = Some(Holder::Client(client_id.clone()));
-    [user, client, address.map(Holder::Address)].into_iter().flatten()
+impl Owner {
+    /// Under what names it falls.
+    fn holders(&self) -> [Option<Holder>; 4] {
+        let Owner { identity, client_id, address, key } = self;
+        [
+            identity.clone().map(Holder::User),
+            Some(Holder::Client(client_id.clone())),
+            address.clone().map(Holder::Address),
+            key.clone().map(Holder::Key),
+        ]
+    }
 }
 
 /// The address of a peer written as address and port.
@@ -227,6 +225,16 @@ impl Usage {
             }
         }
         Ok((remaining, counts))
+    }
+
+    /// How many more publications there may be today.
+    pub(crate) fn remaining_today(&self, now: Time, bound: &[(Holder, Quota)]) -> Option<u64> {
+        let of_day = bound.iter().filter(|(_, quota)| quota.messages_per_day > 0);
+        let left = of_day.map(|(holder, quota)| {
+            let used = self.used.get(holder).filter(|used| used.day >= day_of(now));
+            quota.messages_per_day.saturating_sub(used.map_or(0, |used| used.today))
+        });
+        left.min()
     }
 
     /// Counts a connection, if no quota is used up.

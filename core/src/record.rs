@@ -75,6 +75,8 @@ pub enum Record {
         claims: Claims,
         /// The address it came from.
         address: Option<Text>,
+        /// The API key it came in by.
+        key: Option<Text>,
         /// The version spoken.
         version: Version,
         /// How many seconds it outlives its connection.

@@ -50,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) inbox: Option<Box<Topic>>,
     /// Where its latest connection came from.
     pub(crate) address: Option<Text>,
+    /// The API key that its latest connection came in by.
+    pub(crate) key: Option<Box<Text>>,
     /// Whom what its client retains counts against; made when it is first asked for.
     owner: Option<Arc<Owner>>,
     pub(crate) version: Version,
@@ -141,6 +143,7 @@ impl Session {
             grants: None,
             inbox: None,
             address: None,
+            key: None,
             owner: None,
             version,
             connection: None,
@@ -166,10 +169,11 @@ impl Session {
         }
     }
 
-    /// Its client comes from there now.
-    pub(crate) fn moved_to(&mut self, address: Option<Text>) {
-        if self.address != address {
+    /// Its client comes from there and by this key now.
+    pub(crate) fn moved_to(&mut self, address: Option<Text>, key: Option<Text>) {
+        if self.address != address || self.key.as_deref() != key.as_ref() {
             self.address = address;
+            self.key = key.map(Box::new);
             self.owner = None;
         }
     }
@@ -181,6 +185,7 @@ impl Session {
                 identity: self.identity.clone(),
                 client_id: self.client_id.clone(),
                 address: self.address.clone(),
+                key: self.key.as_deref().cloned(),
             })
         });
         Arc::clone(owner)

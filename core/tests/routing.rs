@@ -227,7 +227,7 @@ struct Checked {
 
 fn owner(number: u8) -> Owner {
     let client_id = Text::try_from(number.to_string()).expect("a number is a text");
-    Owner { identity: None, client_id, address: None }
+    Owner { identity: None, client_id, address: None, key: None }
 }
 
 impl Checked {

@@ -137,8 +137,9 @@ impl Broker {
         let refusal = self
             .check_identity(&handshake.connect, identity.as_ref(), &credential)
             .or_else(|| check_size(&handshake.connect, &connack));
-        let refusal = refusal
-            .or_else(|| self.count_connection(connection, identity.as_ref(), &handshake.connect));
+        let refusal = refusal.or_else(|| {
+            self.count_connection(connection, identity.as_ref(), &credential, &handshake.connect)
+        });
         if let Some(cause) = refusal {
             if let Some(link) = self.links.get_mut(connection) {
                 link.phase = Phase::Authenticating(handshake);
@@ -295,7 +296,7 @@ impl Broker {
         session.claims = credential.claims;
         session.grants = credential.grants;
         session.inbox = credential.inbox;
-        session.moved_to(address_of(&link.peer));
+        session.moved_to(address_of(&link.peer), credential.key);
         spoil_flow(session, link);
         session.connection = Some(connection);
         session.version = connect.version;
@@ -335,6 +336,7 @@ impl Broker {
                 identity: session.identity.clone(),
                 claims: session.claims.clone(),
                 address: session.address.clone(),
+                key: session.key.as_deref().cloned(),
                 version: session.version,
                 session_expiry_interval_s: session.expiry_interval_s,
                 will: session.will.as_ref().map(|will| will.will.clone()),

@@ -119,7 +119,7 @@ impl Broker {
             out.notice(Notice::Refused { connection, peer, client_id, cause });
             return;
         };
-        self.discount_connection(key, &link.peer);
+        self.discount_connection(key);
         let was_accepted = link.is_live();
         if was_accepted {
             self.counters.clients_gone += 1;

@@ -52,7 +52,7 @@ impl Broker {
             self.close(connection, cause, out);
         } else if let Some(reason) = self.refused_publish(key, &publish) {
             self.refuse(connection, key, publish.delivery, publish.topic, reason, out);
-        } else if let Err(over) = self.count_publish(connection, key, &publish, out) {
+        } else if let Err(over) = self.count_publish(key, &publish, out) {
             if over.closes_at_qos0 && publish.delivery == Delivery::AtMostOnce {
                 let (reason, detail) = match over.retry_after_ms {
                     Some(_) => (ReasonCode::MessageRateTooHigh, "over the quota of messages"),

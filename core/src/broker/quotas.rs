@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Broker;
+use crate::credential::Credential;
 use crate::input::ConnectionId;
 use crate::message::content_bytes;
 use crate::notice::Cause;
@@ -32,7 +33,6 @@ impl Broker {
     /// Counts a client's publication, or says that it is over a quota.
     pub(super) fn count_publish(
         &mut self,
-        connection: ConnectionId,
         key: SessionKey,
         publish: &Publish,
         out: &mut Outbox,
@@ -42,8 +42,7 @@ impl Broker {
         }
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         let owner = session.owner();
-        let peer = self.links.get(connection).map(|link| &link.peer);
-        let bound = self.quotas.bound(owner.identity.as_ref(), &owner.client_id, peer);
+        let bound = self.quotas.bound(&owner);
         let Publish { topic, payload, properties, retain, .. } = publish;
         let bytes = content_bytes(topic, payload, properties.as_deref());
         if *retain && !payload.is_empty() && !self.may_retain(&owner, topic, bytes) {
@@ -70,26 +69,29 @@ impl Broker {
         &mut self,
         connection: ConnectionId,
         identity: Option<&Text>,
+        credential: &Credential,
         connect: &Connect,
     ) -> Option<Cause> {
         if self.quotas.is_empty() {
             return None;
         }
-        let client_id = &connect.client_id;
-        let peer = self.links.get(connection).map(|link| &link.peer);
+        let owner = Owner {
+            identity: identity.cloned(),
+            client_id: connect.client_id.clone(),
+            address: self.links.get(connection).and_then(|link| address_of(&link.peer)),
+            key: credential.key.clone(),
+        };
         let over = |detail| Some(Cause::Limit { reason: ReasonCode::QuotaExceeded, detail });
-        if let Some(will) = &connect.will {
-            let (identity, client_id) = (identity.cloned(), client_id.clone());
-            let owner = Owner { identity, client_id, address: peer.and_then(address_of) };
-            if !self.may_keep_will(&owner, will.content_bytes()) {
-                return over("the quota of stored bytes has no room for the will");
-            }
+        if let Some(will) = &connect.will
+            && !self.may_keep_will(&owner, will.content_bytes())
+        {
+            return over("the quota of stored bytes has no room for the will");
         }
-        let bound = self.quotas.bound(identity, client_id, peer);
+        let bound = self.quotas.bound(&owner);
         // What this connection takes over ends with it, and must not count against it.
         let taken_over = self
             .sessions
-            .find(client_id)
+            .find(&owner.client_id)
             .and_then(|key| self.sessions.get(key))
             .and_then(|session| session.connection);
         let old = taken_over.map(|old| self.bound_of(old)).unwrap_or_default();
@@ -103,12 +105,12 @@ impl Broker {
     }
 
     /// A connection of this session has ended.
-    pub(super) fn discount_connection(&mut self, key: SessionKey, peer: &Text) {
+    pub(super) fn discount_connection(&mut self, key: SessionKey) {
         if self.quotas.is_empty() {
             return;
         }
-        let Some(session) = self.sessions.get(key) else { return };
-        let bound = self.quotas.bound(session.identity.as_ref(), &session.client_id, Some(peer));
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let bound = self.quotas.bound(&session.owner());
         self.usage.disconnect(&bound);
     }
 
@@ -124,12 +126,9 @@ impl Broker {
         }
     }
 
-    fn bound_of(&self, connection: ConnectionId) -> Vec<(Holder, Quota)> {
-        let Some(link) = self.links.get(connection) else { return Vec::new() };
-        let Some(session) = link.session().and_then(|key| self.sessions.get(key)) else {
-            return Vec::new();
-        };
-        let client_id = &session.client_id;
-        self.quotas.bound(session.identity.as_ref(), client_id, Some(&link.peer))
+    fn bound_of(&mut self, connection: ConnectionId) -> Vec<(Holder, Quota)> {
+        let session = self.links.get(connection).and_then(|link| link.session());
+        let session = session.and_then(|key| self.sessions.get_mut(key));
+        session.map_or_else(Vec::new, |session| self.quotas.bound(&session.owner()))
     }
 }

@@ -29,26 +29,27 @@ impl Broker {
                 at: self.now,
             })
         });
-        if let Some(requested) = &requested
-            && self.answer_again(requested, ticket, out)
-        {
-            return;
-        }
-        self.counters.publish_received += 1;
-        self.counters.publish_bytes_received += message.payload.len() as u64;
         let owner = publisher.as_ref().map(|publisher| {
             Arc::new(Owner {
                 identity: publisher.identity.as_ref().map(Text::compact),
                 client_id: publisher.client_id.compact(),
                 address: address_of(&publisher.peer),
+                key: publisher.credential.key.as_ref().map(Text::compact),
             })
         });
+        if let Some(requested) = &requested
+            && self.answer_again(requested, owner.as_deref(), ticket, out)
+        {
+            return;
+        }
+        self.counters.publish_received += 1;
+        self.counters.publish_bytes_received += message.payload.len() as u64;
         let topic = message.topic.compact();
         let before = self.gate.appended();
         let mut quota = QuotaState::default();
         let refusal = self.refused_request(publisher.as_ref(), &message);
         let refusal = refusal.or_else(|| {
-            quota = self.count_request(publisher.as_ref(), owner.as_deref(), &message, out);
+            quota = self.count_request(owner.as_deref(), &message, out);
             let is_over = quota.retry_after_ms.is_some() || quota.is_storage_full;
             is_over.then_some(ReasonCode::QuotaExceeded)
         });
@@ -64,7 +65,13 @@ impl Broker {
     }
 
     /// Answers a request whose key is known as the first one under it was. Tells whether it is.
-    fn answer_again(&mut self, requested: &Requested, ticket: u64, out: &mut Outbox) -> bool {
+    fn answer_again(
+        &mut self,
+        requested: &Requested,
+        owner: Option<&Owner>,
+        ticket: u64,
+        out: &mut Outbox,
+    ) -> bool {
         let key = (requested.identity.clone(), requested.key.clone());
         let age_ms = self.config.limits.request_key_ms;
         let Some(known) = self.once.get(&key, self.now, age_ms) else { return false };
@@ -75,9 +82,12 @@ impl Broker {
         } else {
             ReasonCode::Success
         };
-        let (matched, quota) = (known.matched, QuotaState::default());
+        let (matched, after) = (known.matched, known.after);
+        let bound = owner.map(|owner| self.quotas.bound(owner)).unwrap_or_default();
+        let remaining_today = self.usage.remaining_today(self.now, &bound);
+        let quota = QuotaState { remaining_today, ..QuotaState::default() };
         let answer = Answer { ticket, reason, matched, repeated: true, quota };
-        self.answer_request(known.after, answer, out);
+        self.answer_request(after, answer, out);
         true
     }
 
@@ -113,21 +123,17 @@ impl Broker {
 
     fn count_request(
         &mut self,
-        publisher: Option<&Publisher>,
         owner: Option<&Owner>,
         message: &PublishCommand,
         out: &mut Outbox,
     ) -> QuotaState {
-        let (Some(publisher), Some(owner)) = (publisher, owner) else {
-            return QuotaState::default();
-        };
+        let Some(owner) = owner else { return QuotaState::default() };
         let PublishCommand { topic, payload, properties, retain, .. } = message;
         let bytes = content_bytes(topic, payload, properties.as_deref());
         if *retain && !payload.is_empty() && !self.may_retain(owner, topic, bytes) {
             return QuotaState { is_storage_full: true, ..QuotaState::default() };
         }
-        let Publisher { identity, client_id, peer, .. } = publisher;
-        let bound = self.quotas.bound(identity.as_ref(), client_id, Some(peer));
+        let bound = self.quotas.bound(owner);
         match self.count_bound(&bound, out) {
             Ok(remaining_today) => QuotaState { remaining_today, ..QuotaState::default() },
             Err(over) => {

@@ -75,6 +75,7 @@ impl Broker {
             identity: session.identity.clone(),
             claims: session.claims.clone(),
             address: session.address.clone(),
+            key: session.key.as_deref().cloned(),
             version: session.version,
             session_expiry_interval_s: session.expiry_interval_s,
             will: session.will.as_ref().map(|armed| armed.will.clone()),

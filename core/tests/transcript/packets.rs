@@ -85,7 +85,8 @@ fn publisher(args: &mut Args) -> Result<Option<Publisher>, String> {
     let client_id = args.text("client")?.unwrap_or(text("http")?);
     let identity = args.text("identity")?;
     let peer = args.text("peer")?.unwrap_or(text("192.0.2.1:5")?);
-    let publisher = Publisher { identity, client_id, peer, credential: Credential::default() };
+    let credential = Credential { key: args.text("key")?, ..Credential::default() };
+    let publisher = Publisher { identity, client_id, peer, credential };
     Ok((!args.flag("operator")).then_some(publisher))
 }
 
@@ -129,6 +130,11 @@ pub(crate) fn quotas(rest: &str) -> Result<Command, String> {
             stored_bytes: args.number("stored")?.unwrap_or(0),
             closes_at_qos0: args.flag("closes"),
         };
+        if let Some(id) = args.text("key")? {
+            quotas.of.insert(Holder::Key(id), quota);
+            args.finish()?;
+            continue;
+        }
         match (args.text("user")?, args.text("client")?, args.text("address")?) {
             (Some(name), None, None) => drop(quotas.of.insert(Holder::User(name), quota)),
             (None, Some(name), None) => drop(quotas.of.insert(Holder::Client(name), quota)),
@@ -219,6 +225,7 @@ fn credential(args: &mut Args) -> Result<Credential, String> {
     Ok(Credential {
         claims: Claims::new(claims),
         grants: grants.transpose()?,
+        key: args.text("key")?,
         inbox: args.text("inbox")?.map(|name| topic(&name)).transpose()?.map(Box::new),
         ends_at: ends_at_ms.map(|ms| START.plus_ms(ms)),
     })

@@ -226,27 +226,35 @@ fn request(requested: &Requested) -> String {
     format!("Requested {} matched={}", requested.key, requested.matched)
 }
 
+fn connected(record: &Record) -> String {
+    let Record::Connected {
+        session,
+        client_id,
+        identity,
+        claims,
+        key,
+        session_expiry_interval_s,
+        will,
+        ..
+    } = record
+    else {
+        return String::new();
+    };
+    let mut line = format!("Connected {session} {client_id}");
+    field(&mut line, "identity", identity.as_ref());
+    field(&mut line, "key", key.as_ref());
+    for (name, value) in claims.iter() {
+        field(&mut line, "claim", Some(format!("{name}:{value}")));
+    }
+    field(&mut line, "expiry", Some(session_expiry_interval_s));
+    field(&mut line, "will", will.as_deref().map(|will: &Will| will.topic.as_str()));
+    line
+}
+
 /// The line for a record, without its position.
 pub(crate) fn record(record: &Record) -> String {
     match record {
-        Record::Connected {
-            session,
-            client_id,
-            identity,
-            claims,
-            session_expiry_interval_s,
-            will,
-            ..
-        } => {
-            let mut line = format!("Connected {session} {client_id}");
-            field(&mut line, "identity", identity.as_ref());
-            for (name, value) in claims.iter() {
-                field(&mut line, "claim", Some(format!("{name}:{value}")));
-            }
-            field(&mut line, "expiry", Some(session_expiry_interval_s));
-            field(&mut line, "will", will.as_deref().map(|will: &Will| will.topic.as_str()));
-            line
-        }
+        Record::Connected { .. } => connected(record),
         Record::Disconnected { session, session_expiry_interval_s, keeps_will, .. } => {
             let mut line = format!("Disconnected {session} expiry={session_expiry_interval_s}");
             flag(&mut line, "keeps_will", *keeps_will);

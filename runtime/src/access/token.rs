@@ -192,7 +192,8 @@ impl Tokens {
         }
         let grants = claims.get("topics").map(grants_of).transpose()?;
         let claims = Claims::new(known_claims(&claims));
-        let credential = Credential { claims, grants, inbox: None, ends_at: Some(ends_at) };
+        let credential =
+            Credential { claims, grants, ends_at: Some(ends_at), ..Credential::default() };
         Ok(Bearer { identity, credential, basis: self.basis(key) })
     }
 

@@ -104,7 +104,7 @@ pub enum KeyFileError {
 /// A key that a request can bear.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Key {
-    pub(crate) id: String,
+    pub(crate) id: Text,
     pub(crate) user: Text,
     pub(crate) scopes: Vec<Scope>,
     grants: Option<Arc<Permissions>>,
@@ -175,7 +175,7 @@ impl Keys {
         let mut keys: Vec<Arc<Key>> = Vec::new();
         for entry in &file.keys {
             let fault = |fault: String| KeyFileError::Key { id: entry.id.clone(), fault };
-            if keys.iter().any(|key| key.id == entry.id) {
+            if keys.iter().any(|key| key.id.as_str() == entry.id) {
                 return Err(fault("is there twice".to_owned()));
             }
             keys.push(Arc::new(Key::new(entry).map_err(fault)?));
@@ -198,7 +198,7 @@ impl Keys {
     pub(crate) fn find(&self, bearer: &str, now: Time) -> Result<&Arc<Key>, KeyFault> {
         let parts = bearer.strip_prefix("shk_").and_then(|rest| rest.split_once('_'));
         let (id, secret) = parts.ok_or(KeyFault::Unknown)?;
-        let key = self.keys.iter().find(|key| key.id == id).ok_or(KeyFault::Unknown)?;
+        let key = self.keys.iter().find(|key| key.id.as_str() == id).ok_or(KeyFault::Unknown)?;
         // Of the digest of what was sent, nothing can be learned by the time this takes.
         if Sha256::digest(secret.as_bytes())[..] != key.sha256 {
             return Err(KeyFault::Unknown);
@@ -221,14 +221,15 @@ impl Key {
         let expires_at = entry
             .expires_at_s
             .map_or(Time::NEVER, |seconds| Time::from_ms(seconds.saturating_mul(1000)));
-        let (id, scopes) = (entry.id.clone(), entry.scopes.clone());
-        Ok(Key { id, user, scopes, grants, sha256, expires_at })
+        let id = Text::try_from(entry.id.as_str()).map_err(|error| format!("id: {error}"))?;
+        Ok(Key { id, user, scopes: entry.scopes.clone(), grants, sha256, expires_at })
     }
 
     /// What a client with this key is bound by.
     pub(crate) fn credential(&self) -> Credential {
         let ends_at = Some(self.expires_at).filter(|at| *at != Time::NEVER);
-        Credential { grants: self.grants.clone(), ends_at, ..Credential::default() }
+        let (grants, key) = (self.grants.clone(), Some(self.id.clone()));
+        Credential { grants, key, ends_at, ..Credential::default() }
     }
 }
 

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State as Shared};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
@@ -30,7 +30,7 @@ const REPLY_S: u32 = 10;
 const REPLY_MOST_S: u32 = 60;
 
 /// How many more publications there may be today.
-const REMAINING: &str = "x-quota-remaining-today";
+const REMAINING: HeaderName = HeaderName::from_static("x-quota-remaining-today");
 
 /// A message, as a request's body has it.
 #[derive(Debug, Deserialize)]
@@ -87,11 +87,13 @@ pub(super) async fn publish(
     }
     let message = command(body)?;
     let answer = send(&state, &caller, message, once(&headers)?).await?;
-    let mut headers = HeaderMap::new();
-    if let Some(remaining) = answer.quota.remaining_today {
-        headers.insert(REMAINING, HeaderValue::from(remaining));
-    }
-    Ok((headers, Json(json!({"matched": answer.matched, "repeated": answer.repeated}))))
+    let said = json!({"matched": answer.matched, "repeated": answer.repeated});
+    Ok((remaining(&answer), Json(said)))
+}
+
+fn remaining(answer: &Answer) -> HeaderMap {
+    let remaining = answer.quota.remaining_today;
+    remaining.map(|left| (REMAINING, HeaderValue::from(left))).into_iter().collect()
 }
 
 pub(super) async fn request(
@@ -100,7 +102,7 @@ pub(super) async fn request(
     query: Result<Query<MessageQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Outcome<Json<Value>> {
+) -> Outcome<(HeaderMap, Json<Value>)> {
     caller.needs(Scope::Publish)?;
     caller.needs(Scope::Subscribe)?;
     let body = message_body(query?.0, &headers, body?)?;
@@ -148,7 +150,7 @@ pub(super) async fn request(
             let mut object = render::message(&delivered.message);
             object.remove("correlation_data_base64");
             replies.leave().await;
-            return Ok(Json(Value::Object(object)));
+            return Ok((remaining(&answer), Json(Value::Object(object))));
         }
     }
 }

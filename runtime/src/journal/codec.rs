@@ -1,4 +1,4 @@
-//! The binary form of a [`Record`], format version 2. What frames records in files is in `frame.rs`.
+//! The binary form of a [`Record`], format version 3. What frames records in files is in `frame.rs`.
 //!
 //! A record is a tag and its fields in the order of their declaration; numbers are LEB128, shortest
 //! form only; strings and byte strings have their length before them; what is optional or smaller
@@ -24,7 +24,8 @@ use signalhouse_core::Record;
 /// |---|---|
 /// | 1 | the first |
 /// | 2 | a snapshot may cover a segment's beginning; requests, addresses, and whose a retained message is |
-pub const FORMAT_VERSION: u32 = 2;
+/// | 3 | API keys: whose a session and a retained message are, and whose day is counted |
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The first byte of each kind of record. Numbers are never used again for something else.
 mod tag {
@@ -61,6 +62,7 @@ mod flag {
     pub(super) const WILL: u8 = 1 << 3;
     pub(super) const CLAIMS: u8 = 1 << 4;
     pub(super) const ADDRESS: u8 = 1 << 5;
+    pub(super) const KEY: u8 = 1 << 6;
     // A will or message.
     pub(super) const RETAIN: u8 = 1 << 2;
     pub(super) const EXPIRY: u8 = 1 << 3;
@@ -71,6 +73,7 @@ mod flag {
     pub(super) const PUBLISHER: u8 = 1 << 4;
     pub(super) const PUBLISHER_IDENTITY: u8 = 1 << 5;
     pub(super) const PUBLISHER_ADDRESS: u8 = 1 << 6;
+    pub(super) const PUBLISHER_KEY: u8 = 1 << 7;
     // A queue entry.
     pub(super) const MAYBE_SENT: u8 = 1 << 3;
     pub(super) const AT_GROUP: u8 = 1 << 4;

@@ -99,7 +99,7 @@ impl Entry {
         let text = |name: &str| Text::try_from(name).map_err(|error| format!("{name}: {error}"));
         match (&self.user, &self.key, &self.address) {
             (Some(user), None, None) => Ok(Holder::User(text(user)?)),
-            (None, Some(key), None) => Ok(Holder::Client(text(&format!("http-{key}"))?)),
+            (None, Some(key), None) => Ok(Holder::Key(text(key)?)),
             (None, None, Some(address)) => {
                 let address: std::net::IpAddr =
                     address.parse().map_err(|_| format!("{address} is not an address"))?;

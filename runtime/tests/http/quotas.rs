@@ -7,7 +7,7 @@ use signalhouse_core::wire::types::QoS;
 
 use crate::connect::connect;
 use crate::peer::{DOORS, Door, Next, Peer};
-use crate::support::Broker;
+use crate::support::{Broker, Client, Folder, run};
 
 fn broker(quotas: &[(&str, &str)]) -> Broker {
     let mut environment = vec![("SIGNALHOUSE_NETWORK__LISTEN_WEBSOCKET", "127.0.0.1:0")];
@@ -136,4 +136,142 @@ fn stored_bytes_over_their_quota() {
             client.post("/v1/publish", &small).with(200);
         }
     }
+}
+
+/// A broker where one of two keys of the same user is bound.
+struct Keyed {
+    broker: Broker,
+    bound: Client,
+    free: Client,
+    /// What stood for the bound key where a client identifier would.
+    client_id: String,
+    /// The files that the broker watches.
+    _folder: Folder,
+}
+
+fn keyed(bounds: &str) -> Keyed {
+    let folder = Folder::new();
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let (keys, quotas) = (path("keys.toml"), path("quotas.toml"));
+    let key = || {
+        let scopes = ["--scope", "publish", "--scope", "subscribe"];
+        let made = run(&[&["key", "add", "--file", &keys, "--user", "ann"][..], &scopes].concat());
+        String::from_utf8(made.stdout).expect("text").trim().to_owned()
+    };
+    let (bound, free) = (key(), key());
+    let id = bound.split('_').nth(1).expect("shk_ID_SECRET");
+    let quota = format!("[[quota]]\nkey = \"{id}\"\n{bounds}\n");
+    std::fs::write(&quotas, quota).expect("a writable directory");
+    let broker = broker(&[
+        ("SIGNALHOUSE_HTTP__KEYS_FILE", keys.as_str()),
+        ("SIGNALHOUSE_QUOTAS__FILE", quotas.as_str()),
+    ]);
+    let (client_id, bound, free) =
+        (format!("http-{id}"), broker.client(&bound), broker.client(&free));
+    Keyed { broker, bound, free, client_id, _folder: folder }
+}
+
+#[test]
+fn messages_over_a_keys_quota_of_a_day() {
+    let keyed = keyed("messages_per_day = 3");
+    let Keyed { bound, free, .. } = &keyed;
+    let once = || {
+        let headers = [("content-type", "application/json"), ("idempotency-key", "once")];
+        bound.send("POST", "/v1/publish", &headers, &json!({"topic": "t"}).to_string())
+    };
+    let mut asked = free.events("filter=questions", None);
+    for (repeated, left) in [(false, "2"), (true, "2")] {
+        let answer = once();
+        assert_eq!(answer.headers["x-quota-remaining-today"], left);
+        assert_eq!(answer.with(200)["repeated"], repeated);
+    }
+    let question = json!({"topic": "questions", "timeout_s": 20});
+    std::thread::scope(|scope| {
+        let reply = scope.spawn(|| bound.post("/v1/request", &question));
+        let topic = asked.next().expect("an event").data["response_topic"].clone();
+        free.post("/v1/publish", &json!({"topic": topic})).with(200);
+        let reply = reply.join().expect("no panic");
+        assert_eq!(reply.headers["x-quota-remaining-today"], "1");
+        reply.with(200);
+    });
+    let body = json!({"topic": "t"});
+    assert_eq!(bound.post("/v1/publish", &body).headers["x-quota-remaining-today"], "0");
+    assert_eq!(once().headers["x-quota-remaining-today"], "0");
+    assert_eq!(bound.post("/v1/publish", &body).with(429)["error"], "quota");
+    assert_eq!(bound.post("/v1/request", &body).with(429)["error"], "quota");
+    let unbounded = free.post("/v1/publish", &body);
+    assert!(!unbounded.headers.contains_key("x-quota-remaining-today"));
+    unbounded.with(200);
+}
+
+#[test]
+fn messages_over_a_keys_quota_of_a_second() {
+    let keyed = keyed("messages_per_second = 1");
+    let Keyed { bound, free, .. } = &keyed;
+    let body = json!({"topic": "t", "qos": 0});
+    let over = (0..50).map(|_| bound.post("/v1/publish", &body)).find(|one| one.status != 200);
+    let over = over.expect("a second's quota is used up");
+    assert_eq!(over.headers["retry-after"], "1");
+    assert_eq!(over.with(429)["error"], "quota");
+    for _ in 0..20 {
+        free.post("/v1/publish", &body).with(200);
+    }
+}
+
+#[test]
+fn connections_over_a_keys_quota() {
+    let keyed = keyed("connections = 1");
+    let Keyed { bound, free, .. } = &keyed;
+    let stream = bound.events("filter=t", None);
+    for path in ["/v1/subscribe?filter=t", "/v1/messages?session=two&filter=t&wait=0"] {
+        assert_eq!(bound.get(path).with(429)["error"], "quota", "{path}");
+        let free = free.events("filter=t", None);
+        drop(free);
+    }
+    let request = json!({"topic": "t", "timeout_s": 1});
+    assert_eq!(bound.post("/v1/request", &request).with(429)["error"], "quota");
+    drop(stream);
+    // The broker hears of the stream's end when it next writes to it.
+    let poll = || {
+        free.post("/v1/publish", &json!({"topic": "t"})).with(200);
+        bound.get("/v1/messages?session=two&filter=t&wait=0").status
+    };
+    assert!((0..1_000).any(|_| poll() == 200), "a connection that ended makes room");
+}
+
+#[test]
+fn stored_bytes_over_a_keys_quota() {
+    let keyed = keyed("stored_bytes = 20");
+    let Keyed { bound, free, .. } = &keyed;
+    bound.get("/v1/messages?session=s&filter=t/%2B&wait=0").with(200);
+    let publish = |client: &Client, topic: &str, retain: bool, payload: &str| {
+        client
+            .post("/v1/publish", &json!({"topic": topic, "payload": payload, "retain": retain}))
+            .status
+    };
+    assert_eq!(publish(free, "t/1", false, "1234567"), 200);
+    assert_eq!(publish(bound, "kept", true, "12345"), 200);
+    assert_eq!(publish(bound, "more", true, "1"), 429);
+    assert_eq!(publish(free, "more", true, "1"), 200, "its own bytes are not the key's");
+    // What waits counts against whose session it waits for, whoever published it.
+    assert_eq!(publish(free, "t/2", false, "1"), 503);
+    assert_eq!(publish(bound, "kept", true, ""), 200);
+    assert_eq!(publish(free, "t/2", false, "1"), 200);
+}
+
+#[test]
+fn a_client_called_as_a_key_is_not_the_key() {
+    let keyed = keyed("messages_per_day = 1\nconnections = 1");
+    let Keyed { broker, bound, client_id, .. } = &keyed;
+    for door in DOORS {
+        let mut peer = Peer::enter(broker, door, client_id);
+        for _ in 0..3 {
+            assert_eq!(peer.publish(QoS::AtLeastOnce, ""), taken(door), "{door:?}");
+        }
+    }
+    let _peer = Peer::enter(broker, Door::Mqtt5, client_id);
+    let _stream = bound.events("filter=other", None);
+    let left = bound.post("/v1/publish", &json!({"topic": "t"}));
+    assert_eq!(left.headers["x-quota-remaining-today"], "0");
+    left.with(200);
 }

@@ -150,8 +150,10 @@ fn requested() -> BoxedStrategy<Box<Requested>> {
 }
 
 fn owner() -> BoxedStrategy<Arc<Owner>> {
-    (of(text()), text(), of(text()))
-        .prop_map(|(identity, client_id, address)| Arc::new(Owner { identity, client_id, address }))
+    (of(text()), text(), of(text()), of(text()))
+        .prop_map(|(identity, client_id, address, key)| {
+            Arc::new(Owner { identity, client_id, address, key })
+        })
         .boxed()
 }
 
@@ -196,25 +198,28 @@ fn connected() -> BoxedStrategy<Record> {
         session(),
         text(),
         of(text()),
-        (claims(), of(text())),
+        (claims(), of(text()), of(text())),
         versions,
         any::<u32>(),
         will(),
         number(),
     )
-        .prop_map(|(session, client_id, identity, (claims, address), version, expiry, will, at)| {
-            Record::Connected {
-                session,
-                client_id,
-                identity,
-                claims,
-                address,
-                version,
-                session_expiry_interval_s: expiry,
-                will,
-                at: Time::from_ms(at),
-            }
-        })
+        .prop_map(
+            |(session, client_id, identity, (claims, address, key), version, expiry, will, at)| {
+                Record::Connected {
+                    session,
+                    client_id,
+                    identity,
+                    claims,
+                    address,
+                    key,
+                    version,
+                    session_expiry_interval_s: expiry,
+                    will,
+                    at: Time::from_ms(at),
+                }
+            },
+        )
         .boxed()
 }
 
@@ -299,11 +304,12 @@ pub(crate) fn record() -> BoxedStrategy<Record> {
         }),
         1 => topic().prop_map(|topic| Record::RetainedCleared { topic }),
         1 => requested().prop_map(Record::Requested),
-        1 => (0_u8..3, text(), number(), number()).prop_map(|(kind, name, day, count)| {
+        1 => (0_u8..4, text(), number(), number()).prop_map(|(kind, name, day, count)| {
             let holder = match kind {
                 0 => Holder::User(name),
                 1 => Holder::Client(name),
-                _ => Holder::Address(name),
+                2 => Holder::Address(name),
+                _ => Holder::Key(name),
             };
             Record::Counted { holder, day, count }
         }),

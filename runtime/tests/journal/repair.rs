@@ -33,6 +33,7 @@ fn connected(session: u64, client: u64) -> Record {
         identity: None,
         claims: Claims::default(),
         address: None,
+        key: None,
         version: Version::V5,
         session_expiry_interval_s: 1_000,
         will: None,

@@ -2,6 +2,7 @@
 
 use std::task::Poll;
 
+use signalhouse::journal::codec::FORMAT_VERSION;
 use signalhouse::journal::{Damage, Level, StoreError, tools};
 use signalhouse::seams::Journal;
 use signalhouse_core::Record;
@@ -162,10 +163,12 @@ fn a_missing_file_and_a_newer_version_are_refused() {
         let snapshot = names.iter().find(|name| name.starts_with("snapshot")).expect("a snapshot");
         let needed = snapshot.replace("snapshot", "segment");
         let newer = disk.killed();
-        // The version after the present one, which is 2.
-        newer.flip(&needed, 8, 2 ^ 3);
+        let next = FORMAT_VERSION + 1;
+        newer.flip(&needed, 8, (FORMAT_VERSION ^ next) as u8);
         match open(&newer, 1).await {
-            Err(StoreError::Newer { file, version: 3 }) => assert_eq!(file, needed),
+            Err(StoreError::Newer { file, version }) => {
+                assert_eq!((file, version), (needed.clone(), next));
+            }
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("a newer version was read"),
         }

@@ -23,6 +23,7 @@ impl Broker {
             identity,
             claims,
             address,
+            key,
             version,
             session_expiry_interval_s,
             will,
@@ -45,7 +46,7 @@ impl Broker {
         let session = self.known_session(id, index)?;
         session.version = version;
         session.claims = claims;
-        session.moved_to(address);
+        session.moved_to(address, key);
         session.expiry_interval_s = session_expiry_interval_s;
         session.left_at = at;
         session.will = will

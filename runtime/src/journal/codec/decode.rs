@@ -83,6 +83,7 @@ fn counted(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
         0 => Holder::User(name),
         1 => Holder::Client(name),
         2 => Holder::Address(name),
+        3 => Holder::Key(name),
         _ => return Err(DecodeRecordError::Value("holder")),
     };
     Ok(Record::Counted { holder, day: cursor.number()?, count: cursor.number()? })
@@ -154,8 +155,8 @@ fn of_session(tag: u8, cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordEr
 fn connected(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     let session = SessionId(cursor.number()?);
     let client_id = cursor.text()?;
-    let known = flag::VERSION | flag::IDENTITY | flag::CLAIMS | flag::WILL | flag::ADDRESS;
-    let flags = cursor.flags(known)?;
+    let known = flag::VERSION | flag::IDENTITY | flag::CLAIMS | flag::WILL;
+    let flags = cursor.flags(known | flag::ADDRESS | flag::KEY)?;
     let version = match flags & flag::VERSION {
         0 => Version::V31,
         1 => Version::V311,
@@ -165,6 +166,7 @@ fn connected(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     let identity = if flags & flag::IDENTITY == 0 { None } else { Some(cursor.text()?) };
     let claims = if flags & flag::CLAIMS == 0 { Claims::NONE } else { Claims::new(pairs(cursor)?) };
     let address = if flags & flag::ADDRESS == 0 { None } else { Some(cursor.text()?) };
+    let key = if flags & flag::KEY == 0 { None } else { Some(cursor.text()?) };
     let session_expiry_interval_s = cursor.small()?;
     let will = if flags & flag::WILL == 0 { None } else { Some(Arc::new(will(cursor)?)) };
     let at = Time::from_ms(cursor.number()?);
@@ -174,6 +176,7 @@ fn connected(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
         identity,
         claims,
         address,
+        key,
         version,
         session_expiry_interval_s,
         will,
@@ -218,7 +221,7 @@ fn replay(flags: u8, cursor: &mut Cursor<'_>) -> Result<ReplayState, DecodeRecor
 
 fn published(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     let message = Arc::new(message(cursor)?);
-    let of_publisher = flag::PUBLISHER_IDENTITY | flag::PUBLISHER_ADDRESS;
+    let of_publisher = flag::PUBLISHER_IDENTITY | flag::PUBLISHER_ADDRESS | flag::PUBLISHER_KEY;
     let flags = cursor.flags(flag::ORIGIN | flag::RETAINED | flag::PUBLISHER | of_publisher)?;
     let origin = match flags & flag::ORIGIN {
         0 => Origin::Untracked,
@@ -251,7 +254,8 @@ fn publisher(flags: u8, cursor: &mut Cursor<'_>) -> Result<Owner, DecodeRecordEr
         if flags & flag == 0 { Ok(None) } else { cursor.text().map(Some) }
     };
     let identity = text_if(flag::PUBLISHER_IDENTITY)?;
-    Ok(Owner { identity, client_id, address: text_if(flag::PUBLISHER_ADDRESS)? })
+    let (address, key) = (text_if(flag::PUBLISHER_ADDRESS)?, text_if(flag::PUBLISHER_KEY)?);
+    Ok(Owner { identity, client_id, address, key })
 }
 
 fn requeued(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {

@@ -89,6 +89,7 @@ fn counted(holder: &Holder, day: u64, count: u64, out: &mut BytesMut) {
         Holder::User(name) => (0, name),
         Holder::Client(name) => (1, name),
         Holder::Address(name) => (2, name),
+        Holder::Key(id) => (3, id),
     };
     out.put_u8(tag::COUNTED);
     out.put_u8(kind);
@@ -167,6 +168,7 @@ fn connected(record: &Record, out: &mut BytesMut) {
         identity,
         claims,
         address,
+        key,
         version,
         session_expiry_interval_s,
         will,
@@ -187,6 +189,7 @@ fn connected(record: &Record, out: &mut BytesMut) {
             | set(flag::IDENTITY, identity.is_some())
             | set(flag::CLAIMS, !claims.is_empty())
             | set(flag::ADDRESS, address.is_some())
+            | set(flag::KEY, key.is_some())
             | set(flag::WILL, will.is_some()),
     );
     if let Some(identity) = identity {
@@ -195,8 +198,8 @@ fn connected(record: &Record, out: &mut BytesMut) {
     if !claims.is_empty() {
         pairs(claims.iter().count(), claims.iter(), out);
     }
-    if let Some(address) = address {
-        bytes(address.as_bytes(), out);
+    for name in [address, key].into_iter().flatten() {
+        bytes(name.as_bytes(), out);
     }
     number(u64::from(*session_expiry_interval_s), out);
     if let Some(will) = will {
@@ -271,7 +274,8 @@ fn published(
                 flag::PUBLISHER_IDENTITY,
                 publisher.is_some_and(|owner| owner.identity.is_some()),
             )
-            | set(flag::PUBLISHER_ADDRESS, publisher.is_some_and(|owner| owner.address.is_some())),
+            | set(flag::PUBLISHER_ADDRESS, publisher.is_some_and(|owner| owner.address.is_some()))
+            | set(flag::PUBLISHER_KEY, publisher.is_some_and(|owner| owner.key.is_some())),
     );
     match origin {
         Origin::Untracked => {}
@@ -283,9 +287,9 @@ fn published(
         Origin::Request(request) => requested(request, out),
     }
     if let Some(owner) = publisher {
-        let Owner { identity, client_id, address } = owner.as_ref();
+        let Owner { identity, client_id, address, key } = owner.as_ref();
         bytes(client_id.as_bytes(), out);
-        for name in [identity, address].into_iter().flatten() {
+        for name in [identity, address, key].into_iter().flatten() {
             bytes(name.as_bytes(), out);
         }
     }

@@ -17,6 +17,8 @@ pub(crate) mod settings;
 mod world;
 
 use bytes::Bytes;
+use signalhouse_core::message::MessageId;
+use signalhouse_core::routing::topic::Topic;
 use signalhouse_core::{Config, Notice, Time};
 
 pub use panics::quiet_panics;
@@ -155,7 +157,7 @@ impl Around {
     /// What the broker says of itself.
     fn notice(&mut self, notice: &Notice) {
         self.record.notice(notice);
-        if let Some(dropped) = dropped(notice) {
+        if let Some(dropped) = dropped(notice, |id| Some(self.journal.message(id)?.topic.clone())) {
             self.event(dropped);
         } else if is_telling(notice) {
             self.note(format_args!("  {notice:?}"));
@@ -163,18 +165,25 @@ impl Around {
     }
 }
 
-/// What is observed of a notice about a message that was dropped, or a will that was refused.
+/// What is observed of a notice about a message that was dropped, or a will that was refused. `topic_of` knows
+/// the topics of messages that the broker has left to the journal.
 #[must_use]
-pub fn dropped(notice: &Notice) -> Option<What> {
+pub fn dropped(notice: &Notice, topic_of: impl FnOnce(MessageId) -> Option<Topic>) -> Option<What> {
     if let Notice::WillRefused { client_id, topic, .. } = notice {
         let (receiver, topic) = (client_id.to_string(), topic.to_string());
         return Some(What::Dropped { receiver, topic, cause: What::WILL_REFUSED.to_owned() });
     }
-    let Notice::Dropped { receiver, topic, cause } = notice else { return None };
+    let (receiver, topic, cause) = if let Notice::Dropped { receiver, topic, cause } = notice {
+        (receiver, topic.to_string(), cause)
+    } else if let Notice::DroppedUnread { receiver, message, cause } = notice {
+        (receiver, topic_of(*message)?.to_string(), cause)
+    } else {
+        return None;
+    };
     let cause = format!("{cause:?}");
     Some(What::Dropped {
         receiver: receiver.to_string(),
-        topic: topic.to_string(),
+        topic,
         cause: cause.split('(').next().unwrap_or_default().to_owned(),
     })
 }

@@ -61,6 +61,7 @@ points! {
     RetainedAfterRestart = "a retained message was read after a restart",
     Expired = "a message expired before its delivery",
     QueueFull = "a queue was full",
+    ReadBack = "a message that waited in the journal alone was read back",
     TooLarge = "a message was too large for its receiver",
     Offline = "a QoS 0 message was dropped for a client that is away",
     ShareEnded = "a share ended with messages waiting",
@@ -192,6 +193,11 @@ impl Coverage {
             | Notice::TimeJumped { .. } => return,
         };
         self.hits.hit(Hits::point(point));
+    }
+
+    /// A message was read back from the journal.
+    pub fn read_back(&mut self) {
+        self.hits.hit(Hits::point(Point::ReadBack));
     }
 
     /// A power cut lost records.

@@ -46,6 +46,7 @@ pub mod plan;
 pub mod point;
 pub mod runtime_layer;
 pub mod shrink;
+mod snapshot;
 mod stage;
 pub mod token;
 pub mod trace;

@@ -240,7 +240,7 @@ impl Teller {
                 self.push(at_ms, What::Broker(BrokerFault::Start));
             }
             Observed::Noticed(notice) => {
-                if let Some(what) = dropped(notice) {
+                if let Some(what) = dropped(notice, |_| None) {
                     self.push(at_ms, what);
                 }
             }

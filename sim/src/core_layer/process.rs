@@ -21,6 +21,7 @@ use super::connection::{Arrival, Connection, Phase};
 use super::network::{End, Signal};
 use super::{Around, Happening, ahead_ms, broker_time, kept};
 use crate::history::{ConnectionNumber, Kept, Violation};
+use crate::snapshot::first_difference;
 
 /// Messages of long jobs in one round.
 const RESUME_BUDGET: u32 = 16;
@@ -88,9 +89,7 @@ impl Process {
         let again =
             again.map_err(|error| recovery_violation(&format!("from a snapshot: {error}")))?;
         let other = again.snapshot();
-        if let Some(place) =
-            (0..snapshot.len().max(other.len())).find(|at| snapshot.get(*at) != other.get(*at))
-        {
+        if let Some(place) = first_difference(&snapshot, &other) {
             return Err(recovery_violation(&format!(
                 "recovering twice differs from recovering once: record {place} of the snapshot is {:?}, then {:?}",
                 snapshot.get(place),
@@ -421,7 +420,10 @@ impl Process {
                     };
                     self.inbox.push_back((connection, Arrival::Admitted { identity }));
                 }
-                Action::Fetch { message } => self.fetches.push_back(message),
+                Action::Fetch { message } => {
+                    around.record.read_back();
+                    self.fetches.push_back(message);
+                }
                 Action::Answer(_) => {} // nobody here asks
                 Action::Notice(notice) => around.notice(&notice),
             }

@@ -82,6 +82,11 @@ impl Recorder {
         self.coverage.notice(notice);
     }
 
+    /// A message was read back from the journal.
+    pub(crate) fn read_back(&mut self) {
+        self.coverage.read_back();
+    }
+
     /// A power cut lost so many records.
     pub(crate) fn lost(&mut self, records: u64) {
         if records > 0 {

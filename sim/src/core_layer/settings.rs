@@ -77,6 +77,7 @@ fn set_number(config: &mut Config, name: &str, value: u64) -> bool {
         "pipelined_packets" => limits.pipelined_packets = in_u16,
         "connect_timeout_ms" => limits.connect_timeout_ms = value,
         "queue_bytes" => limits.queue_bytes = value,
+        "queue_memory_bytes" => limits.queue_memory_bytes = value,
         "retained_bytes" => limits.retained_bytes = value,
         "sys_interval_ms" => config.sys_interval_ms = value,
         "time_jump_maximum_ms" => config.time_jump_maximum_ms = value,

@@ -19,6 +19,9 @@ pub(super) struct Watched<J> {
 
 impl<J: Journal> Journal for Watched<J> {
     fn append(&mut self, at: LogPosition, record: Record) {
+        if let Record::Published { message, .. } = &record {
+            self.shared.topics.borrow_mut().insert(message.id, message.topic.compact());
+        }
         self.shared.appended.borrow_mut().append(record.clone());
         self.inner.append(at, record);
     }
@@ -48,6 +51,7 @@ impl<J: Journal> Journal for Watched<J> {
     }
 
     fn fetch(&mut self, message: MessageId) {
+        self.shared.record.borrow_mut().read_back();
         self.inner.fetch(message);
     }
 

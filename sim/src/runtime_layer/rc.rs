@@ -4,6 +4,8 @@
 
 use signalhouse_core::{LogPosition, Record};
 
+use crate::snapshot::first_difference;
+
 /// What a recovery found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Recovered {
@@ -81,10 +83,7 @@ impl Appended {
 }
 
 fn same(what: &str, first: &[Record], second: &[Record]) -> Result<(), String> {
-    let most = first.len().max(second.len());
-    let Some(place) = (0..most).find(|at| first.get(*at) != second.get(*at)) else {
-        return Ok(());
-    };
+    let Some(place) = first_difference(first, second) else { return Ok(()) };
     let (first, second) = (first.get(place), second.get(place));
     Err(format!("{what} differs: record {place} is {first:?}, then {second:?}"))
 }

@@ -2,9 +2,11 @@
 //! to be done on which host. Everything lives on one thread, so cells do.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
+use signalhouse_core::message::MessageId;
+use signalhouse_core::routing::topic::Topic;
 use signalhouse_core::{Config, Notice};
 use tokio::sync::Notify;
 use turmoil::net::TcpStream;
@@ -63,6 +65,8 @@ pub(crate) struct Shared {
     pub(super) broker_failed: RefCell<Option<(&'static str, String)>>,
     /// What went into the store.
     pub(super) appended: RefCell<Appended>,
+    /// Of the messages in the store.
+    pub(super) topics: RefCell<BTreeMap<MessageId, Topic>>,
     pub(super) inputs: Cell<u64>,
     pub(super) packets: Cell<u64>,
 }
@@ -96,6 +100,7 @@ impl Shared {
             stopper: Notify::new(),
             broker_failed: RefCell::default(),
             appended: RefCell::default(),
+            topics: RefCell::default(),
             inputs: Cell::new(0),
             packets: Cell::new(0),
         })
@@ -168,7 +173,8 @@ impl Shared {
     /// What the broker says of itself.
     pub(super) fn notice(&self, notice: &Notice) {
         self.record.borrow_mut().notice(notice);
-        if let Some(dropped) = crate::core_layer::dropped(notice) {
+        let topic_of = |id| self.topics.borrow().get(&id).cloned();
+        if let Some(dropped) = crate::core_layer::dropped(notice, topic_of) {
             self.event(dropped);
         } else if is_telling(notice) {
             self.note(format_args!("  {notice:?}"));

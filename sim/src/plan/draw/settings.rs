@@ -1,6 +1,7 @@
 //! Settings of the broker and of what surrounds it.
 
 use super::Draft;
+use crate::chance::Streams;
 
 impl Draft {
     pub(super) fn draw_settings(&mut self) {
@@ -27,6 +28,17 @@ impl Draft {
         self.set("time_jump_maximum_ms", &[u64::MAX]);
         if self.features.limits {
             self.draw_limits();
+        }
+        self.draw_memory();
+    }
+
+    /// In a part of the plans, little of what waits stays in memory: the rest is read back from the journal.
+    fn draw_memory(&mut self) {
+        let stream = format!("{} memory", self.plan.profile);
+        let mut chance = Streams::new(self.plan.seed).stream(&stream);
+        let bytes = *chance.pick(&[0, 0, 0, 1, 200]);
+        if bytes > 0 {
+            self.plan.settings.push(("queue_memory_bytes".to_owned(), bytes));
         }
     }
 

@@ -22,6 +22,9 @@ fn quotas(world: &mut World) -> Quotas {
     for client in 0..3 {
         quotas.of.insert(Holder::Client(text(&format!("k{client}"))), quota());
     }
+    for key in 1..3 {
+        quotas.of.insert(Holder::Key(text(&format!("key {key}"))), quota());
+    }
     quotas
 }
 

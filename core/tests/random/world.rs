@@ -322,17 +322,21 @@ impl World {
         let place = self.rng.place(self.questions.len());
         let connection = self.questions.remove(place);
         let Some(key) = self.link(connection).map(|link| link.key.clone()) else { return };
+        // A session comes by one key and then by another, or by none.
+        let by_key = connection.index % 3;
+        let credential = Credential {
+            key: (by_key > 0).then(|| text(&format!("key {by_key}"))),
+            ..Credential::default()
+        };
         let outcome = match if self.is_ending { 99 } else { self.rng.below(100) } {
             0..=3 => AuthOutcome::Refused { reason: ReasonCode::NotAuthorized },
-            4..=5 => AuthOutcome::Accepted {
-                identity: Some(text("stranger")),
-                data: None,
-                credential: Credential::default(),
-            },
+            4..=5 => {
+                AuthOutcome::Accepted { identity: Some(text("stranger")), data: None, credential }
+            }
             _ => AuthOutcome::Accepted {
                 identity: Some(text(&format!("owner of {key}"))),
                 data: None,
-                credential: Credential::default(),
+                credential,
             },
         };
         if let AuthOutcome::Accepted { .. } = outcome {

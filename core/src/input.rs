@@ -213,7 +213,8 @@ pub struct PublishFor {
     /// Names the answer. The driver's own choice.
     pub ticket: u64,
     /// Makes a repetition safe: under the key of an earlier request of the same identity, the
-    /// message is not published again and the earlier answer given.
+    /// message is not published again and the earlier answer given. What is published under `$SYS` is
+    /// not recorded, and its key not known after a restart.
     pub once: Option<Text>,
 }
 

@@ -41,8 +41,7 @@ pub(crate) struct Link {
     pub(crate) ends_at: Time,
     /// The method of an enhanced authentication.
     pub(crate) method: Option<Text>,
-    /// Whether a re-authentication is going on.
-    pub(crate) reauthenticating: bool,
+    pub(crate) reauthentication: Reauthentication,
     /// Whether something that changes more than the connection was looked at before CONNACK left.
     pub(crate) served_ahead: bool,
 }
@@ -58,6 +57,17 @@ pub(crate) enum Phase {
     Accepting(SessionKey),
     /// CONNACK is sent.
     Live(SessionKey),
+}
+
+/// How far the re-authentication of an accepted client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reauthentication {
+    /// There is none.
+    None,
+    /// The driver owes an answer.
+    Asked,
+    /// The client owes an AUTH.
+    Continued,
 }
 
 /// A CONNECT whose authentication is undecided.
@@ -90,7 +100,7 @@ impl Link {
             unsent: VecDeque::new(),
             ends_at: Time::NEVER,
             method: None,
-            reauthenticating: false,
+            reauthentication: Reauthentication::None,
             served_ahead: false,
         }
     }

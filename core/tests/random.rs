@@ -17,6 +17,8 @@ mod ending;
 mod open;
 #[path = "random/reading.rs"]
 mod reading;
+#[path = "random/recount.rs"]
+mod recount;
 #[path = "random/rng.rs"]
 mod rng;
 #[path = "random/sent.rs"]

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::Broker;
 use crate::input::{AuthOutcome, ConnectionId};
-use crate::link::Phase;
+use crate::link::{Phase, Reauthentication};
 use crate::notice::Cause;
 use crate::outbox::{Action, ExchangeStep, Outbox, Question};
 use crate::time::Time;
@@ -81,9 +81,15 @@ impl Broker {
             self.protocol_error(connection, "AUTH without an authentication method", out);
             return;
         };
-        let step = match (auth.reason, link.reauthenticating) {
-            (ReasonCode::ReAuthenticate, false) => ExchangeStep::ReAuthenticate,
-            (ReasonCode::ContinueAuthentication, true) => ExchangeStep::Continue,
+        // Only once CONNACK came may it begin, and only what AUTH calls for goes on with it
+        // [MQTT-4.12.0-3].
+        let step = match (auth.reason, link.reauthentication) {
+            (ReasonCode::ReAuthenticate, Reauthentication::None) if link.is_live() => {
+                ExchangeStep::ReAuthenticate
+            }
+            (ReasonCode::ContinueAuthentication, Reauthentication::Continued) => {
+                ExchangeStep::Continue
+            }
             _ => {
                 self.protocol_error(connection, "AUTH that the exchange does not call for", out);
                 return;
@@ -94,7 +100,7 @@ impl Broker {
             self.protocol_error(connection, "AUTH with another method than CONNECT", out);
             return;
         }
-        link.reauthenticating = true;
+        link.reauthentication = Reauthentication::Asked;
         let Some(session) = link.session().and_then(|key| self.sessions.get(key)) else { return };
         ask(connection, session.client_id.clone(), method, auth, step, out);
     }
@@ -111,22 +117,28 @@ impl Broker {
         match outcome {
             AuthOutcome::Refused { reason } => {
                 // [MQTT-4.12.0-4] [MQTT-4.12.1-2]
-                let detail = match (accepted, link.reauthenticating) {
+                let detail = match (accepted, link.reauthentication) {
                     (false, _) => "not authenticated",
-                    (true, true) => "re-authentication failed",
-                    (true, false) => "what the client was let in by no longer holds",
+                    (true, Reauthentication::Asked | Reauthentication::Continued) => {
+                        "re-authentication failed"
+                    }
+                    (true, Reauthentication::None) => {
+                        "what the client was let in by no longer holds"
+                    }
                 };
                 self.close(connection, Cause::NotAllowed { reason, detail }, out);
             }
             AuthOutcome::Continue { data } => {
                 if let Phase::Authenticating(handshake) = &mut link.phase {
                     handshake.asked = false;
+                } else {
+                    link.reauthentication = Reauthentication::Continued;
                 }
                 // [MQTT-4.12.0-2]
                 self.send_auth(connection, ReasonCode::ContinueAuthentication, data, out);
             }
             AuthOutcome::Accepted { identity, data, credential } if accepted => {
-                link.reauthenticating = false;
+                link.reauthentication = Reauthentication::None;
                 let key = link.session();
                 let session = key.and_then(|key| self.sessions.get_mut(key));
                 if let (Some(key), Some(session)) =

@@ -130,7 +130,7 @@ impl Broker {
         let subscription_ids: SubscriptionIds = replay.subscription_id.into_iter().collect();
         let mut after = replay.after;
         let mut journaled = Journaled::No;
-        if session.is_durable() && qos > QoS::AtMostOnce {
+        if session.is_durable() && message.topic.is_recorded() && qos > QoS::AtMostOnce {
             journaled = Journaled::Here;
             let entry = Enqueued {
                 receiver: Receiver::Session(session.id),

@@ -40,7 +40,7 @@ pub fn draw(seed: u64, profile: Profile) -> Plan {
         },
         features,
         chance,
-        aside: Streams::new(seed).stream("aside"),
+        aside: stream(seed, profile.name(), "aside"),
     };
     draft.filters = workload::filters(&mut draft.chance, &draft.topics, &draft.features);
     draft.draw_settings();
@@ -54,6 +54,11 @@ pub fn draw(seed: u64, profile: Profile) -> Plan {
     draft.add_hardships(profile);
     draft.close();
     draft.plan
+}
+
+/// Draws of a kind of their own, so that another of them changes no others. Each profile has its own of each seed.
+fn stream(seed: u64, profile: &str, name: &str) -> Stream {
+    Streams::new(seed).stream(&format!("{profile} {name}"))
 }
 
 /// Odds in percent.
@@ -201,6 +206,11 @@ struct Draft {
 }
 
 impl Draft {
+    /// Draws of a kind of their own.
+    fn stream(&self, name: &str) -> Stream {
+        stream(self.plan.seed, &self.plan.profile, name)
+    }
+
     fn draw_clients(&mut self) {
         let count = self.chance.between(5, 9);
         for index in 0..count {

@@ -1,14 +1,13 @@
 //! What the operator denies, and allows again, while clients are at work.
 
 use super::{Draft, Percent as _};
-use crate::chance::Streams;
 use crate::plan::{Denial, Do};
 
 impl Draft {
     /// Changes of the rules in one plan of five, from a stream of their own. At the end everything
     /// is allowed, so that who was refused can come back. Says whether there are any.
     pub(super) fn change_access(&mut self) -> bool {
-        let mut chance = Streams::new(self.plan.seed).stream("access");
+        let mut chance = self.stream("access");
         if !chance.percent(20) {
             return false;
         }

@@ -2,7 +2,6 @@
 //! own.
 
 use super::{Draft, Percent as _};
-use crate::chance::Streams;
 use crate::plan::{BrokerFault, Do};
 
 /// From what a time server puts right to what an empty battery does, in milliseconds.
@@ -13,7 +12,7 @@ const HELD_MS: u64 = 86_400_000;
 impl Draft {
     /// Before the starts of a quarter of the plans. The calm starts nothing that runs.
     pub(super) fn set_clocks(&mut self) {
-        let mut chance = Streams::new(self.plan.seed).stream("wall clock");
+        let mut chance = self.stream("wall clock");
         let starts = self.plan.steps.iter();
         let starts = starts.filter(|step| step.what == Do::Broker(BrokerFault::Start));
         let moments: Vec<u64> = starts.map(|step| step.at_ms).collect();

@@ -2,7 +2,6 @@
 //! stream of its own.
 
 use super::{Draft, Percent as _};
-use crate::chance::Streams;
 use crate::disk::Operation;
 use crate::plan::{BrokerFault, ClientIndex, DiskFault, Do, NetworkFault, Profile};
 
@@ -11,7 +10,7 @@ const OUTAGE_S: [u64; 3] = [4_000, 7_500, 9_000];
 
 impl Draft {
     pub(super) fn add_hardships(&mut self, profile: Profile) {
-        let mut chance = Streams::new(self.plan.seed).stream("hardships");
+        let mut chance = self.stream("hardships");
         std::mem::swap(&mut self.chance, &mut chance);
         let features = &self.features;
         let has_network = features.holds || features.black_holes || features.resets;

@@ -2,7 +2,7 @@
 //! refuses, and what one refuses the others do not get to see.
 
 use super::{Draft, Percent as _};
-use crate::chance::{Stream, Streams};
+use crate::chance::Stream;
 use crate::plan::{ClientSpec, Do, WillSpec};
 
 /// How many tokens may end one after the other, for each client that comes back by itself.
@@ -21,7 +21,7 @@ impl Draft {
     /// What bounds clients or tells them apart, in a quarter of the plans that it is asked for, from
     /// a stream of its own.
     pub(super) fn bound_and_identify(&mut self) {
-        let mut chance = Streams::new(self.plan.seed).stream("identity");
+        let mut chance = self.stream("identity");
         match chance.below(100) {
             0..=8 => self.bound_stored_bytes(&mut chance),
             9..=12 => self.bound_days(&mut chance),

@@ -1,14 +1,13 @@
 //! Clients that do not wait for CONNACK, from a stream of their own.
 
 use super::{Draft, Percent as _};
-use crate::chance::Streams;
 use crate::plan::{Do, NetworkFault};
 
 impl Draft {
     /// In a third of the plans some clients send right behind CONNECT, where nothing that they
     /// would only be told in CONNACK stands in their way.
     pub(super) fn pipeline(&mut self) {
-        let mut chance = Streams::new(self.plan.seed).stream("pipelining");
+        let mut chance = self.stream("pipelining");
         // A client of 3.1 is not told whether it has a session, and never knows what it may send.
         let may = |level: u8| level >= 4;
         if self.features.limits || !chance.percent(35) {

@@ -1,7 +1,6 @@
 //! Settings of the broker and of what surrounds it.
 
 use super::Draft;
-use crate::chance::Streams;
 
 impl Draft {
     pub(super) fn draw_settings(&mut self) {
@@ -34,8 +33,7 @@ impl Draft {
 
     /// In a part of the plans, little of what waits stays in memory: the rest is read back from the journal.
     fn draw_memory(&mut self) {
-        let stream = format!("{} memory", self.plan.profile);
-        let mut chance = Streams::new(self.plan.seed).stream(&stream);
+        let mut chance = self.stream("memory");
         let bytes = *chance.pick(&[0, 0, 0, 1, 200]);
         if bytes > 0 {
             self.plan.settings.push(("queue_memory_bytes".to_owned(), bytes));

@@ -13,6 +13,7 @@ compile_error!(
 mod broker;
 mod journal;
 mod link;
+mod names;
 mod net;
 mod rc;
 mod shared;
@@ -50,7 +51,7 @@ pub fn run(plan: &Plan, keeps_lines: bool) -> Result<Outcome, String> {
 /// # Errors
 /// If the plan has a setting that is not known.
 pub fn run_counting(plan: &Plan, keeps_lines: bool) -> Result<(Outcome, u64), String> {
-    let mut world = World::new(&without_identities(plan), keeps_lines)?;
+    let mut world = World::new(plan, keeps_lines)?;
     let panic = panics::catch(|| world.run());
     let operations = world.shared().disk.operations();
     let mut outcome = world.outcome();
@@ -59,15 +60,4 @@ pub fn run_counting(plan: &Plan, keeps_lines: bool) -> Result<(Outcome, u64), St
         outcome.violation = Some(Violation { guarantee, what, events: Vec::new() });
     }
     Ok((outcome, operations))
-}
-
-/// The plan as this layer plays it: its broker asks nobody who he is, so that everybody is the
-/// same and no token ends.
-fn without_identities(plan: &Plan) -> Plan {
-    let mut plan = plan.clone();
-    for client in &mut plan.clients {
-        client.stranger = false;
-    }
-    plan.settings.retain(|(name, _)| name != "token.lifetime_ms");
-    plan
 }

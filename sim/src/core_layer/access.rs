@@ -12,7 +12,7 @@ use crate::plan::{Denial, Plan};
 
 /// The rules that deny this and allow the rest: by user name where clients have one that counts,
 /// else by client identifier.
-pub(super) fn permissions(denials: &[Denial], by_user: bool) -> Permissions {
+pub(crate) fn permissions(denials: &[Denial], by_user: bool) -> Permissions {
     let rules = denials.iter().filter_map(|denial| rule(denial, by_user)).collect();
     Permissions::new(Effect::Allow, rules).expect("every rule is about an action")
 }

@@ -9,10 +9,11 @@ use signalhouse::seams::{Anonymous, Clock as _, Spawn};
 use signalhouse::shard::{Options, Shard, Surroundings, Timeouts};
 use signalhouse_core::input::Command;
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::{Broker, LogPosition, Recovery, Seed, Time};
+use signalhouse_core::{Broker, Config, LogPosition, Recovery, Seed, Time};
 
 use super::PORT;
 use super::journal::Watched;
+use super::names::{self, Names};
 use super::net::SimNet;
 use super::rc::Recovered;
 use super::shared::Shared;
@@ -53,10 +54,10 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
     let (broker, journal, through, clock) = recover(shared, &options).await?;
     let surroundings = Surroundings {
         net: SimNet::new(Rc::clone(&shared.links), Rc::clone(&shared.weather)),
-        clock,
+        clock: clock.clone(),
         journal,
         spawn: SimSpawn,
-        authenticate: Anonymous,
+        authenticate: Names { shared: Rc::clone(shared), clock },
     };
     let mut shard = Shard::recovered(surroundings, &options, broker, through);
     let watcher = Rc::clone(shared);
@@ -64,16 +65,18 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
     let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
     shard.listen(at, BACKLOG).map_err(|error| ("PR", error.to_string()))?;
     let handle = shard.handle();
-    if let Some(quotas) = access::quotas(&shared.plan, false) {
+    if let Some(quotas) = access::quotas(&shared.plan, names::asks(&shared.plan)) {
         handle.command(Command::SetQuotas(quotas));
     }
     let mut run = std::pin::pin!(shard.run());
-    let ended = tokio::select! {
-        biased;
-        ended = &mut run => ended,
-        () = shared.stopper.notified() => {
-            handle.stop(ReasonCode::ServerShuttingDown);
-            run.await
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = &mut run => break ended,
+            () = shared.permitted.notified() => {
+                handle.command(Command::SetPermissions(names::permissions(shared)));
+            }
+            () = shared.stopper.notified() => handle.stop(ReasonCode::ServerShuttingDown),
         }
     };
     ended.map_err(|error| ("PR", error.to_string()))
@@ -195,7 +198,7 @@ fn open_options(shared: &Shared, options: &Options) -> OpenOptions {
 fn options(shared: &Shared) -> Options {
     let bytes = setting(&shared.plan, "connection.outgoing_buffer_bytes").unwrap_or(64 * 1024);
     Options {
-        config: shared.config.clone(),
+        config: Config { permissions: names::permissions(shared), ..shared.config.clone() },
         seed: Seed(shared.plan.seed),
         outgoing_buffer_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
         connect_maximum_bytes: 64 * 1024,

@@ -23,7 +23,7 @@ use crate::core_layer::record::Recorder;
 use crate::core_layer::{is_telling, setting, settings};
 use crate::disk::{DiskFaults, SimDisk};
 use crate::history::{ConnectionNumber, Violation, What};
-use crate::plan::{ClientIndex, Plan};
+use crate::plan::{ClientIndex, Denial, Plan};
 
 /// Why nobody answers where the broker was, if nobody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,9 @@ pub(crate) struct Shared {
     pub(super) is_frozen: Cell<bool>,
     /// Clients whose connections are never made.
     pub(super) unreachable: RefCell<BTreeSet<ClientIndex>>,
+    /// What the operator denies.
+    pub(super) denials: RefCell<Vec<Denial>>,
+    pub(super) permitted: Notify,
     /// The broker is to stop in order.
     pub(super) is_stopping: Cell<bool>,
     pub(super) stopper: Notify,
@@ -79,8 +82,7 @@ impl Shared {
         let disk = SimDisk::new(plan.seed, disk_faults(plan), clock.clone());
         Ok(Shared {
             plan: plan.clone(),
-            // Who comes in is for the runtime's own settings.
-            config: Config { ask_credentials: false, ..settings::config(plan)? },
+            config: settings::config(plan)?,
             clock,
             wall_ahead_ms: Cell::new(0),
             weather,
@@ -96,6 +98,8 @@ impl Shared {
             is_calm: Cell::new(false),
             is_frozen: Cell::new(false),
             unreachable: RefCell::default(),
+            denials: RefCell::default(),
+            permitted: Notify::new(),
             is_stopping: Cell::new(false),
             stopper: Notify::new(),
             broker_failed: RefCell::default(),

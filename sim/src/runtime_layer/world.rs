@@ -351,7 +351,17 @@ impl Stage for World<'_> {
     }
 
     /// The rules are the settings' there, and nothing changes them.
-    fn deny(&mut self, _denial: Option<&Denial>) {}
+    fn deny(&mut self, denial: Option<&Denial>) {
+        let mut denials = self.shared.denials.borrow_mut();
+        match denial {
+            Some(denial) => denials.push(denial.clone()),
+            None => denials.clear(),
+        }
+        let all = denials.clone();
+        drop(denials);
+        self.shared.event(What::Denied(all));
+        self.shared.permitted.notify_one();
+    }
 
     fn set_wall_clock(&mut self, by_ms: i64) {
         let ahead_ms = &self.shared.wall_ahead_ms;

@@ -82,7 +82,9 @@ impl Process {
         for record in records {
             recovery.apply(record).map_err(|error| recovery_violation(&error.to_string()))?;
         }
-        let now = recovery.beginning(broker_time(around.now_ms, around.wall_ahead_ms));
+        let wall = broker_time(around.now_ms, around.wall_ahead_ms);
+        let now = recovery.beginning(wall).max(around.snapshot_latest);
+        let latest = recovery.latest();
         let broker = recovery.finish(now, through);
         let snapshot = broker.snapshot();
         let again = Broker::recover(config.clone(), seed, now, through, snapshot.clone());
@@ -101,6 +103,8 @@ impl Process {
             format_args!("broker recovered through {through}, {} records", snapshot.len()),
         );
         if options.snapshots {
+            // As the head of a snapshot's file says it: its records need not name that moment.
+            around.snapshot_latest = around.snapshot_latest.max(latest);
             around.journal.replace(snapshot);
         }
         let mut process = Process {

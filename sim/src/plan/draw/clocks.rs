@@ -8,6 +8,8 @@ use crate::plan::{BrokerFault, Do};
 const STEPS_MS: [i64; 5] = [2_000, 90_000, 3_600_000, 86_400_000, 864_000_000];
 /// In some plans expiry waits for the operator after a jump of more than that.
 const HELD_MS: u64 = 86_400_000;
+/// When the first process has surely read its clock.
+const BEGUN_MS: u64 = 300;
 
 impl Draft {
     /// Before the starts of a quarter of the plans. The calm starts nothing that runs.
@@ -24,7 +26,9 @@ impl Draft {
                 let by_ms = *chance.pick(&STEPS_MS);
                 let by_ms = if chance.percent(50) { by_ms } else { -by_ms };
                 let before_ms = if chance.percent(50) { 1 } else { chance.between(1, 3_000) };
-                self.push(at_ms.saturating_sub(before_ms), Do::WallClock { by_ms });
+                // The first process has begun by then.
+                let at_ms = at_ms.saturating_sub(before_ms).max(BEGUN_MS);
+                self.push(at_ms, Do::WallClock { by_ms });
             }
         }
         if chance.percent(25) {

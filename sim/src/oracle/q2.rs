@@ -110,6 +110,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_under_way_behind_a_connect_is_new_once_its_identifier_is_free() {
+        let mut told = two();
+        let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+        let again = Connect { properties, clean_start: false, ..connect_of("a") };
+        told.lose(1).asks_in(4, again).publish_unanswered(4, "t", "one", 2, 9);
+        told.resume(5, "a").publish_again(5, "t", "one", 2, 9);
+        told.read(2, "t", "one", 2).read(2, "t", "one", 2);
+        passes(ExactlyOnce, &told);
+        fails(ExactlyOnce, told.read(2, "t", "one", 2), "Q2");
+    }
+
+    #[test]
     fn an_identifier_that_the_broker_may_hold_muddles_a_publication() {
         let mut told = two();
         told.publish_unanswered(1, "t", "one", 2, 9).lose(1).resume(4, "a");

@@ -416,14 +416,28 @@ impl Model {
         id
     }
 
+    /// The identifier of a publication at QoS 2 is free again. Where it was sent behind a CONNECT that is still under
+    /// way, it is something new when that arrives.
+    fn free(&mut self, publication: PublicationId) {
+        let is_under_way = |send: &&Send| {
+            self.connections
+                .get(&send.connection)
+                .is_some_and(|found| found.connack.is_none() && found.ended.is_none())
+        };
+        let under_way = self.publications[publication].sends.iter().filter(is_under_way).count();
+        self.publications[publication].instances += under_way;
+    }
+
     /// PUBACK, PUBREC, PUBREL or PUBCOMP from a client.
     fn ack_sent(&mut self, number: ConnectionNumber, kind: AckKind, id: u16, reason: u8) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(&number) else { return };
         if kind == AckKind::PubRel {
+            let mut released = None;
             let publication = match connection.outstanding.get(&id).map(|found| &found.request) {
                 Some(Request::Recorded(publication) | Request::Publish(publication, _)) => {
-                    Some(*publication)
+                    released = Some(*publication);
+                    released
                 }
                 Some(Request::Release(publication)) => *publication,
                 Some(
@@ -436,6 +450,9 @@ impl Model {
             };
             let request = Request::Release(publication);
             connection.outstanding.insert(id, Answered { moment: now, request });
+            if let Some(publication) = released {
+                self.free(publication);
+            }
             return;
         }
         let Some(session) = connection.session else { return };

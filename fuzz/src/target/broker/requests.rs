@@ -92,7 +92,10 @@ impl Requests {
                 let matched = answer.matched;
                 self.carried_out.insert(key, CarriedOut { at, is_recorded, matched });
             }
-        } else if let Some(earlier) = earlier.filter(|earlier| earlier.at <= at) {
+        } else if let Some(earlier) = earlier
+            && earlier.at <= at
+            && earlier.at.plus_ms(REQUEST_KEY_MS) > at
+        {
             assert_eq!(earlier.matched, answer.matched, "{answer:?} is the earlier answer");
         }
     }

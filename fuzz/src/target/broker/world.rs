@@ -258,7 +258,6 @@ impl World {
         let mut calls = 0;
         while let Some(deadline) = self.broker.next_deadline()
             && deadline.at <= self.now
-            && !self.broker.has_more_work()
         {
             assert!(calls < CALLS_MAXIMUM, "nothing is done about {deadline:?}");
             calls += 1;

@@ -42,6 +42,11 @@ fn behind(number: u64) -> Result<u64, Unknown> {
     is_given_out.then(|| number + 1).ok_or(Unknown("a number beyond all that are given out"))
 }
 
+/// Whether a number may be the next that is given out.
+fn is_next(number: u64) -> Result<u64, Unknown> {
+    number.checked_sub(1).map_or(Ok(0), behind)
+}
+
 /// Numbers to keys, while recovering.
 #[derive(Default)]
 struct Index {
@@ -244,7 +249,7 @@ impl Broker {
             return Ok(());
         };
         for next in [next_session.0, next_group.0, next_message.0, next_seq.0] {
-            behind(next)?;
+            is_next(next)?;
         }
         self.next_session = self.next_session.max(next_session.0);
         self.next_group = self.next_group.max(next_group.0);

@@ -2,7 +2,7 @@
 
 use alloc::collections::btree_map::Entry;
 
-use super::{Index, Unknown, behind};
+use super::{Index, Unknown, behind, is_next};
 use crate::broker::Broker;
 use crate::outbox::Outbox;
 use crate::record::{GroupId, LogPosition, Record, ReplayState, SessionId};
@@ -150,6 +150,7 @@ impl Broker {
         if filter.is_shared() != group.is_some() {
             return Err(Unknown("a share"));
         }
+        let before = is_next(replay.as_ref().map_or(0, |replay| replay.before.0))?;
         options.no_local &= !canary!(NoLocalLostAtRecovery);
         let subscription = Subscription { options, subscription_id, group: None };
         if let Some(id) = group {
@@ -163,7 +164,6 @@ impl Broker {
         self.store_subscription(key, &filter, subscription);
         // Identifiers below `before` may have gone to messages that no record has. Used again, they
         // would have the replay repeat what is delivered live.
-        let before = replay.as_ref().map_or(0, |replay| replay.before.0);
         self.next_message = self.next_message.max(before);
         let session = self.known_session(session, index)?;
         session.replays.retain(|replay| replay.filter != filter);

@@ -30,7 +30,7 @@ use signalhouse_sim::codec::{Decoder, Terms, decode_client};
 use signalhouse_sim::core_layer::dropped;
 use signalhouse_sim::history::{ConnectionNumber, Event, Violation, What};
 use signalhouse_sim::oracle::{Bounds, check_within};
-use signalhouse_sim::packet::{AckKind, Packet};
+use signalhouse_sim::packet::{AckKind, Connect, Packet};
 use signalhouse_sim::plan::BrokerFault;
 
 use observed::Observed;
@@ -38,10 +38,10 @@ use observed::Observed;
 /// What keeps a transcript from being judged, by how such a command begins.
 const UNJUDGED: [(&str, &str); 5] = [
     ("> permissions ", "rules by user and claim, of which the oracle knows nothing"),
-    ("> command publish ", "publications that no client sent"),
     ("> command request ", "publications that no client sent"),
     ("> command end-session ", "sessions that the operator ended"),
     ("> command confirm-time", "jumps of time without a restart, which hold expiry back"),
+    ("config time_jump_maximum_ms", "jumps of time without a restart, which hold expiry back"),
 ];
 
 #[test]
@@ -235,6 +235,7 @@ impl Teller {
             Observed::Read { connection, bytes } => self.read(at_ms, *connection, bytes),
             Observed::Closed { connection } => self.ended(at_ms, *connection, false),
             Observed::Gone { connection } => self.ended(at_ms, *connection, true),
+            Observed::Ordered { bytes } => self.ordered(at_ms, bytes),
             Observed::Crashed => {
                 self.push(at_ms, What::Broker(BrokerFault::PowerCut));
                 self.push(at_ms, What::Broker(BrokerFault::Start));
@@ -283,6 +284,32 @@ impl Teller {
             }
             Ok(None) | Err(_) => self.push(at_ms, What::Misbehaved { connection: number }),
         }
+    }
+
+    /// What the operator publishes is told of a client that does so and is gone before it is answered.
+    fn ordered(&mut self, at_ms: u64, bytes: &[u8]) {
+        let number = self.next;
+        self.next += 1;
+        let client = usize::try_from(number).expect("there are few");
+        let connect = Connect {
+            level: 5,
+            clean_start: true,
+            keep_alive_s: 0,
+            client_id: format!("operator-{number}"),
+            will: None,
+            user_name: None,
+            password: None,
+            properties: Vec::new(),
+        };
+        let connack = Packet::ConnAck { session_present: false, reason: 0, properties: Vec::new() };
+        let Ok(Some((publish, _))) = decode_client(bytes, 5) else { return };
+        self.push(at_ms, What::Opened { client, connection: number });
+        self.push(at_ms, What::Sent { connection: number, packet: Packet::Connect(connect) });
+        let (alias_topic, size_bytes) = (None, 5);
+        let what = What::Received { connection: number, packet: connack, alias_topic, size_bytes };
+        self.push(at_ms, what);
+        self.push(at_ms, What::Sent { connection: number, packet: publish });
+        self.push(at_ms, What::Ended { connection: number, by_client: true });
     }
 
     fn read(&mut self, at_ms: u64, connection: ConnectionId, bytes: &[u8]) {

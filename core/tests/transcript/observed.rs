@@ -20,6 +20,8 @@ pub(crate) enum Observed {
     Gone { connection: ConnectionId },
     /// The power was cut, and the broker has recovered.
     Crashed,
+    /// The operator published what this PUBLISH says.
+    Ordered { bytes: Bytes },
     /// The broker noticed something.
     Noticed(Notice),
 }

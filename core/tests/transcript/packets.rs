@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use signalhouse_core::credential::{Claims, Credential};
 use signalhouse_core::input::{AuthOutcome, Command, PublishCommand, PublishFor, Publisher};
 use signalhouse_core::permission::{Action, Actions, Effect, Pattern, Permissions, Rule, Who};
 use signalhouse_core::quota::{Holder, Quota, Quotas};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
+use signalhouse_core::wire::encode_client;
 use signalhouse_core::wire::packet::{
     Ack, Auth, ClientPacket, Connect, Disconnect, Publish, ReasonDetails, RetainHandling,
     Subscribe, SubscriptionOptions, Unsubscribe, Will,
@@ -100,6 +101,27 @@ fn publish_command(args: &mut Args) -> Result<PublishCommand, String> {
         topic: topic(&args.word("the topic")?)?,
         properties,
     })
+}
+
+/// A PUBLISH by which a client would have published the same.
+pub(crate) fn as_publish(command: &PublishCommand) -> Bytes {
+    let id = InboundPacketId(PacketId::new(1).expect("not zero"));
+    let packet = ClientPacket::Publish(Publish {
+        dup: false,
+        retain: command.retain,
+        delivery: match command.qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            QoS::AtLeastOnce => Delivery::AtLeastOnce(id),
+            QoS::ExactlyOnce => Delivery::ExactlyOnce(id),
+        },
+        topic: command.topic.clone(),
+        payload: command.payload.clone(),
+        message_expiry_interval_s: command.message_expiry_interval_s,
+        properties: command.properties.clone(),
+    });
+    let mut bytes = BytesMut::new();
+    let _written = encode_client(&packet, Version::V5, &mut bytes);
+    bytes.freeze()
 }
 
 /// The rules of `> permissions`: one in each group, in order.

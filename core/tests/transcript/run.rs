@@ -234,6 +234,10 @@ impl World {
             "accept" | "continue" | "refuse" => self.answer(verb, rest)?,
             "command" => {
                 let command: Command = packets::command(rest)?;
+                if let Command::Publish(publish) = &command {
+                    let bytes = packets::as_publish(publish);
+                    self.observe(Observed::Ordered { bytes });
+                }
                 self.input(Input::Command(command));
             }
             "quotas" => self.input(Input::Command(packets::quotas(rest)?)),

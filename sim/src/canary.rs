@@ -85,8 +85,8 @@ mod known {
         Expected { group, guarantees }
     }
 
-    /// What a message breaks that is lost though it was said to be kept.
-    const LOST: &[&str] = &["DU", "Q1", "Q2"];
+    /// What is broken by a message that is lost though it was said to be kept, or by the lost options of a subscription.
+    const LOST: &[&str] = &["DU", "Q1", "Q2", "CI"];
     /// What a subscription breaks that is.
     const UNSUBSCRIBED: &[&str] = &["DU", "RC", "Q1", "Q2", "AH", "SS"];
 
@@ -136,9 +136,7 @@ mod known {
             Canary::SharedQos2Moves => ("shared", &["SH", "Q2"]),
             // Both copies may go to the same member.
             Canary::SharedTwice => ("shared", &["SH", "Q0", "Q1", "Q2"]),
-            Canary::AckBeforeCommit => ("durability", LOST),
-            // What is lost may be other options of a subscription that stays.
-            Canary::SubackBeforeCommit => ("durability", &["DU", "Q1", "Q2", "CI"]),
+            Canary::AckBeforeCommit | Canary::SubackBeforeCommit => ("durability", LOST),
             Canary::ReleaseNotRecorded => ("durability", &["DU", "Q1", "Q2", "AH"]),
             Canary::ReceiptNotRecorded => ("durability", &["DU", "RX", "Q2"]),
             Canary::SessionEndNotRecorded => ("durability", &["RC", "SP"]),

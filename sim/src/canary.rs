@@ -85,7 +85,7 @@ mod known {
         Expected { group, guarantees }
     }
 
-    /// What is broken by a message that is lost though it was said to be kept, or by the lost options of a subscription.
+    /// What is broken by a message that is lost though it was said to be kept, or by a subscription's options that are.
     const LOST: &[&str] = &["DU", "Q1", "Q2", "CI"];
     /// What a subscription breaks that is.
     const UNSUBSCRIBED: &[&str] = &["DU", "RC", "Q1", "Q2", "AH", "SS"];

@@ -13,6 +13,7 @@ mod head;
 pub mod keys;
 mod publish;
 pub mod read;
+mod refused;
 mod render;
 mod server;
 mod subscribe;
@@ -86,6 +87,8 @@ pub(crate) struct Inner {
     pub(crate) is_stopping: AtomicBool,
     /// Requests by route and status.
     pub(crate) requests: Mutex<BTreeMap<(String, u16), u64>>,
+    /// Requests that were not let in.
+    pub(crate) refused: refused::Refused,
     /// Event streams that are open, by session.
     pub(crate) streams: subscriber::Streams,
 }

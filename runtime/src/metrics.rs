@@ -152,6 +152,8 @@ pub struct Scrape {
     pub counts: Counts,
     /// Requests by route and status.
     pub requests: BTreeMap<(String, u16), u64>,
+    /// Requests that were not let in, by cause.
+    pub refused_requests: BTreeMap<&'static str, u64>,
     /// When the process started, in milliseconds since 1970.
     pub started_at_ms: u64,
 }
@@ -277,6 +279,13 @@ impl Scrape {
             let set = [("route", route.clone()), ("status", status.to_string())];
             ConstCounter::new(*count).encode(metric.encode_family(&set)?)?;
         }
+        let name = "signalhouse_http_refused";
+        let help = "HTTP requests not let in";
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (cause, count) in &self.refused_requests {
+            let set = [("cause", *cause)];
+            ConstCounter::new(*count).encode(metric.encode_family(&set)?)?;
+        }
         Ok(())
     }
 }
@@ -311,6 +320,7 @@ mod tests {
             counters: broker.counters().clone(),
             counts,
             requests: BTreeMap::from([(("/v1/publish".to_owned(), 200), 3)]),
+            refused_requests: BTreeMap::from([("key_unknown", 2)]),
             started_at_ms: 1_500,
         };
         let text = scrape.to_text().expect("a string takes everything");
@@ -318,6 +328,7 @@ mod tests {
             "signalhouse_clients_disconnected_total{cause=\"keep_alive_timeout\"} 2",
             "signalhouse_clients_disconnected_total{cause=\"limit\",code=\"0x97\"} 1",
             "signalhouse_http_requests_total{route=\"/v1/publish\",status=\"200\"} 3",
+            "signalhouse_http_refused_total{cause=\"key_unknown\"} 2",
             "signalhouse_sessions 0",
             "process_start_time_seconds 1.5",
             "# EOF",

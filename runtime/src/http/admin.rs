@@ -1,6 +1,8 @@
 //! What an operator looks at and does: sessions, subscriptions, retained messages, who is stuck,
 //! who was refused. Every list is paged: `limit` bounds a page, `next` names the following one.
 
+use std::cmp::Reverse;
+
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query, State as Shared};
@@ -289,18 +291,42 @@ pub(super) async fn stuck(
     look.await.map(Json)
 }
 
-/// Connections that were not let in, the latest first.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RefusedQuery {
+    limit: Option<usize>,
+    /// Only who came this way.
+    door: Option<RefusedAt>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RefusedAt {
+    Mqtt,
+    Http,
+}
+
+/// Clients and requests that were not let in, the latest first.
 pub(super) async fn refused(
     Shared(state): Shared<State>,
     _: Operator,
-    query: Query_<PageQuery>,
+    query: Query_<RefusedQuery>,
 ) -> Outcome<Json<Value>> {
-    let limit = page(query?.0.limit)?;
+    let RefusedQuery { limit, door } = query?.0;
+    let limit = page(limit)?;
+    let of = |wanted| if door.is_none_or(|door| door == wanted) { limit } else { 0 };
+    let (clients, requests) = (of(RefusedAt::Mqtt), of(RefusedAt::Http));
     let look = state.look(move |view| {
-        let refused: Vec<_> = view.history.refused().take(limit).map(render::refused).collect();
-        json!({"refused": refused})
+        let clients = view.history.refused().take(clients);
+        clients.map(|client| (client.at, render::refused(client))).collect::<Vec<_>>()
     });
-    look.await.map(Json)
+    let mut refused = look.await?;
+    let requests = state.refused.latest(requests);
+    refused.extend(requests.iter().map(|request| (request.at, render::refused_request(request))));
+    refused.sort_by_key(|(at, _)| Reverse(*at));
+    refused.truncate(limit);
+    let refused: Vec<_> = refused.into_iter().map(|(_, refused)| refused).collect();
+    Ok(Json(json!({"refused": refused})))
 }
 
 /// Gives the broker an order about a client that has a session.

@@ -8,8 +8,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State as Shared};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::uri::Authority;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::Publisher;
@@ -17,8 +18,9 @@ use signalhouse_core::wire::types::Text;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::State;
-use super::fault::{Fault, Outcome};
+use super::fault::{Fault, NotLetIn, Outcome, REMAINING};
 use super::keys::Scope;
+use super::refused::{RefusedRequest, Why};
 use super::trust::Evidence;
 use crate::shard::Insider;
 
@@ -64,7 +66,9 @@ impl Caller {
         let word = scope.word();
         Err(match &self.identity {
             Some(_) => Fault::forbidden(format!("the key does not have the scope {word}")),
-            None => unauthorized(format!("this needs a key with the scope {word}")),
+            None => {
+                Fault::unauthorized(Why::NoKey, format!("this needs a key with the scope {word}"))
+            }
         })
     }
 
@@ -88,7 +92,11 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {
-        parts.extensions.get::<Caller>().cloned().ok_or_else(|| unauthorized("no key"))
+        parts
+            .extensions
+            .get::<Caller>()
+            .cloned()
+            .ok_or_else(|| Fault::unauthorized(Why::NoKey, "no key"))
     }
 }
 
@@ -99,7 +107,30 @@ pub(super) fn guard(routes: Router<State>, state: &State) -> Router<State> {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
-    routes.layer(from_fn_with_state(state.clone(), count))
+    routes.layer(from_fn(addressed)).layer(from_fn_with_state(state.clone(), note))
+}
+
+/// Refuses a request that does not say once, and in a form that could be, whom it calls
+/// (RFC 9112, 3.2). One of HTTP/1.0 may leave it out.
+async fn addressed(request: Request, next: Next) -> Response {
+    let hosts: Vec<_> = request.headers().get_all(header::HOST).iter().collect();
+    let reason = match hosts.as_slice() {
+        [] if request.version() < Version::HTTP_11 => None,
+        [] => Some("a request of HTTP/1.1 needs a Host header"),
+        [host] if !is_host(host) => Some("the Host header is no name with a port"),
+        [_] => None,
+        [_, _, ..] => Some("the Host header is there twice"),
+    };
+    match reason {
+        Some(reason) => Fault::bad_request(reason).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// Whether this can stand in a Host header, which is empty where the target has no authority.
+fn is_host(value: &HeaderValue) -> bool {
+    let Ok(host) = value.to_str() else { return false };
+    host.is_empty() || host.parse::<Authority>().is_ok_and(|parsed| !parsed.as_str().contains('@'))
 }
 
 async fn admit(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
@@ -151,13 +182,9 @@ fn too_large(limit: usize) -> Fault {
     Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
 }
 
-pub(super) fn unauthorized(reason: impl Into<String>) -> Fault {
-    Fault::new(StatusCode::UNAUTHORIZED, "unauthorized", reason)
-}
-
 fn caller(state: &State, parts: &Parts) -> Outcome<Caller> {
     let Some(door) = parts.extensions.get::<Door>() else {
-        return Err(unauthorized("the request came by no door"));
+        return Err(Fault::unauthorized(Why::NoKey, "the request came by no door"));
     };
     let peer = Text::try_from(door.peer.to_string().as_str()).unwrap_or_default();
     let bearer = bearer(parts)?;
@@ -177,12 +204,15 @@ fn caller(state: &State, parts: &Parts) -> Outcome<Caller> {
         return Ok(anonymous(&[]));
     }
     if !door.is_loopback {
-        return Err(unauthorized("send a key: Authorization: Bearer KEY"));
+        return Err(Fault::unauthorized(Why::NoKey, "send a key: Authorization: Bearer KEY"));
     }
     if !state.options.loopback_without_key || !state.allows_anonymous {
-        return Err(unauthorized("send a key: the settings let nobody in without one"));
+        return Err(Fault::unauthorized(
+            Why::NoKey,
+            "send a key: the settings let nobody in without one",
+        ));
     }
-    own_request(state, &parts.headers)?;
+    own_request(state, parts)?;
     Ok(anonymous(&KEYLESS))
 }
 
@@ -190,15 +220,19 @@ fn caller(state: &State, parts: &Parts) -> Outcome<Caller> {
 /// token may stand in the query of a GET; a key may not, for addresses end up in logs.
 fn bearer(parts: &Parts) -> Outcome<Option<String>> {
     if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
-        let value = value.to_str().map_err(|_| unauthorized("Authorization is no text"))?;
+        let value = value
+            .to_str()
+            .map_err(|_| Fault::unauthorized(Why::Malformed, "Authorization is no text"))?;
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(unauthorized("Authorization must be Bearer KEY"));
+            return Err(Fault::unauthorized(Why::Malformed, "Authorization must be Bearer KEY"));
         }
         return Ok(Some(token.trim().to_owned()));
     }
     if let Some(value) = parts.headers.get("x-api-key") {
-        let value = value.to_str().map_err(|_| unauthorized("X-API-Key is no text"))?;
+        let value = value
+            .to_str()
+            .map_err(|_| Fault::unauthorized(Why::Malformed, "X-API-Key is no text"))?;
         return Ok(Some(value.to_owned()));
     }
     let query = parts.uri.query().unwrap_or("");
@@ -208,30 +242,45 @@ fn bearer(parts: &Parts) -> Outcome<Option<String>> {
         Some(token) if parts.method == Method::GET && !token.starts_with("shk_") => {
             Ok(Some(token.to_owned()))
         }
-        Some(_) => Err(unauthorized("a key does not belong in the address; send a header")),
+        Some(_) => Err(Fault::unauthorized(
+            Why::Malformed,
+            "a key does not belong in the address; send a header",
+        )),
     }
 }
 
 /// A request without a key must be the machine's own: not one that a web page makes the browser
 /// send here, by its own name or by a name of its own for this address, nor one that a proxy passes
 /// on.
-fn own_request(state: &State, headers: &HeaderMap) -> Outcome<()> {
+fn own_request(state: &State, parts: &Parts) -> Outcome<()> {
+    let headers = &parts.headers;
     if let Some(name) = FORWARDED.into_iter().find(|name| headers.contains_key(*name)) {
-        return Err(unauthorized(format!("{name}: a request through a proxy needs a key")));
+        return Err(Fault::unauthorized(
+            Why::NotOwn,
+            format!("{name}: a request through a proxy needs a key"),
+        ));
     }
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if headers.contains_key(header::ORIGIN) {
         let origin = text(header::ORIGIN).unwrap_or("");
         let known = state.options.cors_origins.iter().any(|known| known == origin || known == "*");
         if !known {
-            return Err(unauthorized("a web page of another origin needs a key"));
+            return Err(Fault::unauthorized(
+                Why::NotOwn,
+                "a web page of another origin needs a key",
+            ));
         }
     }
-    let host = text(header::HOST).unwrap_or("");
+    // What the target says goes over what the header says (RFC 9112, 3.2.2).
+    let authority = parts.uri.authority().map(Authority::as_str);
+    let host = authority.or_else(|| text(header::HOST)).unwrap_or("");
     if is_loopback_name(host) {
         Ok(())
     } else {
-        Err(unauthorized("a request that calls this machine by another name needs a key"))
+        Err(Fault::unauthorized(
+            Why::NotOwn,
+            "a request that calls this machine by another name needs a key",
+        ))
     }
 }
 
@@ -260,18 +309,22 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST, Method::DELETE])
             .allow_headers(headers.collect::<Vec<_>>())
-            .expose_headers([
-                header::RETRY_AFTER,
-                HeaderName::from_static("x-quota-remaining-today"),
-            ])
+            .expose_headers([header::RETRY_AFTER, REMAINING])
             .max_age(std::time::Duration::from_secs(CORS_AGE_S)),
     )
 }
 
-async fn count(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+/// Counts every answer, and remembers who was not let in.
+async fn note(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or_else(|| "none".into(), |path| path.as_str().to_owned());
+    let peer = request.extensions().get::<Door>().map(|door| door.peer);
     let response = next.run(request).await;
+    if let Some(NotLetIn { why, reason }) = response.extensions().get().cloned() {
+        let peer = peer.and_then(|peer| Text::try_from(peer.to_string().as_str()).ok());
+        let (at, peer) = (state.timer.now(), peer.unwrap_or_default());
+        state.refused.add(RefusedRequest { at, peer, reason }, why, &route);
+    }
     let mut requests = state.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     *requests.entry((route, response.status().as_u16())).or_default() += 1;
     drop(requests);
@@ -281,6 +334,18 @@ async fn count(Shared(state): Shared<State>, request: Request, next: Next) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_a_name_an_address_or_nothing() {
+        let is = |host: &'static str| is_host(&HeaderValue::from_static(host));
+        for host in ["", "localhost", "a.example:18083", "127.0.0.1:1", "[::1]:18083", "a_b"] {
+            assert!(is(host), "{host}");
+        }
+        for host in ["a b", "user@host", "a/b", "a, b", "[::1", "a:b:c", "?"] {
+            assert!(!is(host), "{host}");
+        }
+        assert!(!is_host(&HeaderValue::from_bytes(b"\xff").expect("a header")));
+    }
 
     #[test]
     fn names_of_this_machine_are_told_from_others() {

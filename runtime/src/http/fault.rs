@@ -1,10 +1,15 @@
 //! What a request is refused with: a status, a word for programs and a sentence for people.
 
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use signalhouse_core::wire::reason::ReasonCode;
+
+use super::refused::Why;
+
+/// How many more publications there may be today.
+pub(crate) const REMAINING: HeaderName = HeaderName::from_static("x-quota-remaining-today");
 
 /// A refusal. Every one is JSON: `{"error": "…", "reason": "…"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,13 +21,25 @@ pub(crate) struct Fault {
     pub(crate) reason: String,
     /// Seconds after which it is worth trying again.
     pub(crate) retry_after_s: Option<u64>,
+    /// How many more publications there may be today, where that is bound and known.
+    pub(crate) remaining_today: Option<u64>,
+    /// Set where the request was not let in.
+    pub(crate) not_let_in: Option<Why>,
+}
+
+/// Travels with an answer of 401 to the door, where it is remembered.
+#[derive(Clone, Debug)]
+pub(crate) struct NotLetIn {
+    pub(crate) why: Why,
+    pub(crate) reason: String,
 }
 
 pub(crate) type Outcome<T> = Result<T, Fault>;
 
 impl Fault {
     pub(crate) fn new(status: StatusCode, error: &'static str, reason: impl Into<String>) -> Self {
-        Fault { status, error, reason: reason.into(), retry_after_s: None }
+        let (retry_after_s, remaining_today, not_let_in) = (None, None, None);
+        Fault { status, error, reason: reason.into(), retry_after_s, remaining_today, not_let_in }
     }
 
     pub(crate) fn bad_request(reason: impl Into<String>) -> Self {
@@ -35,6 +52,12 @@ impl Fault {
 
     pub(crate) fn forbidden(reason: impl Into<String>) -> Self {
         Fault::new(StatusCode::FORBIDDEN, "forbidden", reason)
+    }
+
+    /// The request shows nothing that lets it in.
+    pub(crate) fn unauthorized(why: Why, reason: impl Into<String>) -> Self {
+        let fault = Fault::new(StatusCode::UNAUTHORIZED, "unauthorized", reason);
+        Fault { not_let_in: Some(why), ..fault }
     }
 
     /// The broker is stopping, or was too busy to let another client in.
@@ -86,9 +109,15 @@ impl IntoResponse for Fault {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(left) = self.remaining_today {
+            headers.insert(REMAINING, HeaderValue::from(left));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer realm=\"signalhouse\"");
             headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        if let Some(why) = self.not_let_in {
+            response.extensions_mut().insert(NotLetIn { why, reason: self.reason });
         }
         response
     }

@@ -119,14 +119,14 @@ pub struct Keys {
 }
 
 /// Why a request's key is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyFault {
     /// There is no such key, or its secret is another.
     #[error("the key is not known")]
     Unknown,
-    /// It was known until its time was over.
-    #[error("the key has expired")]
-    Expired,
+    /// It was known, by this id, until its time was over.
+    #[error("the key {0} has expired")]
+    Expired(Text),
 }
 
 impl KeyFile {
@@ -203,7 +203,7 @@ impl Keys {
         if Sha256::digest(secret.as_bytes())[..] != key.sha256 {
             return Err(KeyFault::Unknown);
         }
-        if key.expires_at <= now { Err(KeyFault::Expired) } else { Ok(key) }
+        if key.expires_at <= now { Err(KeyFault::Expired(key.id.clone())) } else { Ok(key) }
     }
 }
 
@@ -293,7 +293,8 @@ mod tests {
         let now = Time::from_ms(99_999);
         assert_eq!(keys.find(&bearer, now).expect("a key").user.as_str(), "ann");
         let late = keys.find(&bearer, Time::from_ms(100_000));
-        assert_eq!(late.expect_err("expired"), KeyFault::Expired);
+        let id = Text::try_from(read.keys[0].id.as_str()).expect("a name");
+        assert_eq!(late.expect_err("expired"), KeyFault::Expired(id));
         for wrong in ["", "shk_", "shk__", "shk_x_y", &bearer[..bearer.len() - 1], &bearer[1..]] {
             assert_eq!(keys.find(wrong, now).expect_err(wrong), KeyFault::Unknown);
         }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State as Shared};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{QoS, Text};
 
 use super::door::Caller;
-use super::fault::{Fault, Outcome};
+use super::fault::{Fault, Outcome, REMAINING};
 use super::keys::Scope;
 use super::subscriber::{Happened, Opening, Subscriber};
 use super::{State, body, render, text};
@@ -28,9 +28,6 @@ const KEY_BYTES: usize = 255;
 /// How long a reply is waited for, in seconds: without a word, and at most.
 const REPLY_S: u32 = 10;
 const REPLY_MOST_S: u32 = 60;
-
-/// How many more publications there may be today.
-const REMAINING: HeaderName = HeaderName::from_static("x-quota-remaining-today");
 
 /// A message, as a request's body has it.
 #[derive(Debug, Deserialize)]
@@ -130,16 +127,19 @@ pub(super) async fn request(
     // Whoever answers at once must find the subscription there.
     let mut replies = Subscriber::open(&state, &caller, Opening::inbox(&topic)).await?;
     let answer = send(&state, &caller, message, None).await?;
+    let no_reply = |error, reason: String| {
+        let fault = Fault::new(StatusCode::GATEWAY_TIMEOUT, error, reason);
+        Err(Fault { remaining_today: answer.quota.remaining_today, ..fault })
+    };
     if answer.matched == 0 {
         let reason = "nobody subscribes to the topic, so nobody can reply";
-        return Err(Fault::new(StatusCode::GATEWAY_TIMEOUT, "no_responders", reason));
+        return no_reply("no_responders", reason.to_owned());
     }
     loop {
         let delivered = match replies.next(&state.timer, deadline, true).await {
             Happened::Delivered(delivered) => delivered,
             Happened::Silence => {
-                let reason = format!("no reply came within {timeout_s} s");
-                return Err(Fault::new(StatusCode::GATEWAY_TIMEOUT, "no_reply", reason));
+                return no_reply("no_reply", format!("no reply came within {timeout_s} s"));
             }
             Happened::Closed | Happened::Order(_) => return Err(Fault::unavailable()),
         };
@@ -176,23 +176,35 @@ async fn send(
     let publisher = Some(caller.publisher());
     let request = PublishFor { message, publisher, ticket: 0, once };
     let answer = state.gateway.publish(request).await.ok_or_else(Fault::unavailable)?;
+    match refusal(&answer) {
+        Some(fault) => Err(Fault { remaining_today: remaining_today(&answer), ..fault }),
+        None => Ok(answer),
+    }
+}
+
+fn refusal(answer: &Answer) -> Option<Fault> {
     if answer.reason == ReasonCode::PacketIdentifierInUse {
         let reason = "the Idempotency-Key was used for another message";
-        return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", reason));
+        return Some(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", reason));
     }
     if answer.quota.is_storage_full {
         let reason = "the quota of stored bytes has no room for this";
-        return Err(Fault::new(StatusCode::TOO_MANY_REQUESTS, "quota", reason));
+        return Some(Fault::new(StatusCode::TOO_MANY_REQUESTS, "quota", reason));
     }
     if let Some(retry_after_ms) = answer.quota.retry_after_ms {
         let reason = "a quota of messages is used up; Retry-After says for how long";
         let fault = Fault::new(StatusCode::TOO_MANY_REQUESTS, "quota", reason);
-        return Err(Fault { retry_after_s: Some(retry_after_ms.div_ceil(1000)), ..fault });
+        return Some(Fault { retry_after_s: Some(retry_after_ms.div_ceil(1000)), ..fault });
     }
-    if answer.reason.is_error() {
-        return Err(Fault::of_reason(answer.reason, "this publication"));
-    }
-    Ok(answer)
+    answer.reason.is_error().then(|| Fault::of_reason(answer.reason, "this publication"))
+}
+
+/// What is left of the day's quota, as far as the answer tells. A quota of the second is full again
+/// after one: whoever has to wait for longer has used up the day's.
+fn remaining_today(answer: &Answer) -> Option<u64> {
+    const SECOND_MS: u64 = 1_000;
+    let waits_for_day = answer.quota.retry_after_ms.is_some_and(|wait_ms| wait_ms > SECOND_MS);
+    answer.quota.remaining_today.or(waits_for_day.then_some(0))
 }
 
 fn once(headers: &HeaderMap) -> Outcome<Option<Text>> {

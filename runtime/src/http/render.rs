@@ -9,6 +9,7 @@ use signalhouse_core::wire::property::MessageProperties;
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::{DeliveryView, SessionView, SubscriptionView};
 
+use super::refused::RefusedRequest;
 use crate::history::{Event, RefusedEvent, What};
 
 /// A message's content: topic, payload and what travels with it. A payload that is text is
@@ -93,11 +94,22 @@ pub(super) fn retained(retained: &Message) -> Value {
 pub(super) fn refused(refused: &RefusedEvent) -> Value {
     let mut object = Map::new();
     object.insert("at_ms".into(), json!(refused.at.as_ms()));
+    object.insert("door".into(), json!("mqtt"));
     object.insert("peer".into(), json!(refused.peer.as_str()));
     let client_id = refused.client_id.as_ref().map(|client_id| client_id.as_str());
     object.insert("client_id".into(), json!(client_id));
     add_cause(&mut object, &refused.cause);
     Value::Object(object)
+}
+
+pub(super) fn refused_request(refused: &RefusedRequest) -> Value {
+    json!({
+        "at_ms": refused.at.as_ms(),
+        "door": "http",
+        "peer": refused.peer.as_str(),
+        "client_id": null,
+        "cause": refused.reason,
+    })
 }
 
 pub(super) fn event(event: &Event) -> Value {

@@ -77,6 +77,7 @@ where
             started_at: clock.now(),
             is_stopping: AtomicBool::new(false),
             requests: Mutex::default(),
+            refused: super::refused::Refused::default(),
             streams: super::subscriber::Streams::default(),
         };
         let (stop, _) = watch::channel(false);

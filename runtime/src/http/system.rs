@@ -44,12 +44,14 @@ pub(super) async fn metrics(
 ) -> Outcome<impl IntoResponse> {
     caller.needs(Scope::Metrics)?;
     let requests = state.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let refused_requests = state.refused.counts();
     let started_at_ms = state.started_at.as_ms();
     let scrape = state.look(move |view| Scrape {
         census: view.broker.census(),
         counters: view.broker.counters().clone(),
         counts: view.counts.clone(),
         requests,
+        refused_requests,
         started_at_ms,
     });
     let scrape = scrape.await?;

@@ -8,11 +8,12 @@ use signalhouse_core::wire::types::Text;
 use signalhouse_core::{ConnectionId, Time};
 
 use super::State;
-use super::door::{Caller, unauthorized};
-use super::fault::Outcome;
-use super::keys::{Key, Keys, Scope};
+use super::door::Caller;
+use super::fault::{Fault, Outcome};
+use super::keys::{Key, KeyFault, Keys, Scope};
+use super::refused::Why;
 use crate::access::Issuer;
-use crate::access::token::{Basis, Bearer, Tokens};
+use crate::access::token::{Basis, Bearer, TokenError, Tokens};
 
 /// The keys in force, and what tokens are judged by: the same as at the doors of MQTT.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +54,7 @@ impl Trust {
     }
 
     fn bearer_of_key(&self, bearer: &str, now: Time, peer: Text) -> Outcome<Caller> {
-        let key = self.keys.find(bearer, now).map_err(|fault| unauthorized(fault.to_string()))?;
+        let key = self.keys.find(bearer, now).map_err(refused_key)?;
         Ok(Caller {
             identity: Some(key.user.clone()),
             client_id: Text::try_from(format!("http-{}", key.id).as_str()).unwrap_or_default(),
@@ -67,10 +68,9 @@ impl Trust {
     /// A token that is bound to topics opens what it has topics for.
     fn bearer_of_token(&self, token: &str, now: Time, peer: Text) -> Outcome<Caller> {
         if self.tokens.is_empty() {
-            return Err(unauthorized("the key is not known"));
+            return Err(refused_key(KeyFault::Unknown));
         }
-        let checked = self.tokens.check(now, token.as_bytes());
-        let bearer = checked.map_err(|error| unauthorized(error.to_string()))?;
+        let bearer = self.tokens.check(now, token.as_bytes()).map_err(refused_token)?;
         let Bearer { identity, credential, basis } = bearer;
         let may = |action: Action| {
             let grants = credential.grants.as_deref();
@@ -94,6 +94,31 @@ impl Trust {
             Evidence::Token(basis) => self.tokens.still_has(*basis),
         }
     }
+}
+
+fn refused_key(fault: KeyFault) -> Fault {
+    let why = match fault {
+        KeyFault::Unknown => Why::KeyUnknown,
+        KeyFault::Expired(_) => Why::KeyExpired,
+    };
+    Fault::unauthorized(why, fault.to_string())
+}
+
+fn refused_token(error: TokenError) -> Fault {
+    let why = match error {
+        TokenError::Ended => Why::TokenEnded,
+        TokenError::NotYet => Why::TokenNotYet,
+        TokenError::Malformed
+        | TokenError::TooLong
+        | TokenError::Critical
+        | TokenError::Signature
+        | TokenError::NoEnd
+        | TokenError::Issuer
+        | TokenError::Audience
+        | TokenError::NoUser(_)
+        | TokenError::Grants => Why::TokenInvalid,
+    };
+    Fault::unauthorized(why, error.to_string())
 }
 
 /// Clients inside the process that receive for a request, by what that was believed for.
@@ -133,7 +158,7 @@ impl Guest {
         if state.trust().holds(evidence) {
             Ok(Some(guest))
         } else {
-            Err(unauthorized("the key has just been withdrawn"))
+            Err(Fault::unauthorized(Why::Withdrawn, "the key has just been withdrawn"))
         }
     }
 }

@@ -110,6 +110,48 @@ fn bad_heads() -> Vec<Bad> {
     ]
 }
 
+/// Heads that say not at all, twice, or in no form whom they call, and the status of the answer.
+const HOSTS: [(&str, &str); 12] = [
+    ("GET /livez HTTP/1.1\r\n", "400"),
+    ("GET /v1/no/such/path HTTP/1.1\r\n", "400"),
+    (
+        "OPTIONS /v1/publish HTTP/1.1\r\nOrigin: https://app.test\r\nAccess-Control-Request-Method: POST\r\n",
+        "400",
+    ),
+    ("GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", "400"),
+    ("GET /livez HTTP/1.1\r\nHost: localhost\r\nhost: example.org\r\n", "400"),
+    ("GET /livez HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n", "400"),
+    ("GET /livez HTTP/1.1\r\nHost: local host\r\n", "400"),
+    ("GET /livez HTTP/1.1\r\nHost: ann@localhost\r\n", "400"),
+    ("GET /livez HTTP/1.1\r\nHost: localhost/livez\r\n", "400"),
+    ("GET /livez HTTP/1.0\r\n", "200"),
+    ("GET /livez HTTP/1.1\r\nHost:\r\n", "200"),
+    ("GET /livez HTTP/1.1\r\nHost: localhost:18083\r\n", "200"),
+];
+
+#[test]
+fn a_request_says_once_whom_it_calls() {
+    let origins = [("SIGNALHOUSE_HTTP__CORS_ORIGINS", "https://app.test")];
+    let broker = Broker::with("127.0.0.1", &origins);
+    for (head, status) in HOSTS {
+        let answer = broker.exchange(format!("{head}Connection: close\r\n\r\n").as_bytes());
+        assert_eq!(answer.get(9..12), Some(status), "{head}: {answer}");
+        if status == "400" {
+            let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+            let fault: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            schema::check("Fault", &fault);
+            assert!(fault["reason"].to_string().contains("Host"), "{head}: {fault}");
+        }
+    }
+    // Whom the target names counts, whatever the header says.
+    let foreign = "POST http://evil.test/v1/publish?topic=t HTTP/1.1\r\nHost: localhost\r\n\
+                   Content-Length: 1\r\nConnection: close\r\n\r\nx";
+    let answer = broker.exchange(foreign.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    let own = foreign.replace("evil.test", "localhost");
+    assert!(broker.exchange(own.as_bytes()).starts_with("HTTP/1.1 200"));
+}
+
 #[test]
 fn bad_requests_are_refused_and_leave_nothing_behind() {
     let broker = Broker::start();

@@ -13,6 +13,7 @@ mod peer;
 mod publish;
 mod quotas;
 mod receive;
+mod refused;
 mod request;
 mod schema;
 mod strangers;

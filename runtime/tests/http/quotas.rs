@@ -7,7 +7,7 @@ use signalhouse_core::wire::types::QoS;
 
 use crate::connect::connect;
 use crate::peer::{DOORS, Door, Next, Peer};
-use crate::support::{Broker, Client, Folder, run};
+use crate::support::{Answer, Broker, Client, Folder, run};
 
 fn broker(quotas: &[(&str, &str)]) -> Broker {
     let mut environment = vec![("SIGNALHOUSE_NETWORK__LISTEN_WEBSOCKET", "127.0.0.1:0")];
@@ -44,6 +44,10 @@ fn messages_over_a_days_quota() {
         let over = client.post("/v1/publish", &body);
         let seconds = over.headers["retry-after"].to_str().expect("text").parse::<u64>();
         assert!((1..=86_400).contains(&seconds.expect("a number")));
+        assert_eq!(over.headers["x-quota-remaining-today"], "0");
+        assert_eq!(over.with(429)["error"], "quota");
+        let over = client.post("/v1/request", &body);
+        assert_eq!(over.headers["x-quota-remaining-today"], "0");
         assert_eq!(over.with(429)["error"], "quota");
         // At QoS 0 it is dropped; who asks over HTTP is told.
         assert_eq!(peer.publish(QoS::AtMostOnce, ""), Next::Pong, "{door:?}");
@@ -51,6 +55,32 @@ fn messages_over_a_days_quota() {
         assert_eq!(client.post("/v1/publish", &qos0).with(429)["error"], "quota");
         assert_eq!(peer.publish(QoS::AtLeastOnce, ""), refusal(door), "{door:?}");
     }
+}
+
+#[test]
+fn what_is_left_of_the_day_is_on_refusals_too() {
+    let broker = broker(&[("SIGNALHOUSE_QUOTAS__ADDRESS_MESSAGES_PER_DAY", "9")]);
+    let client = broker.keyless();
+    let once = [("content-type", "application/json"), ("idempotency-key", "k")];
+    let left = |answer: &Answer| {
+        answer.headers["x-quota-remaining-today"].to_str().expect("text").to_owned()
+    };
+    let taken = client.send("POST", "/v1/publish", &once, r#"{"topic": "t"}"#);
+    assert_eq!((left(&taken).as_str(), taken.status), ("8", 200));
+    let other = client.send("POST", "/v1/publish", &once, r#"{"topic": "other"}"#);
+    assert_eq!((left(&other).as_str(), other.status), ("8", 422));
+    let nobody = client.post("/v1/request", &json!({"topic": "t"}));
+    assert_eq!(left(&nobody), "7");
+    assert_eq!(nobody.with(504)["error"], "no_responders");
+    client.get("/v1/messages?session=mute&filter=t&wait=0").with(200);
+    let silence = client.post("/v1/request", &json!({"topic": "t", "timeout_s": 1}));
+    assert_eq!(left(&silence), "6");
+    assert_eq!(silence.with(504)["error"], "no_reply");
+    // Without a quota of the day nothing is said of one.
+    let free = Broker::start();
+    let nobody = free.keyless().post("/v1/request", &json!({"topic": "t"}));
+    assert!(!nobody.headers.contains_key("x-quota-remaining-today"));
+    nobody.with(504);
 }
 
 #[test]

@@ -53,6 +53,15 @@ pub(crate) fn check_answer(method: &str, path: &str, status: u16, text: &str, js
     }
 }
 
+/// Fails unless the document names this header for this answer.
+#[track_caller]
+pub(crate) fn check_header(method: &str, path: &str, status: u16, name: &str) {
+    let template = template_of(path).expect("a path of the document");
+    let operation = &DOCUMENT["paths"][template][method.to_lowercase()];
+    let header = &operation["responses"][status.to_string()]["headers"][name];
+    assert!(!header.is_null(), "{method} {path} may not answer {status} with {name}");
+}
+
 /// Fails unless the value is what the schema of this name says.
 #[track_caller]
 pub(crate) fn check(name: &str, json: &Value) {

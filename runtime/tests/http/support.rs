@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -66,6 +67,8 @@ pub(crate) struct Broker {
     pub(crate) websocket_port: u16,
     pub(crate) http_port: u16,
     folder: Folder,
+    /// What it has logged since it began to serve.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Broker {
@@ -109,8 +112,24 @@ impl Broker {
         let (mqtt_port, websocket_port) = (ports[0], ports[ports.len() - 1]);
         let http_port = ports_of("HTTP is served")[0];
         // Whoever writes the log must not wait for its reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Broker { child, mqtt_port, websocket_port, http_port, folder }
+        let log = Arc::<Mutex<Vec<_>>>::default();
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            lines.for_each(|line| kept.lock().expect("no panic").push(line.expect("text")));
+        });
+        Broker { child, mqtt_port, websocket_port, http_port, folder, log }
+    }
+
+    /// The log, once a line of it has this.
+    pub(crate) fn log_with(&self, part: &str) -> String {
+        for _ in 0..DEADLINE.as_millis() / 10 {
+            let log = self.log.lock().expect("no panic").join("\n");
+            if log.contains(part) {
+                return log;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the log does not say {part}");
     }
 
     /// Makes a key with these scopes and has the broker take it over.
@@ -269,7 +288,13 @@ impl Client {
         let text = response.body_mut().read_to_string().expect("text");
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         schema::check_answer(method, path, status, &text, &json);
-        Answer { status, json, text, headers: response.headers().clone() }
+        let headers = response.headers().clone();
+        for name in ["Retry-After", "X-Quota-Remaining-Today"] {
+            if headers.contains_key(name) {
+                schema::check_header(method, path, status, name);
+            }
+        }
+        Answer { status, json, text, headers }
     }
 
     /// Opens an event stream.

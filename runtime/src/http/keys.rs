@@ -217,7 +217,7 @@ impl Key {
         if entry.scopes.contains(&Scope::Admin) && !entry.topics.is_empty() {
             return Err("the scope admin sees every topic, and topics cannot bound it".to_owned());
         }
-        let grants = grants(&entry.topics, Actions::ALL)?;
+        let grants = grants(entry.topics.iter().map(|topic| (Actions::ALL, topic.as_str())))?;
         let expires_at = entry
             .expires_at_s
             .map_or(Time::NEVER, |seconds| Time::from_ms(seconds.saturating_mul(1000)));
@@ -233,18 +233,18 @@ impl Key {
     }
 }
 
-/// What may be done at most where only `topics` may be used; `None` if there are none.
-pub(crate) fn grants(
-    topics: &[String],
-    actions: Actions,
+/// What may be done at most where only these actions on these topics are granted; `None` if there
+/// are none. The grants are the rules, in their order.
+pub(crate) fn grants<'a>(
+    grants: impl IntoIterator<Item = (Actions, &'a str)>,
 ) -> Result<Option<Arc<Permissions>>, String> {
-    if topics.is_empty() {
-        return Ok(None);
-    }
     let mut rules = Vec::new();
-    for topic in topics {
+    for (actions, topic) in grants {
         let pattern = Pattern::new(topic).map_err(|error| format!("{topic}: {error}"))?;
         rules.push(Rule { effect: Effect::Allow, who: Who::Any, actions, pattern });
+    }
+    if rules.is_empty() {
+        return Ok(None);
     }
     let permissions = Permissions::new(Effect::Deny, rules).map_err(|error| error.to_string())?;
     Ok(Some(Arc::new(permissions)))

@@ -8,6 +8,7 @@ mod connect;
 mod contract;
 mod door;
 mod ending;
+mod explain;
 mod manage;
 mod peer;
 mod publish;

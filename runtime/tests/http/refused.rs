@@ -2,33 +2,18 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::connect::connect;
 use crate::peer::{Door, Peer};
-use crate::support::{Broker, Folder, run};
-
-const SECRET: &str = "a secret of at least thirty-two bytes\n";
+use crate::support::{Broker, Folder, TOKEN_SECRET, run, token_of};
 
 /// A broker that makes tokens, and one with an operator's key there.
 fn broker(folder: &Folder) -> Broker {
     let secret = folder.path().join("secret");
-    std::fs::write(&secret, SECRET).expect("a writable file");
+    std::fs::write(&secret, TOKEN_SECRET).expect("a writable file");
     let secret = secret.to_str().expect("text");
     Broker::with("127.0.0.1", &[("SIGNALHOUSE_HTTP__TOKEN_SECRET_FILE", secret)])
-}
-
-/// A token that ended long ago, signed as those of the broker are.
-fn ended() -> String {
-    let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let signed = [part(json!({"alg": "HS256"})), part(json!({"sub": "ann", "exp": 1_000}))];
-    let signed = signed.join(".");
-    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.trim_end().as_bytes());
-    let signature = hmac::sign(&key, signed.as_bytes());
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 /// Whoever was refused last: the request was the latest that was.
@@ -47,7 +32,7 @@ fn refused_requests_are_remembered_counted_and_logged_without_what_they_showed()
     let (short, id) = short_key(&broker);
     let wrong = format!("shk_{id}_wrongwrongwrong");
     let expired = format!("the key {id} has expired");
-    let ended = ended();
+    let ended = token_of(&json!({"sub": "ann", "exp": 1_000}));
     let forged = format!("{head}.{}", signature.chars().rev().collect::<String>());
     let fits = "no key fits the token, its signature is wrong, or its claims are malformed";
     let cases = [

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Value;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use serde_json::{Value, json};
 use ureq::Agent;
 
 use crate::schema;
@@ -30,6 +33,18 @@ pub(crate) fn signalhouse() -> Command {
 
 pub(crate) fn run(arguments: &[&str]) -> Output {
     signalhouse().args(arguments).output().expect("the binary starts")
+}
+
+/// What tokens are signed with.
+pub(crate) const TOKEN_SECRET: &str = "a secret of at least thirty-two bytes";
+
+/// A token with these claims, signed as those of a broker with that secret.
+pub(crate) fn token_of(claims: &Value) -> String {
+    let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let signed = format!("{}.{}", part(&json!({"alg": "HS256"})), part(claims));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, TOKEN_SECRET.as_bytes());
+    let signature = hmac::sign(&key, signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 /// A folder of the test's own, removed at the end.

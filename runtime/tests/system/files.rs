@@ -110,6 +110,61 @@ fn the_deciding_rule_is_named() {
 }
 
 #[test]
+fn what_a_key_or_token_is_bound_to_is_explained_too() {
+    let path = std::env::temp_dir().join(format!("signalhouse-bounds-{}", std::process::id()));
+    std::fs::write(&path, "deny everyone all secret/#\nallow users all rooms/{claim.room}/#\n")
+        .expect("a writable place");
+    let file = path.to_str().expect("text");
+    let room = ["--claim", "room=7"];
+    for (bounds, action, topic, code, expected) in [
+        (&["--grant", "rooms/#"][..], "publish", "rooms/7/a", 0, "--grant rooms/# covers it"),
+        (&["--grant", "a/#", "--grant", "b/#"], "publish", "rooms/7/a", 1, "no grant covers it"),
+        (&["--grant", "secret/#"], "receive", "secret/1", 1, ":1: deny everyone"),
+        (&["--grant", "rooms/#"], "publish", "rooms/8/a", 1, "no rule is about it"),
+        (&["--grant-publish", "rooms/7/+"], "publish", "rooms/7/a", 0, "--grant-publish rooms"),
+        (&["--grant-publish", "rooms/7/+"], "receive", "rooms/7/a", 1, "no grant covers it"),
+        (&["--grant-subscribe", "rooms/7/+"], "receive", "rooms/7/a", 0, "--grant-subscribe"),
+        (&["--grant-subscribe", "rooms/7/+"], "subscribe", "rooms/7/#", 1, "no grant covers it"),
+        (&["--grant-subscribe", "rooms/7/+"], "publish", "rooms/7/a", 1, "no grant covers it"),
+        (&["--grant", "+/{claim.room}/#"], "subscribe", "rooms/7/+", 0, "--grant +/{claim.room}/#"),
+        (&["--grant", "a#"], "publish", "rooms/7/a", 2, "grant a#"),
+        (&["--claim", "room=8"], "publish", "rooms/7/a", 1, "no rule is about it"),
+        (&["--claim", "room"], "publish", "rooms/7/a", 2, "NAME=VALUE"),
+    ] {
+        let asked = ["acl", "explain", "--acl", file, "--user", "ann"];
+        let about = ["--topic", topic, "--action", action];
+        let output = run(&[&asked[..], &room, bounds, &about].concat(), &[]);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(code), "{bounds:?} {action} {topic}: {said}");
+        assert!(said.contains(expected), "{bounds:?} {action} {topic}: {said}");
+    }
+    std::fs::remove_file(&path).expect("the file is ours");
+}
+
+/// Settings without a file of rules allow everything, and what is granted still bounds.
+#[test]
+fn settings_without_rules_are_explained_if_they_are_meant() {
+    let path = std::env::temp_dir().join(format!("signalhouse-norules-{}", std::process::id()));
+    std::fs::write(&path, "[log]\nlevel = \"info\"\n").expect("a writable place");
+    let config = ["--config", path.to_str().expect("text")];
+    let asked = ["acl", "explain", "--topic", "a/1", "--action", "publish"];
+    for (more, code, expected) in [
+        (&config[..], 0, "there is no file of rules"),
+        (&[config[0], config[1], "--grant", "a/+"], 0, "--grant a/+ covers it"),
+        (&[config[0], config[1], "--grant", "b/+"], 1, "no grant covers it"),
+        (&[], 78, "give --acl FILE"),
+    ] {
+        let output = run(&[&asked[..], more].concat(), &[]);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(code), "{more:?}: {said}");
+        assert!(said.contains(expected), "{more:?}: {said}");
+    }
+    std::fs::remove_file(&path).expect("the file is ours");
+}
+
+#[test]
 fn check_says_what_is_open_to_whom() {
     let users = std::env::temp_dir().join(format!("signalhouse-users-{}", std::process::id()));
     std::fs::write(&users, "").expect("a writable place");

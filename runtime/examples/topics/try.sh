@@ -73,6 +73,49 @@ hears_not() {
     echo "$1 does not hear: $2"
 }
 
+# away NAME USER FILTER: USER subscribes and leaves; its session stays for a week if it may.
+away() {
+    mosquitto_sub -h 127.0.0.1 -p "$port" -V mqttv5 -u "$2" -P "$2" -i "$1" -c -x 604800 -q 1 -E -t "$3" >>said 2>&1
+}
+
+# returns NAME USER FILTER: who was away is there again, and what it receives goes to the file NAME.
+returns() {
+    stdbuf -oL mosquitto_sub -h 127.0.0.1 -p "$port" -V mqttv5 -u "$2" -P "$2" -i "$1" -c -x 604800 -q 1 -v -t "$3" >"$1.all" 2>&1 &
+    pids+=($!)
+}
+
+# fill USER TOPIC COUNT: publishes the numbers from 1, all of which are taken.
+fill() {
+    seq "$3" | mosquitto_pub -h 127.0.0.1 -p "$port" -V mqttv5 -u "$1" -P "$1" -q 1 -t "$2" -l >flood 2>&1
+    if grep -q 'failed' flood; then cat flood && exit 1; fi
+    echo "$1 publishes $3 messages to $2"
+}
+
+# floods USER TOPIC COUNT: publishes so many at once, of which some are too many, and some are not.
+floods() {
+    local refused
+    seq "$3" | mosquitto_pub -h 127.0.0.1 -p "$port" -V mqttv5 -u "$1" -P "$1" -q 1 -t "$2" -l >flood 2>&1 || true
+    refused=$(grep -c 'Quota exceeded' flood || true)
+    if [ "$refused" -eq 0 ] || [ "$refused" -ge "$3" ]; then
+        echo "$1 floods $2: $refused of $3 were refused" && cat flood && exit 1
+    fi
+    echo "$1 floods $2: refused for its quota"
+}
+
+# no_room USER TOPIC: a publication is refused with 0x97.
+no_room() {
+    mosquitto_pub -h 127.0.0.1 -p "$port" -V mqttv5 -u "$1" -P "$1" -q 1 -t "$2" -m more >refusal 2>&1 || true
+    grep -q 'Quota exceeded' refusal || { echo "$1 was not refused at $2" && cat refusal && exit 1; }
+    echo "$1 publishes to $2: refused, no room"
+}
+
+# may_not_enter USER: one more connection is refused with 0x97.
+may_not_enter() {
+    mosquitto_pub -h 127.0.0.1 -p "$port" -V mqttv5 -u "$1" -P "$1" -q 1 -t "any/$1" -m x >refusal 2>&1 || true
+    grep -q 'Quota exceeded' refusal || { echo "$1 came in once more" && cat refusal && exit 1; }
+    echo "$1 comes once more: refused for its quota"
+}
+
 # may_not USER ACTION TOPIC: the rules say so, and which.
 may_not() {
     if "$program" acl explain --acl rules.txt --user "$1" --action "$2" --topic "$3" >verdict; then

@@ -21,7 +21,7 @@ use signalhouse_core::Seed;
 use signalhouse_core::input::Command;
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{
-    ClientPacket, ConnAck, Connect, Publish, ServerPacket, Subscribe, SubscriptionOptions,
+    Ack, ClientPacket, ConnAck, Connect, Publish, ServerPacket, Subscribe, SubscriptionOptions,
 };
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text};
@@ -184,19 +184,49 @@ pub(crate) async fn publish<S: AsyncRead + AsyncWrite + Unpin>(
     payload: &str,
     retain: bool,
 ) -> ReasonCode {
+    let answer = publish_at(peer, QoS::AtLeastOnce, topic, payload, retain).await;
+    answer.expect("QoS 1 is answered")
+}
+
+/// Publishes and gives the broker's answer, if the QoS has one. At QoS 2 the exchange is completed.
+pub(crate) async fn publish_at<S: AsyncRead + AsyncWrite + Unpin>(
+    peer: &mut Peer<S>,
+    qos: QoS,
+    topic: &str,
+    payload: &str,
+    retain: bool,
+) -> Option<ReasonCode> {
+    let delivery = match qos {
+        QoS::AtMostOnce => Delivery::AtMostOnce,
+        QoS::AtLeastOnce => Delivery::AtLeastOnce(id()),
+        QoS::ExactlyOnce => Delivery::ExactlyOnce(id()),
+    };
     peer.queue(&ClientPacket::Publish(Publish {
         dup: false,
         retain,
-        delivery: Delivery::AtLeastOnce(id()),
+        delivery,
         topic: Topic::try_from(topic).expect("a topic"),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
         message_expiry_interval_s: None,
         properties: None,
     }))
     .expect("a small packet");
+    if qos == QoS::AtMostOnce {
+        peer.flush().await.expect("a living connection");
+        return None;
+    }
     match receive(peer).await {
-        ServerPacket::PubAck(ack) => ack.reason,
-        other => panic!("expected PUBACK, got {other:?}"),
+        ServerPacket::PubAck(ack) if qos == QoS::AtLeastOnce => Some(ack.reason),
+        ServerPacket::PubRec(ack) if qos == QoS::ExactlyOnce => {
+            if !ack.reason.is_error() {
+                let release = ClientPacket::PubRel(Ack::new(id(), ReasonCode::Success));
+                peer.queue(&release).expect("a small packet");
+                let answer = receive(peer).await;
+                assert!(matches!(answer, ServerPacket::PubComp(_)), "{answer:?}");
+            }
+            Some(ack.reason)
+        }
+        other => panic!("expected an answer at {qos:?}, got {other:?}"),
     }
 }
 
@@ -205,7 +235,16 @@ pub(crate) async fn subscribe<S: AsyncRead + AsyncWrite + Unpin>(
     peer: &mut Peer<S>,
     filter: &str,
 ) -> ReasonCode {
-    let options = SubscriptionOptions { maximum_qos: QoS::AtMostOnce, ..Default::default() };
+    subscribe_at(peer, QoS::AtMostOnce, filter).await
+}
+
+/// Subscribes and gives the broker's answer.
+pub(crate) async fn subscribe_at<S: AsyncRead + AsyncWrite + Unpin>(
+    peer: &mut Peer<S>,
+    qos: QoS,
+    filter: &str,
+) -> ReasonCode {
+    let options = SubscriptionOptions { maximum_qos: qos, ..Default::default() };
     let filter = TopicFilter::new(Text::try_from(filter).expect("a short text"));
     peer.queue(&ClientPacket::Subscribe(Box::new(Subscribe {
         packet_id: id(),
@@ -227,10 +266,17 @@ pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(peer: &mut Peer<S
 
 /// The next message's topic and payload.
 pub(crate) async fn message<S: AsyncRead + AsyncWrite + Unpin>(peer: &mut Peer<S>) -> String {
+    delivered(peer).await.0
+}
+
+/// The same, with the QoS of its delivery.
+pub(crate) async fn delivered<S: AsyncRead + AsyncWrite + Unpin>(
+    peer: &mut Peer<S>,
+) -> (String, QoS) {
     match receive(peer).await {
         ServerPacket::Publish(publish) => {
             let payload = String::from_utf8_lossy(&publish.message.payload).into_owned();
-            format!("{} {payload}", publish.message.topic)
+            (format!("{} {payload}", publish.message.topic), publish.delivery.qos())
         }
         other => panic!("expected PUBLISH, got {other:?}"),
     }

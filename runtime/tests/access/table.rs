@@ -7,7 +7,10 @@ use signalhouse_core::wire::types::QoS;
 
 use signalhouse_core::routing::topic::Topic;
 
-use crate::support::{Folder, Running, connect_as, message, play, publish, subscribe};
+use crate::support::{
+    Folder, Running, connect_as, delivered, message, play, publish, publish_at, subscribe,
+    subscribe_at,
+};
 
 /// Who may do what, once in our own lines and once as Mosquitto's file.
 pub(crate) const OURS: &str = "
@@ -17,6 +20,7 @@ pub(crate) const OURS: &str = "
     allow users         read       out/{username}/#
     allow client kiosk  read       kiosk/{client_id}
     allow everyone      all        lobby
+    allow everyone      read       end
 ";
 
 pub(crate) const MOSQUITTOS: &str = "
@@ -33,6 +37,7 @@ topic lobby
 pattern write in/%u/#
 pattern read out/%u/#
 pattern read kiosk/%c
+pattern read end
 ";
 
 const SETTINGS: &str = "
@@ -87,32 +92,52 @@ pub(crate) fn start_with_keys(name: &str, rules: &str, keys: &str) -> Running {
     Running::start(folder, SETTINGS)
 }
 
-/// Where a test's end is told to everybody, whatever the rules say: the boss publishes there, and
-/// each reader may read it.
-const END: &str = "lobby";
+/// Where a test's end is told to everybody: the boss publishes there, and each reader may read it.
+pub(crate) const END: &str = "end";
+const LAST: &str = "end end";
 
-async fn is_published(running: &Running, user: Option<&str>, client: &str, topic: &str) -> bool {
+const EVERY_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+/// Whether what the user publishes comes to the boss; at QoS 1 and 2 the answer must say the same.
+async fn is_published(
+    running: &Running,
+    user: Option<&str>,
+    client: &str,
+    topic: &str,
+    qos: QoS,
+) -> bool {
+    let mut ear = running.client("ear", Some("boss")).await;
+    subscribe(&mut ear, END).await;
+    subscribe(&mut ear, topic).await;
     let mut peer = running.client(client, user).await;
-    let reason = publish(&mut peer, topic, "x", false).await;
-    assert!(!reason.is_error() || reason == ReasonCode::NotAuthorized, "{reason}");
-    !reason.is_error()
+    let reason = publish_at(&mut peer, qos, topic, "x", false).await;
+    // What has no answer of its own is done when what came behind it is answered.
+    subscribe(&mut peer, END).await;
+    let mut boss = running.client("boss", Some("boss")).await;
+    publish(&mut boss, END, "end", false).await;
+    let is_heard = message(&mut ear).await != LAST;
+    if let Some(reason) = reason {
+        assert!(!reason.is_error() || reason == ReasonCode::NotAuthorized, "{reason}");
+        assert_eq!(is_heard, !reason.is_error(), "{reason}");
+    }
+    is_heard
 }
 
 async fn is_published_as_will(
     running: &Running,
     user: Option<&str>,
     client: &str,
-    topic: &str,
+    will: Option<Box<Will>>,
 ) -> bool {
-    let connect = Connect { will: will(topic), ..connect_as(client, user, user) };
+    let connect = Connect { will, ..connect_as(client, user, user) };
     running.try_client(connect).await.is_ok()
 }
 
-fn will(topic: &str) -> Option<Box<Will>> {
+fn will(topic: &str, qos: QoS) -> Option<Box<Will>> {
     Some(Box::new(Will {
         topic: Topic::try_from(topic).expect("a topic"),
         payload: "gone".into(),
-        qos: QoS::AtMostOnce,
+        qos,
         retain: false,
         delay_interval_s: 0,
         message_expiry_interval_s: None,
@@ -120,32 +145,41 @@ fn will(topic: &str) -> Option<Box<Will>> {
     }))
 }
 
-/// Whether a message of the boss comes by a subscription to `filter`: kept for it, then live.
+/// By which subscription a message comes, and whether it was there before.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    filter: &'a str,
+    qos: QoS,
+    retained: bool,
+}
+
+/// Whether a message of the boss comes: kept for the subscription, then live.
 async fn reaches(
     running: &Running,
     user: Option<&str>,
     client: &str,
     topic: &str,
-    filter: &str,
-    retained: bool,
+    way: Way<'_>,
 ) -> bool {
+    let Way { filter, qos, retained } = way;
     let mut boss = running.client("boss", Some("boss")).await;
     if retained {
-        publish(&mut boss, topic, "kept", true).await;
+        publish_at(&mut boss, qos, topic, "kept", true).await;
     }
     let mut peer = running.client(client, user).await;
     subscribe(&mut peer, END).await;
-    let granted = !subscribe(&mut peer, filter).await.is_error();
+    let granted = !subscribe_at(&mut peer, qos, filter).await.is_error();
     if !retained {
-        publish(&mut boss, topic, "live", false).await;
+        publish_at(&mut boss, qos, topic, "live", false).await;
     }
     publish(&mut boss, END, "end", false).await;
-    let first = message(&mut peer).await;
+    let (first, delivered_at) = delivered(&mut peer).await;
     if retained {
         publish(&mut boss, topic, "", true).await;
     }
-    assert!(granted || first == "lobby end", "a refused subscription brought {first}");
-    first != "lobby end"
+    assert!(granted || first == LAST, "a refused subscription brought {first}");
+    assert!(first == LAST || delivered_at == qos, "{first} at {delivered_at:?}");
+    first != LAST
 }
 
 /// Whether a will of the boss comes.
@@ -153,85 +187,101 @@ async fn reaches_as_will(running: &Running, user: Option<&str>, client: &str, to
     let mut peer = running.client(client, user).await;
     subscribe(&mut peer, END).await;
     subscribe(&mut peer, topic).await;
-    let with_will = Connect { will: will(topic), ..connect_as("boss", Some("boss"), Some("boss")) };
+    let will = will(topic, QoS::AtMostOnce);
+    let with_will = Connect { will, ..connect_as("boss", Some("boss"), Some("boss")) };
     let (_taken_over, _) = running.try_client(with_will).await.expect("let in");
     let mut boss = running.client("boss", Some("boss")).await;
     publish(&mut boss, END, "end", false).await;
-    message(&mut peer).await != "lobby end"
+    message(&mut peer).await != LAST
 }
 
 /// Whether a message that waited for the client comes, under the rules of its return.
-async fn reaches_later(running: &Running, user: Option<&str>, client: &str, topic: &str) -> bool {
+async fn reaches_later(
+    running: &Running,
+    user: Option<&str>,
+    client: &str,
+    topic: &str,
+    qos: QoS,
+) -> bool {
     let mut connect = connect_as(client, user, user);
     connect.session_expiry_interval_s = 60;
     let (mut peer, _) = running.try_client(connect.clone()).await.expect("let in");
-    let filters = [topic, END];
-    for filter in filters {
-        subscribe_at_least_once(&mut peer, filter).await;
+    for filter in [topic, END] {
+        subscribe_at(&mut peer, qos, filter).await;
     }
     drop(peer);
     let mut boss = running.client("boss", Some("boss")).await;
-    publish(&mut boss, topic, "queued", false).await;
+    publish_at(&mut boss, qos, topic, "queued", false).await;
     publish(&mut boss, END, "end", false).await;
     connect.clean_start = false;
     let (mut peer, _) = running.try_client(connect).await.expect("let in");
-    message(&mut peer).await != "lobby end"
-}
-
-async fn subscribe_at_least_once(
-    peer: &mut crate::support::Peer<tokio::net::TcpStream>,
-    filter: &str,
-) {
-    use signalhouse_core::routing::topic::TopicFilter;
-    use signalhouse_core::wire::packet::{ClientPacket, Subscribe, SubscriptionOptions};
-    use signalhouse_core::wire::types::{InboundPacketId, PacketId};
-    let options = SubscriptionOptions { maximum_qos: QoS::AtLeastOnce, ..Default::default() };
-    peer.queue(&ClientPacket::Subscribe(Box::new(Subscribe {
-        packet_id: InboundPacketId(PacketId::MIN),
-        subscription_id: None,
-        subscriptions: vec![(TopicFilter::try_from(filter).expect("a filter"), options)],
-        user_properties: Vec::new(),
-    })))
-    .expect("a small packet");
-    crate::support::receive(peer).await;
+    message(&mut peer).await != LAST
 }
 
 #[tokio::test]
 async fn every_cell_holds_by_every_way() {
-    play(async {
-        for (name, rules) in [("ours", OURS), ("mosquittos", MOSQUITTOS)] {
-            let running = start(name, rules);
-            for (user, client, topic, publishes, reads) in CELLS {
-                let cell = format!("{name}: {user:?} at {client} on {topic}");
-                let published = is_published(&running, *user, client, topic).await;
-                assert_eq!(published, *publishes, "{cell}: publish");
-                let will = is_published_as_will(&running, *user, client, topic).await;
-                assert_eq!(will, *publishes, "{cell}: will");
-                if *topic == END {
-                    continue; // what ends the test cannot be told from what is tested
-                }
-                let shared = format!("$share/g/{topic}");
-                for (way, filter, retained) in [
-                    ("live", *topic, false),
-                    ("live, by a wide subscription", "#", false),
-                    ("shared", shared.as_str(), false),
-                    ("retained", *topic, true),
-                    ("retained, by a wide subscription", "#", true),
-                ] {
-                    // To everything only the boss may subscribe, in our own lines.
-                    let wide_refused = filter == "#" && name == "ours" && *user != Some("boss");
-                    let expected = *reads && !wide_refused;
-                    let reached = reaches(&running, *user, client, topic, filter, retained).await;
-                    assert_eq!(reached, expected, "{cell}: {way}");
-                }
-                let will = reaches_as_will(&running, *user, client, topic).await;
-                assert_eq!(will, *reads, "{cell}: a will");
-                let queued = reaches_later(&running, *user, client, topic).await;
-                assert_eq!(queued, *reads, "{cell}: queued");
-            }
+    play(check_cells("ours", OURS)).await;
+}
+
+#[tokio::test]
+async fn every_cell_holds_by_every_way_under_mosquittos_rules() {
+    play(check_cells("mosquittos", MOSQUITTOS)).await;
+}
+
+async fn check_cells(name: &str, rules: &str) {
+    let running = start(name, rules);
+    for (user, client, topic, publishes, reads) in CELLS {
+        let who = (*user, *client, *topic);
+        let cell = format!("{name}: {user:?} at {client} on {topic}");
+        check_publishing(&running, who, *publishes, &cell).await;
+        // To everything only the boss may subscribe, in our own lines.
+        let wide = *reads && (name != "ours" || *user == Some("boss"));
+        check_reading(&running, who, (*reads, wide), &cell).await;
+    }
+}
+
+/// Every way to the user at the client, at every QoS; `wide` is for subscriptions to everything.
+async fn check_reading(
+    running: &Running,
+    (user, client, topic): (Option<&str>, &str, &str),
+    (reads, wide): (bool, bool),
+    cell: &str,
+) {
+    let shared = format!("$share/g/{topic}");
+    for (name, filter, retained, expected) in [
+        ("live", topic, false, reads),
+        ("live, by a wide subscription", "#", false, wide),
+        ("shared", shared.as_str(), false, reads),
+        ("retained", topic, true, reads),
+        ("retained, by a wide subscription", "#", true, wide),
+    ] {
+        for qos in EVERY_QOS {
+            let way = Way { filter, qos, retained };
+            let reached = reaches(running, user, client, topic, way).await;
+            assert_eq!(reached, expected, "{cell}: {name} at {qos:?}");
         }
-    })
-    .await;
+    }
+    let will = reaches_as_will(running, user, client, topic).await;
+    assert_eq!(will, reads, "{cell}: a will");
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let queued = reaches_later(running, user, client, topic, qos).await;
+        assert_eq!(queued, reads, "{cell}: queued at {qos:?}");
+    }
+}
+
+/// Publications and wills of the user at the client, at every QoS.
+async fn check_publishing(
+    running: &Running,
+    (user, client, topic): (Option<&str>, &str, &str),
+    publishes: bool,
+    cell: &str,
+) {
+    for qos in EVERY_QOS {
+        let published = is_published(running, user, client, topic, qos).await;
+        assert_eq!(published, publishes, "{cell}: publish at {qos:?}");
+        let will = is_published_as_will(running, user, client, will(topic, qos)).await;
+        assert_eq!(will, publishes, "{cell}: will at {qos:?}");
+    }
 }
 
 #[tokio::test]
@@ -243,8 +293,8 @@ async fn new_rules_hold_for_who_is_in_and_for_what_waits() {
         let mut connect = connect_as("away", Some("ann"), Some("ann"));
         connect.session_expiry_interval_s = 60;
         let (mut away, _) = running.try_client(connect.clone()).await.expect("let in");
-        subscribe_at_least_once(&mut away, "out/ann/#").await;
-        subscribe_at_least_once(&mut away, "lobby").await;
+        subscribe_at(&mut away, QoS::AtLeastOnce, "out/ann/#").await;
+        subscribe_at(&mut away, QoS::AtLeastOnce, "lobby").await;
         drop(away);
         let mut boss = running.client("boss", Some("boss")).await;
         publish(&mut boss, "out/ann/1", "before", false).await;
@@ -261,6 +311,61 @@ async fn new_rules_hold_for_who_is_in_and_for_what_waits() {
         connect.clean_start = false;
         let (mut away, _) = running.try_client(connect).await.expect("let in");
         assert_eq!(message(&mut away).await, "lobby end", "what waited is no longer allowed");
+    })
+    .await;
+}
+
+/// New rules, and whether the boss and bob hear the will that ann left under the old ones.
+const AFTER: [(&str, bool, bool); 3] = [
+    (OURS, true, true),
+    ("allow user boss all #\nallow everyone read lobby\nallow everyone read end\n", false, false),
+    ("allow user boss all #\nallow everyone publish lobby\nallow everyone read end\n", true, false),
+];
+
+/// The rules that count for a will are those of the moment when it is published.
+#[tokio::test]
+async fn new_rules_hold_for_wills_that_were_left_before() {
+    const DELAY_S: u32 = 1;
+    play(async {
+        let running = start("wills", OURS);
+        for (rules, boss_hears, bob_hears) in AFTER {
+            for delay_interval_s in [0, DELAY_S] {
+                let cell = format!("{delay_interval_s} s, then {rules}");
+                running.folder.write("rules", OURS);
+                running.reload(SETTINGS);
+                let mut ears = Vec::new();
+                for (user, hears) in [("boss", boss_hears), ("bob", bob_hears)] {
+                    let mut ear = running.client(&format!("ear of {user}"), Some(user)).await;
+                    subscribe(&mut ear, END).await;
+                    assert!(!subscribe(&mut ear, "lobby").await.is_error());
+                    ears.push((ear, hears));
+                }
+                let mut will = will("lobby", QoS::AtLeastOnce);
+                will.as_mut().expect("there is one").delay_interval_s = delay_interval_s;
+                let session_expiry_interval_s = 60;
+                let ann = connect_as("a", Some("ann"), Some("ann"));
+                let leaving = Connect { will, session_expiry_interval_s, ..ann.clone() };
+                let (peer, _) = running.try_client(leaving).await.expect("let in");
+                running.folder.write("rules", rules);
+                running.reload(SETTINGS);
+                // Without a delay, whoever takes over ends the session and brings the will out.
+                let mut taken_over = None;
+                if delay_interval_s == 0 {
+                    taken_over = Some((peer, running.try_client(ann).await.expect("let in")));
+                } else {
+                    drop(peer);
+                    let passed = std::time::Duration::from_millis(u64::from(DELAY_S) * 1_000 + 500);
+                    tokio::time::sleep(passed).await;
+                }
+                let mut boss = running.client("boss", Some("boss")).await;
+                publish(&mut boss, END, "end", false).await;
+                for (ear, hears) in &mut ears {
+                    let expected = if *hears { "lobby gone" } else { LAST };
+                    assert_eq!(message(ear).await, expected, "{cell}");
+                }
+                drop(taken_over);
+            }
+        }
     })
     .await;
 }

@@ -23,7 +23,7 @@ use signalhouse_core::ConnectionId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tower_service::Service;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::door::Door;
 use super::head::{HEADER_LINES, Worded};
@@ -201,13 +201,33 @@ where
                 }
                 ended = connection.as_mut() => ended,
             };
-            if let Err(error) = ended {
-                debug!(%peer, %error, "an HTTP connection ended early");
+            match ended {
+                Err(error) if is_stalled(&error) => info!(
+                    %peer,
+                    "an HTTP connection was closed: its client reads nothing \
+                     (http.write_stall_timeout_ms)"
+                ),
+                Err(error) => debug!(%peer, %error, "an HTTP connection ended early"),
+                Ok(()) => {}
             }
             break;
         }
         self.open.set(self.open.get() - 1);
     }
+}
+
+/// Whether [`Watched`] gave the connection up.
+fn is_stalled(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let ours = |error: &io::Error| error.raw_os_error().is_none(); // not the system's ETIMEDOUT
+        let cause = error.downcast_ref::<io::Error>().filter(|error| ours(error));
+        if cause.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// A stream whose peer must not leave what is written to it unread for ever.

@@ -6,6 +6,7 @@ mod bad_input;
 #[path = "../common/connect.rs"]
 mod connect;
 mod contract;
+mod deaf;
 mod door;
 mod ending;
 mod explain;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::Broker;
+use crate::support::{Broker, Folder};
 
 #[test]
 fn the_answer_says_who_wanted_it_and_every_payload_arrives_as_it_was() {
@@ -42,6 +42,30 @@ fn the_answer_says_who_wanted_it_and_every_payload_arrives_as_it_was() {
     let raw = client.send("POST", "/v1/publish?topic=a/raw&qos=0", &[], "as it is");
     assert_eq!(raw.with(200)["matched"], 1);
     assert_eq!(events.payload().0, "as it is");
+}
+
+/// What is said of it in `spec/http.md`: subscriptions are counted, not those who may receive.
+#[test]
+fn what_matches_is_counted_before_rules_of_receiving_are_asked() {
+    let folder = Folder::new();
+    let rules = folder.path().join("rules.txt");
+    let text = "deny everyone receive t/quiet\nallow everyone all #\n";
+    std::fs::write(&rules, text).expect("a writable file");
+    let rules = rules.to_str().expect("text");
+    let broker = Broker::with("127.0.0.1", &[("SIGNALHOUSE_SECURITY__ACL_FILE", rules)]);
+    let client = broker.keyless();
+    client.get("/v1/messages?session=away&filter=t/%23").with(200);
+    let mut events = client.events("filter=t/%23", None);
+    for (topic, matched) in [("t/quiet", 2), ("t/loud", 2), ("other", 0)] {
+        let answer = client.post("/v1/publish", &json!({"topic": topic, "payload": topic}));
+        assert_eq!(answer.with(200)["matched"], matched, "{topic}");
+    }
+    assert_eq!(events.payload().0, "t/loud");
+    let waiting = client.get("/v1/messages?session=away").with(200);
+    assert_eq!(waiting["messages"].as_array().map(Vec::len), Some(1), "{waiting}");
+    // Nobody could have replied, but somebody is subscribed.
+    let ask = json!({"topic": "t/quiet", "timeout_s": 1});
+    assert_eq!(client.post("/v1/request", &ask).with(504)["error"], "no_reply");
 }
 
 #[test]

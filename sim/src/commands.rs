@@ -10,11 +10,13 @@ mod failures;
 mod first;
 mod nightly;
 mod repeat;
+mod revision;
 mod run;
 mod seeds;
 mod shrink;
 mod source;
 mod summary;
+mod watch;
 mod worker;
 
 use std::process::ExitCode;
@@ -28,6 +30,11 @@ use signalhouse_sim::point;
 use seeds::{SeedRange, parse_profile, parse_profiles, parse_seed};
 use source::Source;
 
+/// What scripts go by.
+const EXIT_CODES: &str =
+    "Ends with 0 if nothing is wrong, with 1 if something is violated or was not found, with 2 if
+what was asked for is refused or Ctrl-C came before anything was found.";
+
 /// What a command ends with.
 type Ended = Result<Verdict, String>;
 
@@ -40,7 +47,7 @@ enum Verdict {
 
 /// Runs the broker under generated workloads and faults, and judges what its clients observe.
 #[derive(Debug, Parser)]
-#[command(name = "sim", version)]
+#[command(name = "sim", version, after_help = EXIT_CODES)]
 struct Arguments {
     /// What plans run on: `core`, the machine alone, or `runtime`, the shipped runtime around it
     #[arg(long, global = true, default_value = "core")]
@@ -151,7 +158,7 @@ impl Command {
     fn carry_out(self, layer: Layer) -> Ended {
         match self {
             Command::Run(arguments) => run::run(&arguments, layer),
-            Command::Again => first::last_failures(layer, true),
+            Command::Again => first::again(layer),
             Command::Coverage(arguments) => coverage::coverage(&arguments, layer),
             Command::Nightly(arguments) => nightly::nightly(&arguments, layer),
             Command::Repro(source) | Command::Replay(source) => repeat::repeat(&source, layer),

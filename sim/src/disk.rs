@@ -124,6 +124,8 @@ struct State {
     /// That operation fails, whatever it is.
     fail_at: Option<u64>,
     has_failed: bool,
+    /// The last power cut lost bytes that were written.
+    has_lost: bool,
     /// What rotted and was not written since: file, offset, bits.
     rotten: Vec<(FileId, usize, u8)>,
     /// The process ends at that operation.
@@ -172,6 +174,7 @@ impl SimDisk {
             operations: 0,
             fail_at: None,
             has_failed: false,
+            has_lost: false,
             rotten: Vec::new(),
             stop_at: None,
             is_stopped: false,
@@ -201,6 +204,7 @@ impl SimDisk {
             operations: 0,
             fail_at: None,
             has_failed: false,
+            has_lost: false,
             rotten: Vec::new(),
             stop_at: None,
             is_stopped: false,
@@ -234,6 +238,12 @@ impl SimDisk {
     /// That operation fails with an input/output error, whatever it is.
     pub fn fail_at(&self, operation: Option<u64>) {
         self.state.borrow_mut().fail_at = operation;
+    }
+
+    /// Whether the last power cut lost something that was written to a file.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.state.borrow().has_lost
     }
 
     /// Whether the operation given to [`SimDisk::fail_at`] failed in the process that runs.
@@ -463,8 +473,9 @@ impl State {
                 let leftovers = [Leftover::Nothing, Leftover::Everything, Leftover::Some];
                 let leftover = *self.chance.pick(&leftovers);
                 self.folder.power_cut(leftover, &mut self.chance);
+                self.has_lost = false;
                 for file in self.files.values_mut() {
-                    file.power_cut(leftover, &mut self.chance);
+                    self.has_lost |= file.power_cut(leftover, &mut self.chance);
                 }
             }
         }

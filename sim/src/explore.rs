@@ -62,7 +62,7 @@ pub fn search(
     maximum_states: usize,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Explored {
-    const PROGRESS_STATES: usize = 20_000;
+    const PROGRESS_STATES: usize = 1_000;
     let mut explored =
         Explored { states: 0, steps: 0, depth: 0, is_exhausted: false, violation: None };
     let mut known = HashSet::new();

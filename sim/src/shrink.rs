@@ -15,13 +15,14 @@ const PUBLICATION_BYTES: u32 = 40;
 
 /// Tries plans, counting.
 struct Trial<'a> {
-    fails: &'a mut dyn FnMut(&Plan) -> bool,
+    fails: &'a mut dyn FnMut(&Plan) -> Option<bool>,
     best: Plan,
     tries_left: usize,
 }
 
-/// The smallest plan found that still `fails`, within so many tries. `plan` itself must fail.
-pub fn shrink(plan: &Plan, tries: usize, fails: &mut dyn FnMut(&Plan) -> bool) -> Plan {
+/// The smallest plan found that still `fails`, within so many tries. `plan` itself must fail. `None` from
+/// `fails` ends the search.
+pub fn shrink(plan: &Plan, tries: usize, fails: &mut dyn FnMut(&Plan) -> Option<bool>) -> Plan {
     let mut trial = Trial { fails, best: plan.clone(), tries_left: tries };
     loop {
         let before = trial.best.clone();
@@ -49,11 +50,14 @@ pub fn shrink(plan: &Plan, tries: usize, fails: &mut dyn FnMut(&Plan) -> bool) -
 impl Trial<'_> {
     /// Takes a plan over if it differs and still fails.
     fn take(&mut self, plan: Plan) -> bool {
-        if self.tries_left == 0 || plan == self.best {
+        if plan == self.best {
             return false;
         }
         self.tries_left -= 1;
-        let fails = (self.fails)(&plan);
+        let Some(fails) = (self.fails)(&plan) else {
+            self.tries_left = 0;
+            return false;
+        };
         if fails {
             self.best = plan;
         }
@@ -62,6 +66,9 @@ impl Trial<'_> {
 
     /// Takes over what `change` makes of the best plan, if it still fails.
     fn change(&mut self, change: impl FnOnce(&mut Plan)) -> bool {
+        if self.tries_left == 0 {
+            return false;
+        }
         let mut plan = self.best.clone();
         change(&mut plan);
         self.take(plan)

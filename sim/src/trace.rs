@@ -1,6 +1,7 @@
 //! The trace of a run: one line for everything observed, the same text wherever and whenever the
 //! run is repeated, and a hash of it.
 
+pub mod concern;
 pub mod html;
 mod properties;
 

@@ -12,12 +12,20 @@ mod store;
 #[cfg(signalhouse_sim)]
 mod stored;
 
-use std::ffi::OsString;
-use std::path::Path;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use super::{Ended, Verdict};
 use clap::Args;
+
+use super::revision::workspace;
+use super::watch;
+use super::{Ended, Verdict};
+
+/// How often it is looked whether the other build has ended.
+const EVERY: Duration = Duration::from_millis(50);
+/// How long it may take to say what it found, once Ctrl-C was pressed.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What `canary` is told.
 #[derive(Debug, Args)]
@@ -79,28 +87,45 @@ pub(super) fn canary(arguments: &CanaryArguments) -> Ended {
 
 /// Looks for every canary, in the build that has them.
 pub(super) fn all_canaries() -> Ended {
-    in_canary_build(std::iter::once("canary".into()))
+    let child = build_with_canaries().arg("canary").spawn();
+    let cannot = |error| format!("cargo cannot be started: {error}");
+    let mut child = child.map_err(cannot)?;
+    let mut interrupted: Option<Instant> = None;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(cannot)? {
+            break status;
+        }
+        // It hears Ctrl-C too, but not a signal that is for this process alone.
+        if watch::is_interrupted()
+            && interrupted.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS
+        {
+            child.kill().map_err(cannot)?;
+        }
+        std::thread::sleep(EVERY);
+    };
+    match status.code() {
+        Some(0) => Ok(Verdict::Clean),
+        Some(1) => Ok(Verdict::Violated),
+        Some(_) | None if watch::is_interrupted() => Ok(Verdict::Clean),
+        Some(_) | None => Err("the build with canaries did not run".to_owned()),
+    }
 }
 
-/// Does the whole command line again in the build with canaries.
+/// Does the whole command line again in the build with canaries, in the place of this process.
 pub(super) fn hand_over() -> Ended {
-    in_canary_build(std::env::args_os().skip(1))
+    let error = build_with_canaries().args(std::env::args_os().skip(1)).exec();
+    Err(format!("cargo cannot be started: {error}"))
 }
 
-fn in_canary_build(arguments: impl Iterator<Item = OsString>) -> Ended {
+/// Cargo, told to run the build with canaries; what that is to do comes behind.
+fn build_with_canaries() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let mut build = Command::new(cargo);
     build.args(["run", "--quiet", "--package", "signalhouse-sim", "--bin", "sim"]);
     // Of its dependencies one build is enough: only what is ours is compiled in another way.
     build.args(["--profile", "simulator"]);
-    build.env("RUSTC_WORKSPACE_WRAPPER", workspace.join(".ci/canaries/rustc"));
-    build.arg("--manifest-path").arg(workspace.join("Cargo.toml"));
-    build.arg("--").args(arguments);
-    let status = build.status().map_err(|error| format!("cargo cannot be started: {error}"))?;
-    match status.code() {
-        Some(0) => Ok(Verdict::Clean),
-        Some(1) => Ok(Verdict::Violated),
-        Some(_) | None => Err("the build with canaries did not run".to_owned()),
-    }
+    build.env("RUSTC_WORKSPACE_WRAPPER", workspace().join(".ci/canaries/rustc"));
+    build.arg("--manifest-path").arg(workspace().join("Cargo.toml"));
+    build.arg("--");
+    build
 }

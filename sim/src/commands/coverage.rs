@@ -6,14 +6,18 @@ use signalhouse_sim::coverage::{COLUMNS, Hits, Point, ROWS, is_possible};
 use signalhouse_sim::layer::Layer;
 
 use super::run::{self, RunArguments};
+use super::watch::{self, Watch};
 use super::{Ended, Verdict};
 
 /// Runs the seeds, and fails if there is a situation that none of them was in.
 pub(super) fn coverage(arguments: &RunArguments, layer: Layer) -> Ended {
-    let summary = run::batch(&RunArguments { keep_going: true, ..arguments.clone() }, layer)?;
+    let arguments = RunArguments { keep_going: true, ..arguments.clone() };
+    let summary = run::batch(&arguments, layer, Watch::begin().logged())?;
     print!("{}", summary.coverage());
-    let is_full = summary.coverage().missing().is_empty();
-    Ok(if is_full && summary.failures() == 0 { Verdict::Clean } else { Verdict::Violated })
+    // Of half a batch nothing is asked.
+    let is_full = watch::is_interrupted() || summary.coverage().missing().is_empty();
+    let is_clean = is_full && summary.failures() == 0;
+    watch::ended(if is_clean { Verdict::Clean } else { Verdict::Violated })
 }
 
 /// How many seeds hit each point.

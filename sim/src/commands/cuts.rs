@@ -10,8 +10,13 @@ use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Plan;
 use signalhouse_sim::runtime_layer;
 
+use super::revision::revision;
 use super::source::read_plan;
+use super::watch::{self, Watch};
 use super::{Ended, Verdict};
+
+/// Where the plans of cuts that failed are written, from the folder in which the program was started.
+const FAILED: &str = "target/sim/cuts";
 
 /// What `cuts` is told.
 #[derive(Debug, Args)]
@@ -41,6 +46,16 @@ impl Cut {
     /// Each of them.
     pub(super) const EACH: [Cut; 4] = [Cut::Kill, Cut::Power, Cut::Fail, Cut::FailThenPower];
 
+    /// Its name in those of files.
+    fn name(self) -> &'static str {
+        match self {
+            Cut::Kill => "kill",
+            Cut::Power => "power",
+            Cut::Fail => "fail",
+            Cut::FailThenPower => "fail-then-power",
+        }
+    }
+
     /// The operation at which the power goes after one failed: behind a recovery.
     fn power_after(at: u64) -> u64 {
         at + 14 + at % 16
@@ -67,74 +82,91 @@ impl Cut {
 
 /// Runs every plan once for every operation and kind of cut.
 pub(super) fn cuts(arguments: &CutsArguments) -> Ended {
+    let plans = arguments.plans.iter().map(|path| Ok((path, read_plan(path)?)));
+    let plans = plans.collect::<Result<Vec<_>, String>>()?;
+    let watch = Watch::begin();
     let mut verdict = Verdict::Clean;
-    for path in &arguments.plans {
-        let plan = read_plan(path)?;
+    for (path, plan) in plans {
         for seed in 0..arguments.seeds {
+            if watch::is_interrupted() {
+                break;
+            }
             let plan = Plan { seed: plan.seed.wrapping_add(seed), ..plan.clone() };
-            if cut_everywhere(path, &plan)? {
+            if cut_everywhere(path, &plan, &watch)? {
                 verdict = Verdict::Violated;
             }
         }
     }
-    Ok(verdict)
+    watch::ended(verdict)
 }
 
 /// True if something was violated.
-fn cut_everywhere(path: &Path, plan: &Plan) -> Result<bool, String> {
+fn cut_everywhere(path: &Path, plan: &Plan, watch: &Watch) -> Result<bool, String> {
     let (whole, operations) = runtime_layer::run_counting(plan, false)?;
     let name = format!("{} seed={:#x}", path.display(), plan.seed);
     if let Some(violation) = whole.violation {
-        println!("FAIL {} {name}: {}", violation.guarantee, violation.what);
+        watch.clear();
+        println!("FAIL {} {name} rev={}: {}", violation.guarantee, revision(), violation.what);
+        println!("  cargo sim replay {} --layer runtime", path.display());
         return Ok(true);
     }
-    let next = AtomicU64::new(0);
+    let kinds = Cut::EACH.len() as u64;
+    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let failures = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                loop {
+                while !watch::is_interrupted() {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let kinds = Cut::EACH.len() as u64;
                     let (at, cut) = (number / kinds + 1, Cut::EACH[(number % kinds) as usize]);
                     if at > operations {
                         return;
                     }
-                    let plan = cut.at(at, plan);
-                    let what = match Layer::Runtime.run(&plan, false).map(|ran| ran.violation) {
-                        Ok(None) => continue,
-                        Ok(Some(violation)) => {
-                            format!("{}: {}", violation.guarantee, violation.what)
-                        }
-                        Err(error) => error,
+                    let wrong = match Layer::Runtime.run(&cut.at(at, plan), false) {
+                        Ok(ran) => ran.violation.map(|violation| {
+                            format!(
+                                "{} {name} rev={}: {}",
+                                violation.guarantee,
+                                revision(),
+                                violation.what
+                            )
+                        }),
+                        Err(error) => Some(format!("{name}: {error}")),
                     };
-                    if let Ok(mut failures) = failures.lock() {
-                        failures.push((at, cut, what));
-                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    let Ok(mut failures) = failures.lock() else { return };
+                    failures.extend(wrong.map(|wrong| (at, cut, wrong)));
+                    watch.show(|| {
+                        let (all, failed) = (operations * kinds, failures.len());
+                        format!("{name}: {done} of {all} cuts, {failed} failed")
+                    });
                 }
             });
         }
     });
     let mut failures = failures.into_inner().unwrap_or_default();
     failures.sort();
-    for (at, cut, what) in &failures {
-        let set = match cut {
-            Cut::Kill => format!("`set disk.cut_at {at}`"),
-            Cut::Power => format!("`set disk.cut_at {at}` and `set disk.cut_power 1`"),
-            Cut::Fail => format!("`set disk.fail_at {at}`"),
-            Cut::FailThenPower => {
-                let later = Cut::power_after(*at);
-                format!(
-                    "`set disk.fail_at {at}`, `set disk.cut_at {later}`, `set disk.cut_power 1`"
-                )
-            }
-        };
-        println!("FAIL {name} with {set}: {what}");
+    watch.end();
+    for (at, cut, wrong) in &failures {
+        println!("FAIL {wrong}");
+        println!("  cargo sim replay {} --layer runtime", write(path, plan, *at, *cut)?.display());
     }
     println!(
-        "{name}: killed, without power and let down at each of {operations} disk operations, {} failed",
+        "{name}: {} cuts (killed, without power, let down) at {operations} disk operations, {} failed",
+        done.into_inner(),
         failures.len()
     );
     Ok(!failures.is_empty())
+}
+
+/// Writes the plan of a cut to a file, to be run by itself.
+fn write(path: &Path, plan: &Plan, at: u64, cut: Cut) -> Result<PathBuf, String> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let file = format!("{stem}-{:x}-{}-{at}.plan", plan.seed, cut.name());
+    let file = Path::new(FAILED).join(file);
+    std::fs::create_dir_all(FAILED)
+        .and_then(|()| std::fs::write(&file, cut.at(at, plan).to_text()))
+        .map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
+    Ok(file)
 }

@@ -1,11 +1,11 @@
 //! `sim double`: a seed run again must give the same trace, in this process and in another.
 
-use std::process::{Command, Stdio};
-
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Profile, draw};
 use signalhouse_sim::point;
 
+use super::revision::revision;
+use super::watch::{self, Watch};
 use super::{Ended, Verdict};
 
 /// Lines shown before the first difference.
@@ -13,33 +13,53 @@ const CONTEXT: usize = 5;
 
 /// Runs every seed with every profile three times.
 pub(super) fn double(seeds: &[u64], profiles: &[Profile], points: bool, layer: Layer) -> Ended {
-    let mut verdict = Verdict::Clean;
-    for profile in profiles {
-        for seed in seeds {
-            let mut plan = draw(*seed, *profile);
-            if points {
-                point::add_to(&mut plan);
+    let pairs = || profiles.iter().flat_map(|profile| seeds.iter().map(|seed| (*seed, *profile)));
+    let watch = Watch::begin();
+    let (mut compared, mut different) = (0, 0);
+    for (seed, profile) in pairs().take_while(|_| !watch::is_interrupted()) {
+        let (profile_name, more) = (profile.name(), if points { " --points" } else { "" });
+        match compare(seed, profile, points, layer)? {
+            Ok(trace) => {
+                watch.clear();
+                println!("same seed={seed:#x} layer={layer} profile={profile_name}: {trace}");
             }
-            let first = layer.run(&plan, true)?;
-            let second = layer.run(&plan, true)?;
-            let other = lines_of_other_process(*seed, *profile, points, layer)?;
-            let name = format!("seed={seed:#x} layer={layer} profile={}", profile.name());
-            let in_process = same(&first.lines, &second.lines);
-            let across = same(&first.lines, &other);
-            match in_process.and(across) {
-                Ok(()) => println!(
-                    "same {name}: {} lines, trace {:#018x}",
-                    first.lines.len(),
-                    first.trace_hash
-                ),
-                Err(difference) => {
-                    println!("DIFFERENT {name}\n{difference}");
-                    verdict = Verdict::Violated;
-                }
+            Err(difference) => {
+                different += 1;
+                watch.clear();
+                let rev = revision();
+                println!(
+                    "DIFFERENT seed={seed:#x} rev={rev} layer={layer} profile={profile_name}\n  \
+                     cargo sim double {seed:#x} --profile {profile_name} --layer {layer}{more}\n\
+                     {difference}"
+                );
             }
         }
+        compared += 1;
+        watch.show(|| format!("{compared} of {} compared, {different} differ", pairs().count()));
     }
-    Ok(verdict)
+    watch.end();
+    println!("{compared} of {} seeds compared, {different} differ", pairs().count());
+    watch::ended(if different == 0 { Verdict::Clean } else { Verdict::Violated })
+}
+
+/// Runs a seed three times; says what the trace is, or where two of them part.
+fn compare(
+    seed: u64,
+    profile: Profile,
+    points: bool,
+    layer: Layer,
+) -> Result<Result<String, String>, String> {
+    let mut plan = draw(seed, profile);
+    if points {
+        point::add_to(&mut plan);
+    }
+    let first = layer.run(&plan, true)?;
+    let second = layer.run(&plan, true)?;
+    let other = lines_of_other_process(seed, profile, points, layer)?;
+    let in_process = same(&first.lines, &second.lines);
+    let across = same(&first.lines, &other);
+    let trace = || format!("{} lines, trace {:#018x}", first.lines.len(), first.trace_hash);
+    Ok(in_process.and(across).map(|()| trace()))
 }
 
 fn lines_of_other_process(
@@ -48,12 +68,10 @@ fn lines_of_other_process(
     points: bool,
     layer: Layer,
 ) -> Result<Vec<String>, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let output = Command::new(program)
+    let output = watch::this_program()?
         .args(["repro", &seed.to_string(), "--profile", profile.name()])
         .args(["--layer", layer.name()])
         .args(points.then_some("--points"))
-        .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("another process cannot be started: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,11 +1,12 @@
 //! `sim explore`: every interleaving of small worlds.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
 
 use clap::Args;
 use signalhouse_sim::explore::{self, Explored};
 
+use super::revision::revision;
+use super::watch::{self, Watch};
 use super::{Ended, Verdict};
 
 /// What `explore` is told.
@@ -25,35 +26,38 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Ended {
     } else {
         arguments.world.iter().map(String::as_str).collect()
     };
-    let mut total = 0;
-    for name in names {
-        let setup = explore::find(name).ok_or_else(|| {
+    let find = |name| {
+        explore::find(name).ok_or_else(|| {
             format!("there is no world called {name}; there are: {}", explore::names().join(", "))
-        })?;
+        })
+    };
+    let setups = names.into_iter().map(|name| Ok((name, find(name)?)));
+    let setups = setups.collect::<Result<Vec<_>, String>>()?;
+    let watch = Watch::begin();
+    let mut total = 0;
+    for (name, setup) in setups {
         let start = Instant::now();
-        let shows_progress = std::io::stderr().is_terminal();
         let explored = explore::search(&setup, arguments.states, |states| {
-            if shows_progress {
-                eprint!("\r\x1b[K{name}: {states} states, {:.0} s", start.elapsed().as_secs_f64());
-                let _ = std::io::stderr().flush();
-            }
-            true
+            watch.show(|| format!("{name}: {states} states"));
+            !watch::is_interrupted()
         });
-        if shows_progress {
-            eprint!("\r\x1b[K");
-        }
+        watch.end();
         println!("{}", line(name, &explored, start.elapsed().as_secs_f64()));
         total += explored.states;
         if let Some(found) = explored.violation {
-            println!("FAIL {}", found.what);
+            println!("FAIL {} rev={} world={name}", found.what, revision());
+            println!("  cargo sim explore {name} --states {}", arguments.states);
             for (number, step) in (1..).zip(&found.path) {
                 println!("  {number:3}. {step}");
             }
             return Ok(Verdict::Violated);
         }
+        if watch::is_interrupted() {
+            break;
+        }
     }
     println!("{total} distinct states in all");
-    Ok(Verdict::Clean)
+    watch::ended(Verdict::Clean)
 }
 
 fn line(name: &str, explored: &Explored, seconds: f64) -> String {

@@ -6,6 +6,8 @@ use signalhouse_sim::history::Violation;
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Profile;
 
+use super::revision::revision;
+
 /// A seed that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -30,11 +32,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Failure { seed, profile, layer, guarantee, step, what } = self;
         let profile = profile.name();
-        let token = token(what).unwrap_or("-");
-        writeln!(
-            f,
-            "FAIL {guarantee} seed={seed:#x} layer={layer} profile={profile} step={step} token={token}"
-        )?;
+        let (rev, token) = (revision(), token(what).unwrap_or("-"));
+        write!(f, "FAIL {guarantee} seed={seed:#x} rev={rev} layer={layer} profile={profile} ")?;
+        writeln!(f, "step={step} token={token}")?;
         writeln!(f, "  {what}")?;
         write!(f, "  cargo sim repro {seed:#x} --profile {profile}")?;
         match layer {

@@ -8,7 +8,9 @@ use signalhouse_sim::plan::draw;
 
 use super::failure::Failure;
 use super::failures::{self, Kept};
+use super::revision::revision;
 use super::source::read_plan;
+use super::watch::{self, Watch};
 use super::{Ended, Verdict};
 
 /// Plays both on a layer, and prints what is violated.
@@ -20,18 +22,28 @@ pub(super) fn first(layer: Layer) -> Ended {
     Ok(verdict)
 }
 
+/// Plays the seeds that failed last, and nothing else.
+pub(super) fn again(layer: Layer) -> Ended {
+    let watch = Watch::begin();
+    let verdict = last_failures(layer, true)?;
+    watch.clear();
+    watch::ended(verdict)
+}
+
 /// Plays the plans that are kept for a layer.
 fn corpus(layer: Layer) -> Ended {
     let paths = plans(layer)?;
-    let mut broken = 0;
-    for path in &paths {
+    let (mut played, mut broken) = (0, 0);
+    for path in paths.iter().take_while(|_| !watch::is_interrupted()) {
+        played += 1;
         if let Some(violation) = layer.run(&read_plan(path)?, false)?.violation {
             broken += 1;
-            println!("FAIL {} {}: {}", violation.guarantee, path.display(), violation.what);
-            println!("  cargo sim replay {} --layer {layer}", path.display());
+            let (rev, path) = (revision(), path.display());
+            println!("FAIL {} rev={rev} {path}: {}", violation.guarantee, violation.what);
+            println!("  cargo sim replay {path} --layer {layer}");
         }
     }
-    println!("corpus: {} plans, {broken} failed", paths.len());
+    println!("corpus: {played} plans, {broken} failed");
     Ok(if broken > 0 { Verdict::Violated } else { Verdict::Clean })
 }
 
@@ -53,10 +65,16 @@ fn plans(layer: Layer) -> Result<Vec<PathBuf>, String> {
 }
 
 /// Runs the seeds that failed last.
-pub(super) fn last_failures(layer: Layer, shows_passing: bool) -> Ended {
+fn last_failures(layer: Layer, shows_passing: bool) -> Ended {
     let mut verdict = Verdict::Clean;
-    let kept = failures::read().into_iter().filter(|kept| kept.layer == layer);
-    for Kept { seed, profile, .. } in kept {
+    let mut kept = failures::read()?;
+    kept.retain(|kept| kept.layer == layer);
+    if kept.is_empty() && shows_passing {
+        let path = failures::path();
+        println!("no failures of layer={layer} are kept in {}", path.display());
+    }
+    for kept in kept.iter().take_while(|_| !watch::is_interrupted()) {
+        let Kept { seed, profile, .. } = *kept;
         let outcome = layer.run(&draw(seed, profile), false)?;
         match &outcome.violation {
             Some(violation) => {
@@ -66,7 +84,10 @@ pub(super) fn last_failures(layer: Layer, shows_passing: bool) -> Ended {
             None if shows_passing => {
                 println!("passes seed={seed:#x} layer={layer} profile={}", profile.name());
             }
-            None => {}
+            None => continue,
+        }
+        if let Some(note) = kept.note() {
+            println!("  {note}");
         }
     }
     Ok(verdict)

@@ -8,6 +8,7 @@ use signalhouse_sim::plan::Profile;
 
 use super::run::{self, RunArguments};
 use super::seeds::{SeedRange, parse_seed};
+use super::watch::{self, Watch};
 use super::{Ended, Profiles, Verdict, canary};
 
 /// Of so many seeds one is run in the runtime layer too.
@@ -42,31 +43,41 @@ pub(super) fn nightly(arguments: &NightlyArguments, layer: Layer) -> Ended {
         strict: false,
         coverage: true,
     };
-    let summary = run::batch(&batch, layer)?;
-    print!("{}", summary.coverage());
-    let mut faults = Vec::new();
-    let mut failed = summary.failures();
-    if layer == Layer::Core {
-        let few = SeedRange { first, end: first.saturating_add(arguments.count / RUNTIME_SHARE) };
+    let mut faults = faults_of(&batch, layer)?;
+    if layer == Layer::Core && !watch::is_interrupted() {
+        let few = (arguments.count / RUNTIME_SHARE).max(1);
+        let few = SeedRange { first, end: first.saturating_add(few) };
         let profile = Profiles(Profile::EACH.into_iter().chain([Profile::Disk]).collect());
-        failed +=
-            run::batch(&RunArguments { seeds: few, profile, ..batch }, Layer::Runtime)?.failures();
+        let batch = RunArguments { seeds: few, profile, ..batch };
+        faults.extend(faults_of(&batch, Layer::Runtime)?);
     }
-    if failed > 0 {
-        faults.push(format!("{failed} seeds failed"));
-    }
-    let missing = summary.coverage().missing().len();
-    if missing > 0 {
-        faults.push(format!("{missing} situations were never reached"));
-    }
-    faults.extend(summary.weaknesses());
-    if canary::all_canaries()? == Verdict::Violated {
+    if !watch::is_interrupted() && canary::all_canaries()? == Verdict::Violated {
         faults.push("a canary was not found".to_owned());
     }
     for fault in &faults {
         println!("FAIL {fault}");
     }
-    Ok(if faults.is_empty() { Verdict::Clean } else { Verdict::Violated })
+    watch::ended(if faults.is_empty() { Verdict::Clean } else { Verdict::Violated })
+}
+
+/// Runs the seeds on a layer, and says what is wrong with that. Of half a batch nothing is asked but
+/// that no seed of it failed.
+fn faults_of(batch: &RunArguments, layer: Layer) -> Result<Vec<String>, String> {
+    let summary = run::batch(batch, layer, Watch::begin().logged())?;
+    print!("{}", summary.coverage());
+    let mut faults = Vec::new();
+    if summary.failures() > 0 {
+        faults.push(format!("{} seeds failed, layer={layer}", summary.failures()));
+    }
+    if watch::is_interrupted() {
+        return Ok(faults);
+    }
+    let missing = summary.coverage().missing().len();
+    if missing > 0 {
+        faults.push(format!("{missing} situations were never reached, layer={layer}"));
+    }
+    faults.extend(summary.weaknesses());
+    Ok(faults)
 }
 
 /// A range of its own for every day.

@@ -7,6 +7,7 @@ use clap::Args;
 use signalhouse_sim::core_layer::Outcome;
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Plan;
+use signalhouse_sim::trace::concern::Concern;
 use signalhouse_sim::trace::html;
 
 use super::source::Source;
@@ -17,6 +18,9 @@ use super::{Ended, Verdict};
 pub(super) struct TraceArguments {
     #[command(flatten)]
     source: Source,
+    /// Only what concerns this client: its identifier, or its number in the plan
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
     /// Only lines with this text in them: a token, a connection `n12 `, a client identifier
     #[arg(long, value_name = "TEXT")]
     with: Vec<String>,
@@ -34,6 +38,7 @@ impl TraceArguments {
 /// Runs a plan and prints its trace, its hash, and what is wrong.
 pub(super) fn repeat(source: &Source, layer: Layer) -> Ended {
     let plan = source.plan()?;
+    source.tell_revision(layer);
     let outcome = layer.run(&plan, true)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     // A reader that has seen enough, like `head`, is no error.
@@ -45,23 +50,28 @@ pub(super) fn repeat(source: &Source, layer: Layer) -> Ended {
 /// Prints the trace of a seed, or the lines of it that are asked for.
 pub(super) fn trace(arguments: &TraceArguments, layer: Layer) -> Ended {
     let plan = arguments.source.plan()?;
+    arguments.source.tell_revision(layer);
+    let concern = arguments.client.as_deref().map(|name| Concern::new(&plan, name)).transpose()?;
     if let Some(path) = &arguments.html {
-        return write_page(&plan, path, layer);
+        return write_page(&plan, path, layer, concern.as_ref());
     }
     let outcome = layer.run(&plan, true)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let wanted = |line: &&String| {
+    let wanted = |line: &&str| {
         arguments.with.is_empty() || arguments.with.iter().any(|text| line.contains(text.as_str()))
     };
-    let mut lines = outcome.lines.iter().filter(wanted);
-    let _ = lines.try_for_each(|line| writeln!(out, "{line}"));
+    let lines = match &concern {
+        None => outcome.lines.iter().map(String::as_str).collect(),
+        Some(concern) => concern.lines(&outcome),
+    };
+    let _ = lines.into_iter().filter(wanted).try_for_each(|line| writeln!(out, "{line}"));
     let _ = write_end(&mut out, &outcome);
     Ok(verdict(&outcome))
 }
 
-fn write_page(plan: &Plan, path: &Path, layer: Layer) -> Ended {
+fn write_page(plan: &Plan, path: &Path, layer: Layer, concern: Option<&Concern<'_>>) -> Ended {
     let outcome = layer.run(plan, true)?;
-    std::fs::write(path, html::page(plan, &outcome))
+    std::fs::write(path, html::page(plan, &outcome, concern))
         .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     let _ = write_end(&mut std::io::stdout(), &outcome);
     println!("the page is {}", path.display());

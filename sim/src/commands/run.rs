@@ -1,9 +1,9 @@
 //! `sim run`: many seeds, in parallel processes.
 
-use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use clap::Args;
 use signalhouse_sim::layer::Layer;
@@ -14,11 +14,12 @@ use super::failures;
 use super::first::first;
 use super::seeds::{self, SeedRange};
 use super::summary::Summary;
+use super::watch::{self, Watch};
 use super::worker::{self, Report};
 use super::{Ended, Profiles, Verdict};
 
-/// How often progress is shown on a terminal, and where there is none.
-const PROGRESS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
+/// How long Ctrl-C waits at most for its answer while the workers are silent.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What `run` is told.
 #[derive(Clone, Debug, Args)]
@@ -61,22 +62,22 @@ enum Message {
     Line(String),
     /// A worker has nothing more to say.
     Silent,
-    /// Ctrl-C.
-    Interrupted,
 }
 
 /// Runs the seeds, and prints failures as they come and a summary in the end.
 pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
+    let watch = Watch::begin().logged();
     // What a canary or a point does to old failures says nothing.
     let has_old_failures = !arguments.has_canary() && first(layer)? == Verdict::Violated;
     if has_old_failures && !arguments.keep_going {
         return Ok(Verdict::Violated);
     }
-    let summary = batch(arguments, layer)?;
+    let summary = batch(arguments, layer, watch)?;
     if arguments.coverage {
         print!("{}", summary.coverage());
     }
-    let weaknesses = match (arguments.strict, arguments.points) {
+    // Of half a batch nothing is asked.
+    let weaknesses = match (arguments.strict && !watch::is_interrupted(), arguments.points) {
         (true, true) => summary.points_at_rest(),
         (true, false) => summary.weaknesses(),
         (false, true | false) => Vec::new(),
@@ -85,27 +86,27 @@ pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
         println!("FAIL {weakness}");
     }
     let is_clean = summary.failures() == 0 && weaknesses.is_empty() && !has_old_failures;
-    Ok(if is_clean { Verdict::Clean } else { Verdict::Violated })
+    watch::ended(if is_clean { Verdict::Clean } else { Verdict::Violated })
 }
 
-/// Runs the seeds, prints failures as they come and sums in the end.
+/// Runs the seeds, prints failures as they come and sums in the end: of what was run until then, if
+/// Ctrl-C ended it.
 ///
 /// # Errors
 /// If a process cannot be started, or ends early.
-pub(super) fn batch(arguments: &RunArguments, layer: Layer) -> Result<Summary, String> {
+pub(super) fn batch(
+    arguments: &RunArguments,
+    layer: Layer,
+    watch: Watch,
+) -> Result<Summary, String> {
     let (sender, receiver) = channel();
-    watch_for_interrupt(sender.clone());
     let mut batch = Batch {
         layer,
         summary: Summary::default(),
-        start: Instant::now(),
-        shown: Instant::now(),
-        shows_progress: std::io::stderr().is_terminal(),
+        watch,
         keep_going: arguments.keep_going,
         canary: arguments.canary.clone(),
         points: arguments.points,
-        is_interrupted: false,
-        rev: revision(),
     };
     let mut error = None;
     for profile in &arguments.profile.0 {
@@ -118,31 +119,22 @@ pub(super) fn batch(arguments: &RunArguments, layer: Layer) -> Result<Summary, S
             }
         }
     }
-    batch.clear_progress();
+    batch.watch.end();
     print!("{}", batch.summary);
     if arguments.points {
         println!("{}", batch.summary.points());
     }
-    println!("{:.1} s", batch.start.elapsed().as_secs_f64());
-    // A batch cut short shows nothing unless it found something.
-    if batch.is_interrupted && batch.summary.failures() == 0 {
-        error = Some("interrupted before the end".to_owned());
-    }
+    println!("{:.1} s", batch.watch.seconds());
     error.map_or(Ok(batch.summary), Err)
 }
 
 struct Batch {
     layer: Layer,
     summary: Summary,
-    start: Instant,
-    shown: Instant,
-    shows_progress: bool,
+    watch: Watch,
     keep_going: bool,
     canary: Option<String>,
     points: bool,
-    is_interrupted: bool,
-    /// The revision under test.
-    rev: String,
 }
 
 impl Batch {
@@ -166,8 +158,13 @@ impl Batch {
         let wanted = self.summary.seeds() as u64 + (end - first);
         let mut speaking = workers.0.len();
         while speaking > 0 {
-            match receiver.recv().map_err(|error| error.to_string())? {
-                Message::Line(line) => {
+            if watch::is_interrupted() {
+                return Ok(false);
+            }
+            match receiver.recv_timeout(PATIENCE) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(error @ RecvTimeoutError::Disconnected) => return Err(error.to_string()),
+                Ok(Message::Line(line)) => {
                     if let Some(points) = worker::struck(&line) {
                         self.summary.strike(points);
                         continue;
@@ -178,13 +175,7 @@ impl Batch {
                         return Ok(false);
                     }
                 }
-                Message::Silent => speaking -= 1,
-                Message::Interrupted => {
-                    self.clear_progress();
-                    println!("interrupted; what was found so far:");
-                    self.is_interrupted = true;
-                    return Ok(false);
-                }
+                Ok(Message::Silent) => speaking -= 1,
             }
         }
         if (self.summary.seeds() as u64) < wanted {
@@ -197,25 +188,19 @@ impl Batch {
     fn take(&mut self, report: &Report) -> bool {
         self.summary.add(report);
         if let Some(failure) = &report.failure {
-            self.clear_progress();
+            self.watch.clear();
             self.tell(failure);
             return self.keep_going;
         }
-        let [on_terminal, elsewhere] = PROGRESS;
-        let every = if self.shows_progress { on_terminal } else { elsewhere };
-        if self.shown.elapsed() >= every {
-            self.shown = Instant::now();
-            let seconds = self.start.elapsed().as_secs_f64();
-            let (begin, end) = if self.shows_progress { ("\r\x1b[K", "") } else { ("", "\n") };
-            eprint!(
-                "{begin}{}: {} seeds, {} failed, {:.1} million inputs, {seconds:.0} s{end}",
+        self.watch.show(|| {
+            format!(
+                "{}: {} seeds, {} failed, {:.1} million inputs",
                 report.profile.name(),
                 self.summary.seeds(),
                 self.summary.failures(),
                 self.summary.inputs() as f64 / 1e6,
-            );
-            let _ = std::io::stderr().flush();
-        }
+            )
+        });
         true
     }
 
@@ -225,17 +210,11 @@ impl Batch {
             Some(name) => println!("{failure} --canary {name}"),
             None if self.points => println!("{failure} --points"),
             None => {
-                println!("{failure}    # rev={}", self.rev);
-                if let Err(error) = failures::keep(failure, &self.rev) {
+                println!("{failure}");
+                if let Err(error) = failures::keep(failure) {
                     eprintln!("sim: {error}");
                 }
             }
-        }
-    }
-
-    fn clear_progress(&self) {
-        if self.shows_progress {
-            eprint!("\r\x1b[K");
         }
     }
 }
@@ -260,14 +239,12 @@ fn start_worker(
     (canary, points): (Option<&str>, bool),
     sender: Sender<Message>,
 ) -> Result<Child, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut worker = Command::new(program)
+    let mut worker = watch::this_program()?
         .args(["--layer", layer.name()])
         .args(["worker", "--profile", profile.name(), "--step", &step.to_string()])
         .args(["--seeds", &format!("{}..{}", seeds.first, seeds.end)])
         .args(canary.map(|name| format!("--canary={name}")))
         .args(points.then_some("--points"))
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("a worker cannot be started: {error}"))?;
@@ -282,25 +259,4 @@ fn start_worker(
         let _ = sender.send(Message::Silent);
     });
     Ok(worker)
-}
-
-fn watch_for_interrupt(sender: Sender<Message>) {
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-        let Ok(runtime) = runtime else { return };
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            let _ = sender.send(Message::Interrupted);
-        }
-    });
-}
-
-/// The revision of the working copy, as far as git knows one.
-fn revision() -> String {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).stdin(Stdio::null()).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let Some(rev) = git(&["rev-parse", "--short", "HEAD"]) else { return "unknown".to_owned() };
-    let is_changed = git(&["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
-    if is_changed { rev + "+" } else { rev }
 }

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use clap::Args;
+use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Plan, Profile, draw};
 use signalhouse_sim::{canary, point};
 
+use super::failures;
 use super::seeds::{parse_profile, parse_seed};
 
 /// Which plan a command is about.
@@ -37,9 +39,11 @@ impl Source {
     /// # Errors
     /// Names what is wrong with the file.
     pub(super) fn plan(&self) -> Result<Plan, String> {
+        let path = Path::new(&self.what);
         let mut plan = match parse_seed(&self.what) {
             Ok(seed) => draw(seed, self.profile),
-            Err(_) => read_plan(Path::new(&self.what))?,
+            Err(_) if path.exists() => read_plan(path)?,
+            Err(error) => return Err(format!("{error}. Nor is there a file of that name")),
         };
         if let Some(name) = &self.canary {
             plan = canary::without(&plan);
@@ -49,6 +53,14 @@ impl Source {
             point::add_to(&mut plan);
         }
         Ok(plan)
+    }
+
+    /// Says so if the seed failed when last run, in a revision that is not this one.
+    pub(super) fn tell_revision(&self, layer: Layer) {
+        let is_plain = self.canary.is_none() && !self.points;
+        if let (Ok(seed), true) = (parse_seed(&self.what), is_plain) {
+            failures::tell_revision(seed, self.profile, layer);
+        }
     }
 }
 

@@ -87,11 +87,9 @@ impl Recorder {
         self.coverage.read_back();
     }
 
-    /// A power cut lost so many records.
-    pub(crate) fn lost(&mut self, records: u64) {
-        if records > 0 {
-            self.coverage.records_lost();
-        }
+    /// A power cut lost records.
+    pub(crate) fn lost(&mut self) {
+        self.coverage.records_lost();
     }
 
     /// Which situations the run was in.

@@ -455,7 +455,9 @@ impl Stage for World<'_> {
                 self.process = None;
                 let lost = self.around.journal.power_cut();
                 self.around.note(format_args!("{lost} records lost"));
-                self.around.record.lost(lost);
+                if lost > 0 {
+                    self.around.record.lost();
+                }
                 self.down = Down::Power;
             }
             BrokerFault::Stop => {

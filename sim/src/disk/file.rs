@@ -89,8 +89,8 @@ impl File {
         self.writes = vec![whole];
     }
 
-    /// The power went: what is left is on the device.
-    pub(super) fn power_cut(&mut self, leftover: Leftover, chance: &mut Stream) {
+    /// The power went: what is left is on the device. True if that is not all that was written.
+    pub(super) fn power_cut(&mut self, leftover: Leftover, chance: &mut Stream) -> bool {
         let mut left = std::mem::take(&mut self.durable);
         for write in std::mem::take(&mut self.writes) {
             let end = write.offset + write.bytes.len();
@@ -100,8 +100,10 @@ impl File {
             }
             put_some(&mut left, &write, leftover, chance);
         }
+        let has_lost = self.cache != left;
         self.cache.clone_from(&left);
         self.durable = left;
+        has_lost
     }
 
     /// How much of it is on the device, whatever it says there.

@@ -339,6 +339,9 @@ impl Stage for World<'_> {
                 self.sim.repair(BROKER, CLIENTS);
                 self.shared.broker.set(Broker::PowerDown);
                 self.shared.disk.cut(Cut::Power);
+                if self.shared.disk.has_lost() {
+                    self.shared.record.borrow_mut().lost();
+                }
             }
             BrokerFault::Stop if is_up && !self.shared.is_stopping.get() => {
                 self.shared.event(What::Broker(fault));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::Shown;
+use super::concern::Concern;
 use crate::core_layer::Outcome;
 use crate::history::{ConnectionNumber, What};
 use crate::packet::{AckKind, Packet};
@@ -14,11 +15,13 @@ use crate::plan::{BrokerFault, ClientIndex, NetworkFault, Plan};
 const PAGE: &str = include_str!("page.html");
 const HOLE: &str = "/*DATA*/null";
 
-/// The page of a run whose lines and history were kept.
+/// The page of a run whose lines and history were kept: of all of it, or of what concerns some of its
+/// clients.
 #[must_use]
-pub fn page(plan: &Plan, outcome: &Outcome) -> String {
+pub fn page(plan: &Plan, outcome: &Outcome, concern: Option<&Concern<'_>>) -> String {
     let mut data = String::from("{\"title\":");
-    let title = format!("Seed {:#x}, profile {}", plan.seed, plan.profile);
+    let part = if concern.is_some() { ", one client alone" } else { "" };
+    let title = format!("Seed {:#x}, profile {}{part}", plan.seed, plan.profile);
     text(&title, &mut data);
     let sum = format!(
         "{} clients, {} steps; {} inputs, {} packets sent, {:.3} simulated s; trace {:#018x}",
@@ -43,7 +46,12 @@ pub fn page(plan: &Plan, outcome: &Outcome) -> String {
         }
     }
     data.push_str(",\"lanes\":[\"broker\"");
+    let mut lanes = Lanes::default();
     for (number, client) in plan.clients.iter().enumerate() {
+        if concern.is_some_and(|concern| !concern.has(number)) {
+            continue;
+        }
+        lanes.places.insert(number, lanes.places.len() + 1);
         let is_shared =
             plan.clients.iter().filter(|other| other.client_id == client.client_id).count() > 1;
         data.push(',');
@@ -51,8 +59,12 @@ pub fn page(plan: &Plan, outcome: &Outcome) -> String {
         text(&if is_shared { format!("{name} ({number})") } else { name.clone() }, &mut data);
     }
     data.push_str("],\"rows\":[");
-    let mut page = Page { plan, lanes: Lanes::default(), is_first: true, data };
-    for line in &outcome.lines {
+    let mut page = Page { plan, lanes, is_first: true, data };
+    let lines = match concern {
+        None => outcome.lines.iter().map(String::as_str).collect(),
+        Some(concern) => concern.lines(outcome),
+    };
+    for line in lines {
         page.line(line, outcome);
     }
     let mut data = page.data;
@@ -68,9 +80,11 @@ struct Page<'a> {
     data: String,
 }
 
-/// Who has which connection.
+/// Who has which lane, and which connection.
 #[derive(Default)]
 struct Lanes {
+    /// The lanes of the clients that have one; the broker's is 0.
+    places: BTreeMap<ClientIndex, usize>,
     clients: BTreeMap<ConnectionNumber, ClientIndex>,
     /// The connection that each client's lane shows.
     shown: BTreeMap<ClientIndex, ConnectionNumber>,
@@ -112,7 +126,7 @@ impl Page<'_> {
             let shown = step.to_text();
             let shown = shown.split_once(' ').map_or("", |(_, rest)| rest);
             let shown = shown.split_once(' ').map_or("", |(_, rest)| rest);
-            let lane = step.what.client().map(|client| client + 1).or(Some(0));
+            let lane = step.what.client().map_or(Some(0), |client| self.lane(client));
             let row = Row { kind: "step", lane, text: shown.trim_end(), ..Row::default() };
             return self.row(at_ms, &row);
         }
@@ -121,7 +135,7 @@ impl Page<'_> {
             let ended = |client_id: &str| rest.contains(&format!("client_id: {client_id:?},"));
             for (client, spec) in self.plan.clients.iter().enumerate() {
                 if ended(&spec.client_id) && !self.lanes.shown.contains_key(&client) {
-                    states.push((client + 1, "none"));
+                    states.extend(self.lane(client).map(|lane| (lane, "none")));
                 }
             }
         }
@@ -145,31 +159,31 @@ impl Page<'_> {
             What::Opened { client, connection } => {
                 self.lanes.clients.insert(*connection, *client);
                 self.lanes.shown.insert(*client, *connection);
-                (row.kind, row.lane, row.color) = ("event", Some(client + 1), "connect");
-                row.states.push((client + 1, "asking"));
+                (row.kind, row.lane, row.color) = ("event", self.lane(*client), "connect");
+                row.states.extend(row.lane.map(|lane| (lane, "asking")));
             }
             What::Undecodable { connection, .. } | What::Misbehaved { connection } => {
                 row.kind = "event";
-                row.lane = self.lanes.clients.get(connection).map(|client| client + 1);
+                row.lane = self.lane_of(*connection);
             }
             What::Ended { connection, .. } => {
                 let client = self.lanes.clients.get(connection).copied();
                 (row.kind, row.color) = ("event", "leave");
-                row.lane = client.map(|client| client + 1);
+                row.lane = self.lane_of(*connection);
                 let is_shown =
                     |client: &ClientIndex| self.lanes.shown.get(client) == Some(connection);
                 if let Some(client) = client.filter(is_shown) {
                     self.lanes.shown.remove(&client);
-                    row.states.push((client + 1, "away"));
+                    row.states.extend(row.lane.map(|lane| (lane, "away")));
                 }
             }
             What::Holding { client, serving } => {
-                (row.kind, row.lane, row.color) = ("fault", Some(client + 1), "leave");
+                (row.kind, row.lane, row.color) = ("fault", self.lane(*client), "leave");
                 let state = if *serving { "on" } else { "slow" };
                 row.states.extend(self.connected(*client).map(|lane| (lane, state)));
             }
             What::Network { client, fault } => {
-                (row.kind, row.lane, row.color) = ("fault", Some(client + 1), "leave");
+                (row.kind, row.lane, row.color) = ("fault", self.lane(*client), "leave");
                 let state = match fault {
                     NetworkFault::Hold | NetworkFault::Drip | NetworkFault::Unreachable => "slow",
                     NetworkFault::Release => "on",
@@ -206,7 +220,7 @@ impl Page<'_> {
         packet: &Packet,
         shown: &str,
     ) {
-        row.lane = self.lanes.clients.get(&connection).map(|client| client + 1);
+        row.lane = self.lane_of(connection);
         row.way = row.way.or(Some("in"));
         row.color = color(packet);
         row.is_dup = matches!(packet, Packet::Publish(publish) if publish.dup);
@@ -221,7 +235,15 @@ impl Page<'_> {
 
     /// A client's lane, if it has a connection.
     fn connected(&self, client: ClientIndex) -> Option<usize> {
-        self.lanes.shown.contains_key(&client).then_some(client + 1)
+        self.lane(client).filter(|_| self.lanes.shown.contains_key(&client))
+    }
+
+    fn lane(&self, client: ClientIndex) -> Option<usize> {
+        self.lanes.places.get(&client).copied()
+    }
+
+    fn lane_of(&self, connection: ConnectionNumber) -> Option<usize> {
+        self.lanes.clients.get(&connection).and_then(|client| self.lane(*client))
     }
 
     fn row(&mut self, at_ms: u64, row: &Row<'_>) {

@@ -138,7 +138,7 @@ fn shrink_for(canary: Canary, found: &Found) -> Result<Plan, String> {
             && shown.is_some_and(|violation| violation.guarantee == found.guarantee)
             && violation(canary, &canary::without(plan)).is_ok_and(|violation| violation.is_none())
     };
-    Ok(shrink::shrink(&plan, TRIES, &mut |plan| is_shown(plan)))
+    Ok(shrink::shrink(&plan, TRIES, &mut |plan| Some(is_shown(plan))))
 }
 
 fn with(canary: Canary, plan: &Plan) -> Plan {

@@ -1,15 +1,22 @@
 //! All canaries, in parallel processes, and the table of what came of them.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
+use std::io::Read as _;
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use signalhouse_sim::canary::{Canary, expected, named};
 
 use super::CanaryArguments;
 use super::hunt::Found;
+use crate::commands::revision::revision;
+use crate::commands::watch::{self, Watch};
 use crate::commands::{Ended, Verdict};
+
+/// How often it is looked whether a process has ended.
+const EVERY: Duration = Duration::from_millis(20);
 
 /// Prints names and guarantees.
 pub(super) fn list(canaries: &[Canary]) {
@@ -28,57 +35,73 @@ pub(super) fn all(canaries: &[Canary], arguments: &CanaryArguments) -> Ended {
         "{:<32} {:<11} {:<8} {:>5} {:>12} {:<9} {:>5} {:>7}",
         "canary", "group", "found as", "tried", "seed", "profile", "steps", "s"
     );
+    let watch = Watch::begin();
     let next = AtomicUsize::new(0);
-    let faults = Mutex::new(Vec::new());
+    let told = Mutex::new((BTreeSet::new(), Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some(canary) = canaries.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let fault = match ask(*canary, arguments) {
-                        Ok(found) => {
+                    let found = match ask(*canary, arguments) {
+                        Ok(None) => return,
+                        Ok(Some(found)) => Ok(found),
+                        Err(error) => Err(error),
+                    };
+                    let Ok(mut told) = told.lock() else { return };
+                    let (groups, faults) = &mut *told;
+                    watch.clear();
+                    groups.insert((expected(*canary).group, canary.name()));
+                    let fault = found.map_or_else(
+                        |error| error,
+                        |found| {
                             println!("{}", row(&found));
                             found.fault
-                        }
-                        Err(error) => error,
-                    };
-                    if !fault.is_empty()
-                        && let Ok(mut faults) = faults.lock()
-                    {
-                        faults.push(format!("{}: {fault}", canary.name()));
+                        },
+                    );
+                    if !fault.is_empty() {
+                        faults.push((canary.name(), fault));
                     }
+                    let (done, all, failed) = (groups.len(), canaries.len(), faults.len());
+                    watch.show(|| format!("{done} of {all} canaries, {failed} not found"));
                 }
             });
         }
     });
-    let groups: BTreeSet<_> = canaries.iter().map(|canary| expected(*canary).group).collect();
-    let faults = faults.into_inner().unwrap_or_default();
+    let (looked_for, faults) = told.into_inner().unwrap_or_default();
+    let groups: BTreeSet<_> = looked_for.iter().map(|(group, _)| group).collect();
+    watch.end();
     println!(
         "{} of {} canaries found, in {} groups of guarantees",
-        canaries.len() - faults.len(),
-        canaries.len(),
+        looked_for.len() - faults.len(),
+        looked_for.len(),
         groups.len()
     );
-    for fault in &faults {
-        println!("FAIL {fault}");
+    for (name, fault) in &faults {
+        println!("FAIL {name} rev={}: {fault}\n  cargo sim canary {name}", revision());
     }
-    Ok(if faults.is_empty() { Verdict::Clean } else { Verdict::Violated })
+    watch::ended(if faults.is_empty() { Verdict::Clean } else { Verdict::Violated })
 }
 
-/// Has another process look for one canary.
-fn ask(canary: Canary, arguments: &CanaryArguments) -> Result<Found, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut child = Command::new(program);
+/// Has another process look for one canary. `None` if Ctrl-C ended it.
+fn ask(canary: Canary, arguments: &CanaryArguments) -> Result<Option<Found>, String> {
+    let failed = |error| format!("another process cannot be started: {error}");
+    let mut child = watch::this_program()?;
     child.args(["canary", canary.name(), "--one", "--seeds", &arguments.seeds.to_string()]);
     child.args(arguments.quick.then_some("--quick"));
     child.args(arguments.write.then_some("--write"));
-    let output = child
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("another process cannot be started: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let mut child = child.stdout(Stdio::piped()).spawn().map_err(failed)?;
+    while child.try_wait().map_err(failed)?.is_none() {
+        if watch::is_interrupted() {
+            child.kill().and_then(|()| child.wait()).map_err(failed)?;
+            return Ok(None);
+        }
+        std::thread::sleep(EVERY);
+    }
+    let mut text = String::new();
+    let output = child.stdout.take().map(|mut output| output.read_to_string(&mut text));
+    output.transpose().map_err(failed)?;
     let found = text.lines().next().and_then(Found::from_line);
-    found.ok_or_else(|| "its process ended without a word".to_owned())
+    found.ok_or_else(|| "its process ended without a word".to_owned()).map(Some)
 }
 
 fn row(found: &Found) -> String {

@@ -124,6 +124,10 @@ pub fn judge(bytes: &[u8], origins: &Origins) -> Result<Head, RequestFault> {
         return Err(RequestFault::TooLarge);
     }
     let mut response = create_response(&request).map_err(not_websocket)?;
+    if request.headers().get_all(HOST).iter().count() != 1 {
+        // RFC 6455, 4.2.1; RFC 9112, 3.2
+        return Err(RequestFault::NotWebSocket("it must have one Host header".to_owned()));
+    }
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     if !PATHS.contains(&request.uri().path()) {
         return Err(RequestFault::Path);

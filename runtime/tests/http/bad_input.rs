@@ -21,21 +21,27 @@ fn get(path: &str) -> Vec<u8> {
 }
 
 fn post(body: &[u8]) -> Vec<u8> {
+    post_to("/v1/publish", body)
+}
+
+fn post_to(path: &str, body: &[u8]) -> Vec<u8> {
     let length = format!("Content-Length: {}\r\n", body.len());
-    request("POST", "/v1/publish", length.as_bytes(), body)
+    request("POST", path, length.as_bytes(), body)
 }
 
 /// JSON that opens and never closes.
-fn nested(open: &str, depth: usize) -> Vec<u8> {
-    post(format!("{{\"topic\":\"a\",\"payload\":{}", open.repeat(depth)).as_bytes())
+fn nested(path: &str, open: &str, depth: usize) -> Vec<u8> {
+    post_to(path, format!("{{\"topic\":\"a\",\"payload\":{}", open.repeat(depth)).as_bytes())
 }
 
 fn bad_bodies() -> Vec<Bad> {
     let chunked = b"Transfer-Encoding: chunked\r\n";
     let long_number = [b"{\"qos\":".as_slice(), &[b'9'; 9_999]].concat();
     vec![
-        ("nested arrays", nested("[", 200_000), "HTTP/1.1 400"),
-        ("nested objects", nested("{\"a\":", 100_000), "HTTP/1.1 400"),
+        ("nested arrays", nested("/v1/publish", "[", 200_000), "HTTP/1.1 400"),
+        ("nested objects", nested("/v1/publish", "{\"a\":", 100_000), "HTTP/1.1 400"),
+        ("a nested request", nested("/v1/request", "[", 200_000), "HTTP/1.1 400"),
+        ("a nested acknowledgement", nested("/v1/ack", "[", 200_000), "HTTP/1.1 400"),
         ("broken UTF-8", post(b"{\"topic\":\"\xff\xfe\"}"), "HTTP/1.1 400"),
         ("half a surrogate", post(br#"{"topic":"\ud800"}"#), "HTTP/1.1 400"),
         ("a number without end", post(&long_number), "HTTP/1.1 400"),

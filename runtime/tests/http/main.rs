@@ -20,3 +20,4 @@ mod request;
 mod schema;
 mod strangers;
 mod support;
+mod websocket;

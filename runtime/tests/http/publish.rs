@@ -39,6 +39,13 @@ fn the_answer_says_who_wanted_it_and_every_payload_arrives_as_it_was() {
             assert_eq!(&event.data[name], value, "{name} of {body}");
         }
     }
+    // What is passed on as it stands is not looked into, however deep it is.
+    let deep = [&b"["[..], b"]"].map(|bracket| bracket.repeat(100_000)).concat();
+    let deep = String::from_utf8(deep).expect("ASCII");
+    let body = format!(r#"{{"topic":"a/deep","payload_json":{deep}}}"#);
+    let json = [("content-type", "application/json")];
+    assert_eq!(client.send("POST", "/v1/publish", &json, &body).with(200)["matched"], 1);
+    assert_eq!(events.payload().0, deep);
     let raw = client.send("POST", "/v1/publish?topic=a/raw&qos=0", &[], "as it is");
     assert_eq!(raw.with(200)["matched"], 1);
     assert_eq!(events.payload().0, "as it is");

@@ -2,10 +2,15 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use serde_json::{Value, json};
+use signalhouse_core::wire::packet::Connect;
+use signalhouse_core::wire::types::Text;
 
 use crate::connect::connect;
-use crate::peer::{Door, Peer};
+use crate::peer::{DOORS, Door, Peer};
 use crate::support::{Broker, Folder, TOKEN_SECRET, run, token_of};
 
 /// A broker that makes tokens, and one with an operator's key there.
@@ -13,7 +18,11 @@ fn broker(folder: &Folder) -> Broker {
     let secret = folder.path().join("secret");
     std::fs::write(&secret, TOKEN_SECRET).expect("a writable file");
     let secret = secret.to_str().expect("text");
-    Broker::with("127.0.0.1", &[("SIGNALHOUSE_HTTP__TOKEN_SECRET_FILE", secret)])
+    let environment = [
+        ("SIGNALHOUSE_HTTP__TOKEN_SECRET_FILE", secret),
+        ("SIGNALHOUSE_NETWORK__LISTEN_WEBSOCKET", "127.0.0.1:0"),
+    ];
+    Broker::with("127.0.0.1", &environment)
 }
 
 /// Whoever was refused last: the request was the latest that was.
@@ -29,6 +38,9 @@ fn refused_requests_are_remembered_counted_and_logged_without_what_they_showed()
     let token = broker.client(&ops).post("/v1/tokens", &json!({"user": "ann"})).with(200);
     let token = token["token"].as_str().expect("text");
     let (head, signature) = token.rsplit_once('.').expect("a signature");
+    let unsigned = |part: &str| URL_SAFE_NO_PAD.encode(part);
+    let (nobody_signed, says_ann) = (unsigned(r#"{"alg":"none"}"#), token.split('.').nth(1));
+    let unsigned = format!("{nobody_signed}.{}.", says_ann.expect("claims"));
     let (short, id) = short_key(&broker);
     let wrong = format!("shk_{id}_wrongwrongwrong");
     let expired = format!("the key {id} has expired");
@@ -41,6 +53,7 @@ fn refused_requests_are_remembered_counted_and_logged_without_what_they_showed()
         (&short, "key_expired", &expired),
         (&ended, "token_ended", "the token has ended"),
         (&forged, "token_invalid", fits),
+        (&unsigned, "token_invalid", "this is no token"),
         ("no-token-at-all", "token_invalid", "this is no token"),
         ("", "no_key", "send a key: the settings let nobody in without one"),
     ];
@@ -55,6 +68,16 @@ fn refused_requests_are_remembered_counted_and_logged_without_what_they_showed()
         let age_ms = now_ms as i64 - refused["at_ms"].as_i64().expect("a number");
         assert!((-1_000..30_000).contains(&age_ms), "{age_ms}");
         assert_eq!(count(&broker, &ops, word), before + 1, "{word}");
+    }
+    // At the doors of MQTT they are passwords, and let in as little.
+    for shown in [&ended, &forged, &unsigned] {
+        let password = Some(Bytes::copy_from_slice(shown.as_bytes()));
+        for door in DOORS {
+            let (user_name, password) = (Some(Text::default()), password.clone());
+            let connect = Connect { user_name, password, ..connect("forger") };
+            let (_peer, reason) = Peer::connect(&broker, door, connect);
+            assert!(reason.is_error(), "{door:?} lets in {shown}");
+        }
     }
     // One who is in, and may not do this, was let in.
     let before = latest(&broker, &ops);

@@ -166,6 +166,23 @@ impl Broker {
         panic!("the broker does not take the key over");
     }
 
+    /// How many lines of the log have this.
+    pub(crate) fn lines_with(&self, part: &str) -> usize {
+        self.log.lock().expect("no panic").iter().filter(|line| line.contains(part)).count()
+    }
+
+    /// Waits for so many lines of the log with this.
+    #[track_caller]
+    pub(crate) fn wait_for_lines(&self, part: &str, count: usize) {
+        for _ in 0..DEADLINE.as_millis() / 10 {
+            if self.lines_with(part) >= count {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the log does not say {count} times: {part}\n{}", self.log_with(""));
+    }
+
     pub(crate) fn wait(&mut self) {
         drop(self.child.wait());
     }

@@ -116,6 +116,12 @@ fn forged_tokens_are_refused() {
         let header = json!({"alg": algorithm, "typ": "JWT"});
         assert_eq!(refused(&forged(&header, &ann(), b"")), TokenError::Malformed, "{algorithm}");
     }
+    // The header is read before any signature is: JSON that opens and never closes, as deep as fits.
+    for bomb in [format!("{{\"alg\":{}", "[".repeat(12_000)), "{\"alg\":".repeat(1_500)] {
+        let token = format!("{}.e30.", URL_SAFE_NO_PAD.encode(&bomb));
+        assert!(token.len() <= TOKEN_MAXIMUM_BYTES);
+        assert_eq!(refused(&token), TokenError::Malformed);
+    }
     let header = json!({"alg": "HS256", "crit": ["b64"], "b64": false});
     assert_eq!(refused(&forged(&header, &ann(), b"x")), TokenError::Critical);
     let key = EncodingKey::from_secret(SECRET);

@@ -50,6 +50,8 @@ fn wrong_requests_are_refused_with_the_reason() {
         ("Version: 13", "Version: 8", "400"),
         ("dGhlIHNhbXBsZSBub25jZQ==", "short", "400"),
         ("Upgrade: websocket\r\n", "", "400"),
+        ("Host: localhost:8083\r\n", "", "400"),
+        ("Host: localhost:8083\r\n", "Host: localhost\r\nHost: localhost\r\n", "400"),
         ("Upgrade: w", "Origin: http://evil.example\r\nUpgrade: w", "403"),
         ("Upgrade: w", "Origin: \u{e9}\r\nUpgrade: w", "403"),
         ("GET /mqtt", "\u{16}\u{3}\u{1}", "400"),

@@ -4,11 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
-    date_time_ymd,
-};
+use rcgen::{DnType, date_time_ymd};
 use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -25,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::authority::Authority;
 use crate::support::{DEADLINE, Folder, Peer, Running, connect_as, end, play, publish};
 
 /// A client that speaks packets without waiting for what a library expects.
@@ -60,59 +57,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     }
 }
 
-/// An authority that vouches for servers and clients.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().expect("a key");
-        Authority(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
-    }
-
-    /// A certificate and its key, in PEM.
-    fn vouch(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        change(&mut params);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn client(&self, name: &str, serial: u64) -> (String, String) {
-        self.vouch(|params| {
-            params.distinguished_name.remove(DnType::CommonName);
-            params.distinguished_name.push(DnType::CommonName, name);
-            let mail = format!("{name}@example.com").try_into().expect("ASCII");
-            params.subject_alt_names = vec![SanType::Rfc822Name(mail)];
-            params.serial_number = Some(SerialNumber::from(serial));
-        })
-    }
-
-    fn revoke(&self, serials: &[u64]) -> String {
-        let revoked = serials.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
-            revocation_time: date_time_ymd(2020, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        });
-        CertificateRevocationListParams {
-            this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(2100, 1, 1),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        }
-        .signed_by(&self.0)
-        .expect("a list")
-        .pem()
-        .expect("PEM")
-    }
-}
-
 const SETTINGS: &str = "
     [network]
     listen = []
@@ -137,16 +81,14 @@ const CLIENTS: &str = "
 fn start(name: &str, authority: &Authority, extra: &str) -> Running {
     let folder = Folder::new(name);
     write_server(&folder, authority);
-    folder.write("ca.pem", &authority.0.pem());
+    folder.write("ca.pem", &authority.pem());
     folder.write("revoked.pem", &authority.revoke(&[666]));
     folder.write("rules", "allow users all {username}/#\n");
     Running::start(folder, &format!("{SETTINGS}{extra}"))
 }
 
 pub(crate) fn write_server(folder: &Folder, authority: &Authority) {
-    let (certificate, key) = authority.vouch(|params| {
-        params.subject_alt_names = vec![SanType::DnsName("localhost".try_into().expect("ASCII"))];
-    });
+    let (certificate, key) = authority.server();
     folder.write("server.pem", &certificate);
     folder.write("server.key", &key);
 }
@@ -157,7 +99,7 @@ fn trusting(
     versions: &[&'static SupportedProtocolVersion],
 ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let mut roots = RootCertStore::empty();
-    let root = CertificateDer::from_pem_slice(authority.0.pem().as_bytes()).expect("PEM");
+    let root = CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("PEM");
     roots.add(root).expect("a root");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider)
@@ -332,7 +274,7 @@ async fn who_came_by_a_certificate_stays_as_long_as_it_holds() {
         assert_eq!(end(&mut ann).await, ReasonCode::NotAuthorized);
         assert!(!publish(&mut bob, "x", "", false).await.is_error());
         let other = Authority::new();
-        running.folder.write("ca.pem", &other.0.pem());
+        running.folder.write("ca.pem", &other.pem());
         running.folder.write("revoked.pem", &other.revoke(&[]));
         running.reload(&settings);
         assert_eq!(end(&mut bob).await, ReasonCode::NotAuthorized);
@@ -414,7 +356,7 @@ async fn the_tools_reach_every_door() {
         let file = |name: &str, text: &str| running.folder.write(name, text).display().to_string();
         let (certificate, key) = (file("ann.pem", &certificate), file("ann.key", &key));
         let ca = running.folder.path().join("ca.pem").display().to_string();
-        let other = file("other.pem", &Authority::new().0.pem());
+        let other = file("other.pem", &Authority::new().pem());
         let port = |kind| running.place(kind).port();
         let (tls, ws, wss) = (port(Kind::Tls), port(Kind::WebSocket), port(Kind::WebSocketTls));
         let mutual = format!("--cert {certificate} --key {key}");

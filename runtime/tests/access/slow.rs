@@ -7,7 +7,8 @@ use signalhouse::transport::Kind;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::doors::{Authority, secure, write_server};
+use crate::authority::Authority;
+use crate::doors::{secure, write_server};
 use crate::support::{DEADLINE, Folder, Running, connect_as, play};
 
 const SETTINGS: &str = "

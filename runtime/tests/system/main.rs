@@ -1,8 +1,11 @@
 //! The real binary, from outside.
 #![allow(clippy::disallowed_methods, clippy::wildcard_enum_match_arm)] // foreign clients, real time
 
+#[path = "../common/authority.rs"]
+mod authority;
 mod bad_input;
 mod bench;
+mod certificates;
 #[path = "../common/connect.rs"]
 mod connect;
 mod files;

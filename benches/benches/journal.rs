@@ -67,6 +67,7 @@ fn published(number: u64) -> Record {
             group: None,
             subscription_ids: SubscriptionIds::None,
         }],
+        at: None,
     }
 }
 

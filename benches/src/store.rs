@@ -125,6 +125,7 @@ fn published(number: u64, topic: &str, retained: RetainedChange, entries: Vec<En
         origin: Origin::Untracked,
         retained,
         entries,
+        at: None,
     }
 }
 

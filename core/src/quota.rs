@@ -374,8 +374,7 @@ impl Used {
     /// How long a publication would have to wait.
     fn wait_ms(&self, now: Time, quota: &Quota) -> Option<u64> {
         if quota.messages_per_day > 0 && self.today >= quota.messages_per_day {
-            let midnight = Time::from_ms((day_of(now) + 1).saturating_mul(DAY_MS));
-            return Some(midnight.since_ms(now));
+            return Some(beginning_of(day_of(now) + 1).since_ms(now));
         }
         let rate = u64::from(quota.messages_per_second);
         if rate > 0 && self.rate < PUBLICATION {
@@ -388,4 +387,9 @@ impl Used {
 /// The day of UTC, counted from 1970.
 fn day_of(now: Time) -> u64 {
     now.as_ms() / DAY_MS
+}
+
+/// The midnight that a day begins with.
+pub(crate) fn beginning_of(day: u64) -> Time {
+    Time::from_ms(day.saturating_mul(DAY_MS))
 }

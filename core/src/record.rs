@@ -141,6 +141,8 @@ pub enum Record {
         retained: RetainedChange,
         /// The queues it joins.
         entries: Vec<Enqueued>,
+        /// When, if it expires: no time axis may begin before that, or it would live longer than its interval.
+        at: Option<Time>,
     },
     /// Queue entries of a message that an earlier record of the journal has. Only in snapshots, where
     /// the message is not in memory; what keeps the snapshot without that earlier record puts a
@@ -281,6 +283,7 @@ impl Record {
             origin: Origin::Untracked,
             retained: RetainedChange::None,
             entries: entries.clone(),
+            at: None,
         }
     }
 

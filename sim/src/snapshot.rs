@@ -24,7 +24,9 @@ fn is_left_to_the_journal(one: &Record, other: &Record) -> bool {
 
 /// A message that waits, as a snapshot has it where the broker does not have its body.
 fn without_body(record: &Record) -> Option<Record> {
-    let Record::Published { message, origin, retained, entries } = record else { return None };
+    let Record::Published { message, origin, retained, entries, at: _ } = record else {
+        return None;
+    };
     let waits_only = *origin == Origin::Untracked && *retained == RetainedChange::None;
     waits_only.then(|| Record::Requeued {
         message: message.id,

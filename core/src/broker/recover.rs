@@ -13,7 +13,7 @@ use super::Broker;
 use crate::limits::Config;
 use crate::notice::SessionEnd;
 use crate::outbox::Outbox;
-use crate::quota::{DayCount, Holder};
+use crate::quota::{DayCount, Holder, beginning_of};
 use crate::record::{GroupId, LogPosition, QueueSeq, Receiver, Record, Requested, SessionId};
 use crate::rng::Seed;
 use crate::session::held::Stored;
@@ -194,7 +194,8 @@ impl Broker {
             Record::Unsubscribed { session, filter } => {
                 self.apply_unsubscribed(session, &filter, index)
             }
-            Record::Published { message, origin, retained, entries } => {
+            Record::Published { message, origin, retained, entries, at } => {
+                index.latest = index.latest.max(at.unwrap_or_default());
                 self.apply_published(&message, &origin, retained, entries, index)
             }
             Record::Requeued { message, qos, content_bytes, expires_at, entries } => {
@@ -239,7 +240,10 @@ impl Broker {
                 Ok(())
             }
             Record::Requested(requested) => self.apply_requested(*requested),
-            Record::Counted { holder, day, count } => self.apply_counted(holder, day, count),
+            Record::Counted { holder, day, count } => {
+                index.latest = index.latest.max(beginning_of(day));
+                self.apply_counted(holder, day, count)
+            }
             counters @ Record::Counters { .. } => self.apply_counters(&counters),
         }
     }

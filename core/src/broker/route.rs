@@ -443,6 +443,7 @@ impl Broker {
                 origin: source.origin.clone(),
                 retained: retained.clone(),
                 entries,
+                at: message.expires_at.map(|_| self.now),
             };
             self.gate.persist(record, out)
         } else {

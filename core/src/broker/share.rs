@@ -19,6 +19,7 @@ use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Stage;
 use crate::session::queue::{Entry, Journaled, Lane, Waiting};
 use crate::session::{GroupKey, SessionKey, Subscription};
+use crate::time::Time;
 use crate::wire::property::SubscriptionIds;
 use crate::wire::types::{QoS, Text};
 
@@ -305,6 +306,7 @@ impl Broker {
                 origin: Origin::Untracked,
                 retained: RetainedChange::None,
                 entries: alloc::vec![enqueued],
+                at: entry.message.expires_at.map(|_| self.now),
             };
             entry.after = self.gate.persist(record, out);
             entry.journaled = Journaled::Here;
@@ -433,7 +435,7 @@ impl Broker {
             }
             (Journaled::No | Journaled::AtGroup(_), true) => {
                 (entry.after, entry.journaled) =
-                    record_waiting(&mut self.gate, group.id, &entry, out);
+                    record_waiting(&mut self.gate, group.id, &entry, self.now, out);
             }
             (Journaled::No | Journaled::AtGroup(_), false) => entry.journaled = Journaled::No,
             (Journaled::Here, false) => {
@@ -476,7 +478,8 @@ impl Broker {
                 continue;
             };
             share.from = QueueSeq(waiting.seq.0 + 1);
-            let (after, journaled) = record_waiting(&mut self.gate, group.id, &waiting, out);
+            let (after, journaled) =
+                record_waiting(&mut self.gate, group.id, &waiting, self.now, out);
             if journaled == Journaled::Here {
                 group.queue.set_recorded(waiting.seq, after);
             }
@@ -674,6 +677,7 @@ fn record_waiting(
     gate: &mut Gate,
     group: GroupId,
     entry: &Waiting,
+    now: Time,
     out: &mut Outbox,
 ) -> (LogPosition, Journaled) {
     let message = entry.message.message().expect("a share's message is in memory");
@@ -682,6 +686,7 @@ fn record_waiting(
     }
     let enqueued = Enqueued::at_group(group, entry.seq, message.qos, entry.published_retain);
     let record = Record::Published {
+        at: message.expires_at.map(|_| now),
         message,
         origin: Origin::Untracked,
         retained: RetainedChange::None,

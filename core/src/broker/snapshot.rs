@@ -209,7 +209,7 @@ fn add(holders: &mut Holders, entry: &Waiting, enqueued: Enqueued) {
 }
 
 fn published(message: Arc<Message>, retained: RetainedChange, entries: Vec<Enqueued>) -> Record {
-    Record::Published { message, origin: Origin::Untracked, retained, entries }
+    Record::Published { message, origin: Origin::Untracked, retained, entries, at: None }
 }
 
 /// Identifiers in use, in the order in which the exchanges began.

@@ -270,7 +270,7 @@ pub(crate) fn record(record: &Record) -> String {
             line
         }
         Record::Unsubscribed { session, filter } => format!("Unsubscribed {session} {filter}"),
-        Record::Published { message, origin, retained, entries } => {
+        Record::Published { message, origin, retained, entries, at: _ } => {
             published(message, origin, retained, entries)
         }
         Record::Requeued { message, entries, .. } => {

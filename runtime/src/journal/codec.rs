@@ -1,4 +1,4 @@
-//! The binary form of a [`Record`], format version 3. What frames records in files is in `frame.rs`.
+//! The binary form of a [`Record`], format version 4. What frames records in files is in `frame.rs`.
 //!
 //! A record is a tag and its fields in the order of their declaration; numbers are LEB128, shortest
 //! form only; strings and byte strings have their length before them; what is optional or smaller
@@ -25,7 +25,8 @@ use signalhouse_core::Record;
 /// | 1 | the first |
 /// | 2 | a snapshot may cover a segment's beginning; requests, addresses, and whose a retained message is |
 /// | 3 | API keys: whose a session and a retained message are, and whose day is counted |
-pub const FORMAT_VERSION: u32 = 3;
+/// | 4 | when a message that expires was published |
+pub const FORMAT_VERSION: u32 = 4;
 
 /// The first byte of each kind of record. Numbers are never used again for something else.
 mod tag {
@@ -67,6 +68,7 @@ mod flag {
     pub(super) const RETAIN: u8 = 1 << 2;
     pub(super) const EXPIRY: u8 = 1 << 3;
     pub(super) const PROPERTIES: u8 = 1 << 4;
+    pub(super) const AT: u8 = 1 << 5;
     // A publication.
     pub(super) const ORIGIN: u8 = 0b11;
     pub(super) const RETAINED: u8 = 0b11 << 2;

@@ -188,6 +188,7 @@ fn retain(position: u64, topic: Topic, payload: Bytes) -> Record {
         origin: Origin::Untracked,
         retained: RetainedChange::Set { publisher: None },
         entries: Vec::new(),
+        at: None,
     }
 }
 

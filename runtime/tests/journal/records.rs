@@ -170,12 +170,13 @@ fn published() -> BoxedStrategy<Record> {
         of(owner()).prop_map(|publisher| RetainedChange::Set { publisher }),
         Just(RetainedChange::Clear),
     ];
-    (message(), origin, retained, vec(enqueued(), 0..4))
-        .prop_map(|(message, origin, retained, entries)| Record::Published {
+    (message(), origin, retained, vec(enqueued(), 0..4), of(number()))
+        .prop_map(|(message, origin, retained, entries, at)| Record::Published {
             message,
             origin,
             retained,
             entries,
+            at: at.map(Time::from_ms),
         })
         .boxed()
 }

@@ -71,6 +71,7 @@ fn queued(number: u64, session: u64, qos: QoS) -> Record {
         origin: Origin::Untracked,
         retained: RetainedChange::None,
         entries: vec![entry(Receiver::Session(SessionId(session)), number, qos)],
+        at: None,
     }
 }
 
@@ -130,6 +131,7 @@ fn a_later_publication_is_not_taken_for_one_that_was_released_in_the_lost_part()
             origin: Origin::Inbound { session: SessionId(1), packet_id: InboundPacketId(id(5)) },
             retained: RetainedChange::None,
             entries: Vec::new(),
+            at: None,
         };
         let released =
             Record::InboundReleased { session: SessionId(1), packet_id: InboundPacketId(id(5)) };
@@ -268,6 +270,7 @@ fn record() -> impl Strategy<Value = Record> {
                 RetainedChange::None
             },
             entries: entries.into_iter().map(|(to, seq, qos)| entry(to, seq, qos)).collect(),
+            at: None,
         },
     );
     let subscribed = (session(), filter()).prop_map(|(session, (filter, group))| {

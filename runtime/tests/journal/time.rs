@@ -1,6 +1,7 @@
 //! Time goes on while the broker is down.
 
 use bytes::Bytes;
+use signalhouse::journal::{self, Level};
 use signalhouse::seams::Journal;
 use signalhouse_core::input::Gone;
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
@@ -10,7 +11,7 @@ use signalhouse_core::wire::packet::{
 use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text};
 use signalhouse_core::{Action, ConnectionId, Input, Outbox, Record, Time};
 
-use crate::bench::{START, Store, open_later, run};
+use crate::bench::{START, Store, open_later, options, run};
 use crate::disk::MemoryDisk;
 
 fn text(text: &str) -> Text {
@@ -57,6 +58,18 @@ fn connect(store: &mut Store, now: Time, index: u32, will: Option<Will>) -> Conn
     connection
 }
 
+fn queued(id: u16, message_expiry_interval_s: Option<u32>) -> Publish {
+    Publish {
+        dup: false,
+        retain: false,
+        delivery: Delivery::AtLeastOnce(InboundPacketId(PacketId::new(id).expect("not 0"))),
+        topic: Topic::try_from("queue/x").expect("a topic"),
+        payload: Bytes::from(vec![b'0' + id as u8]),
+        message_expiry_interval_s,
+        properties: None,
+    }
+}
+
 /// One session that ends at second 110, with a will that is due at second 60 and two messages
 /// waiting, one of which is worth nothing from second 20 on.
 async fn prepared() -> MemoryDisk {
@@ -85,16 +98,7 @@ async fn prepared() -> MemoryDisk {
     let publisher = connect(&mut store, at(0), 2, None);
     tell(&mut store, at(10), Input::Closed { connection: receiver, cause: Gone::Failed });
     for (id, expiry) in [(1, Some(10)), (2, None)] {
-        let publish = Publish {
-            dup: false,
-            retain: false,
-            delivery: Delivery::AtLeastOnce(InboundPacketId(PacketId::new(id).expect("not 0"))),
-            topic: Topic::try_from("queue/x").expect("a topic"),
-            payload: Bytes::from(vec![b'0' + id as u8]),
-            message_expiry_interval_s: expiry,
-            properties: None,
-        };
-        packet(&mut store, at(10), publisher, ClientPacket::Publish(publish));
+        packet(&mut store, at(10), publisher, ClientPacket::Publish(queued(id, expiry)));
     }
     tell(&mut store, at(10), Input::Closed { connection: publisher, cause: Gone::PeerClosed });
     store.settle().await.expect("the disk works");
@@ -137,5 +141,26 @@ fn expiries_count_on_across_a_restart() {
         assert_eq!(found(&disk, 70, 109).await, (1, vec![two], true));
         assert_eq!(found(&disk, 70, 111).await, (0, vec![], true));
         assert_eq!(found(&disk, 500, 500).await, (0, vec![], true));
+    });
+}
+
+/// Where the time axis begins if the wall clock has gone back to 1970.
+async fn beginning(disk: &MemoryDisk) -> Time {
+    let options = options(700, Level::Strict);
+    let opened = journal::open(disk.killed(), options).await.expect("a store");
+    opened.beginning(Time::ZERO)
+}
+
+#[test]
+fn no_start_takes_time_back_behind_a_message_that_expires() {
+    run(async || {
+        let disk = prepared().await;
+        assert_eq!(beginning(&disk).await, at(10));
+        let mut store = open_later(&disk, 601, at(10)).await.expect("a store");
+        let publisher = connect(&mut store, at(10), 3, None);
+        // No record but the message's own names a later moment.
+        packet(&mut store, at(30), publisher, ClientPacket::Publish(queued(1, Some(10))));
+        store.settle().await.expect("the disk works");
+        assert_eq!(beginning(&disk.power_cut()).await, at(30));
     });
 }

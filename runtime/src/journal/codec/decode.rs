@@ -220,7 +220,8 @@ fn replay(flags: u8, cursor: &mut Cursor<'_>) -> Result<ReplayState, DecodeRecor
 }
 
 fn published(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
-    let message = Arc::new(message(cursor)?);
+    let (message, at) = message(cursor)?;
+    let message = Arc::new(message);
     let of_publisher = flag::PUBLISHER_IDENTITY | flag::PUBLISHER_ADDRESS | flag::PUBLISHER_KEY;
     let flags = cursor.flags(flag::ORIGIN | flag::RETAINED | flag::PUBLISHER | of_publisher)?;
     let origin = match flags & flag::ORIGIN {
@@ -245,7 +246,7 @@ fn published(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
         _ => return Err(DecodeRecordError::Value("retained change")),
     };
     let entries = (0..cursor.count()?).map(|_| enqueued(cursor)).collect::<Result<_, _>>()?;
-    Ok(Record::Published { message, origin, retained, entries })
+    Ok(Record::Published { message, origin, retained, entries, at })
 }
 
 fn publisher(flags: u8, cursor: &mut Cursor<'_>) -> Result<Owner, DecodeRecordError> {
@@ -262,8 +263,7 @@ fn requeued(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     let message = cursor.message_id()?;
     let flags = cursor.flags(flag::QOS | flag::EXPIRY)?;
     let content_bytes = cursor.small()?;
-    let expires_at =
-        if flags & flag::EXPIRY == 0 { None } else { Some(Time::from_ms(cursor.number()?)) };
+    let expires_at = moment_if(flags & flag::EXPIRY, cursor)?;
     let entries = (0..cursor.count()?).map(|_| enqueued(cursor)).collect::<Result<_, _>>()?;
     Ok(Record::Requeued {
         message,
@@ -274,13 +274,14 @@ fn requeued(cursor: &mut Cursor<'_>) -> Result<Record, DecodeRecordError> {
     })
 }
 
-fn message(cursor: &mut Cursor<'_>) -> Result<Message, DecodeRecordError> {
+/// A message, and when it was published.
+fn message(cursor: &mut Cursor<'_>) -> Result<(Message, Option<Time>), DecodeRecordError> {
     let id = cursor.message_id()?;
     let topic = cursor.topic()?;
     let payload = Bytes::copy_from_slice(cursor.bytes()?);
-    let flags = cursor.flags(flag::QOS | flag::EXPIRY | flag::PROPERTIES)?;
-    let expires_at =
-        if flags & flag::EXPIRY == 0 { None } else { Some(Time::from_ms(cursor.number()?)) };
+    let flags = cursor.flags(flag::QOS | flag::EXPIRY | flag::PROPERTIES | flag::AT)?;
+    let expires_at = moment_if(flags & flag::EXPIRY, cursor)?;
+    let at = moment_if(flags & flag::AT, cursor)?;
     let message = Message {
         id,
         topic,
@@ -290,7 +291,11 @@ fn message(cursor: &mut Cursor<'_>) -> Result<Message, DecodeRecordError> {
         properties: properties_if(flags, cursor)?,
     };
     check_message(&message)?;
-    Ok(message)
+    Ok((message, at))
+}
+
+fn moment_if(flag: u8, cursor: &mut Cursor<'_>) -> Result<Option<Time>, DecodeRecordError> {
+    if flag == 0 { Ok(None) } else { Ok(Some(Time::from_ms(cursor.number()?))) }
 }
 
 fn will(cursor: &mut Cursor<'_>) -> Result<Will, DecodeRecordError> {

@@ -1,7 +1,6 @@
 //! From records to bytes.
 
 use bytes::{BufMut, BytesMut};
-use signalhouse_core::Record;
 use signalhouse_core::message::Message;
 use signalhouse_core::quota::{Holder, Owner};
 use signalhouse_core::record::{
@@ -10,6 +9,7 @@ use signalhouse_core::record::{
 use signalhouse_core::wire::packet::{SubscriptionOptions, Will};
 use signalhouse_core::wire::property::{MessageProperties, SubscriptionIds};
 use signalhouse_core::wire::types::{PacketId, QoS, Text, Version};
+use signalhouse_core::{Record, Time};
 
 use super::{flag, tag};
 
@@ -37,9 +37,7 @@ pub fn encode(record: &Record, out: &mut BytesMut) {
             head(tag::UNSUBSCRIBED, *session, out);
             bytes(filter.as_text().as_bytes(), out);
         }
-        Record::Published { message, origin, retained, entries } => {
-            published(message, origin, retained, entries, out);
-        }
+        Record::Published { .. } => published(record, out),
         Record::Requeued { .. } => requeued(record, out),
         Record::Replayed { .. } => replayed(record, out),
         Record::ReplayEnded { session, filter } => {
@@ -246,15 +244,10 @@ fn subscribed(record: &Record, out: &mut BytesMut) {
     }
 }
 
-fn published(
-    message: &Message,
-    origin: &Origin,
-    retained: &RetainedChange,
-    entries: &[Enqueued],
-    out: &mut BytesMut,
-) {
+fn published(record: &Record, out: &mut BytesMut) {
+    let Record::Published { message, origin, retained, entries, at } = record else { return };
     out.put_u8(tag::PUBLISHED);
-    put_message(message, out);
+    put_message(message, *at, out);
     let origin_bits = match origin {
         Origin::Untracked => 0,
         Origin::Inbound { .. } => 1,
@@ -299,17 +292,18 @@ fn published(
     }
 }
 
-fn put_message(message: &Message, out: &mut BytesMut) {
+fn put_message(message: &Message, at: Option<Time>, out: &mut BytesMut) {
     number(message.id.0, out);
     bytes(message.topic.as_text().as_bytes(), out);
     bytes(&message.payload, out);
     out.put_u8(
         message.qos as u8
             | set(flag::EXPIRY, message.expires_at.is_some())
-            | set(flag::PROPERTIES, message.properties.is_some()),
+            | set(flag::PROPERTIES, message.properties.is_some())
+            | set(flag::AT, at.is_some()),
     );
-    if let Some(at) = message.expires_at {
-        number(at.as_ms(), out);
+    for moment in [message.expires_at, at].into_iter().flatten() {
+        number(moment.as_ms(), out);
     }
     if let Some(properties) = &message.properties {
         put_properties(properties, out);

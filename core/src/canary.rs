@@ -180,6 +180,12 @@ mod switch {
         /// A session's queue takes more than its limit.
         QueueLimitIgnored = "queue-limit-ignored",
         // Permissions, quotas and identities.
+        /// A publication is taken although the rules deny it.
+        DeniedPublishTaken = "denied-publish-taken",
+        /// A subscription is granted although the rules deny it.
+        DeniedSubscribeGranted = "denied-subscribe-granted",
+        /// A will is published although the rules deny it by then.
+        DeniedWillPublished = "denied-will-published",
         /// What waits is sent without a look at the rules in force by then.
         RevokedStillDelivered = "revoked-still-delivered",
         /// While anything is denied to anybody, PUBREL for what came on an earlier connection is not
@@ -189,6 +195,10 @@ mod switch {
         StoredBytesNotReturned = "stored-bytes-not-returned",
         /// What waits for a session counts against quotas once more for each connection.
         StoredBytesCountedAgain = "stored-bytes-counted-again",
+        /// A quota of publications in a second bounds nobody.
+        RateQuotaIgnored = "rate-quota-ignored",
+        /// A connection that has ended still counts against its quota.
+        ConnectionCountNotReturned = "connection-count-not-returned",
         /// A day's count against a quota is forgotten at recovery.
         DayCountLostAtRecovery = "day-count-lost-at-recovery",
         /// The end of a client's token counts as an orderly end: the will is dropped.

@@ -377,7 +377,7 @@ impl Used {
             return Some(beginning_of(day_of(now) + 1).since_ms(now));
         }
         let rate = u64::from(quota.messages_per_second);
-        if rate > 0 && self.rate < PUBLICATION {
+        if rate > 0 && self.rate < PUBLICATION && !canary!(RateQuotaIgnored) {
             return Some((PUBLICATION - self.rate).div_ceil(rate));
         }
         None

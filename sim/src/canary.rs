@@ -146,9 +146,14 @@ mod known {
             Canary::RevokedReleaseUnanswered => ("permissions", &["LV", "AH", "Q2", "SH", "DU"]),
             Canary::StoredBytesNotReturned
             | Canary::StoredBytesCountedAgain
+            | Canary::RateQuotaIgnored
             | Canary::DayCountLostAtRecovery => ("permissions", &["AH"]),
+            Canary::ConnectionCountNotReturned => ("permissions", &["AH", "LV"]),
             Canary::TokenEndDropsWill => ("permissions", &["WL"]),
-            Canary::RevokedStillDelivered
+            Canary::DeniedPublishTaken
+            | Canary::DeniedSubscribeGranted
+            | Canary::DeniedWillPublished
+            | Canary::RevokedStillDelivered
             | Canary::TokenNeverEnds
             | Canary::StrangerTakesOver
             | Canary::StrangerResumes => ("permissions", &["AU"]),

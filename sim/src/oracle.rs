@@ -33,6 +33,7 @@ mod q0;
 mod q1;
 mod q2;
 mod quotas;
+mod rates;
 mod rc;
 mod rt;
 mod rx;
@@ -164,6 +165,7 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(bm::Memory::default()),
         Box::new(identity::Identity),
         Box::new(quotas::Quotas::default()),
+        Box::new(rates::Rates::default()),
     ]
 }
 

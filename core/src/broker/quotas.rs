@@ -106,7 +106,7 @@ impl Broker {
 
     /// A connection of this session has ended.
     pub(super) fn discount_connection(&mut self, key: SessionKey) {
-        if self.quotas.is_empty() {
+        if self.quotas.is_empty() || canary!(ConnectionCountNotReturned) {
             return;
         }
         let Some(session) = self.sessions.get_mut(key) else { return };

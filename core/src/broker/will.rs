@@ -35,7 +35,7 @@ impl Broker {
             self.retained_has_space(&will.topic, bytes)
                 && self.may_retain(&publisher, &will.topic, bytes)
         };
-        let refusal = if !allowed {
+        let refusal = if !allowed && !canary!(DeniedWillPublished) {
             Some(ReasonCode::NotAuthorized)
         } else if stores && !has_space() {
             Some(ReasonCode::QuotaExceeded)

@@ -20,12 +20,18 @@ pub(crate) fn permissions(denials: &[Denial], by_user: bool) -> Permissions {
 /// The quotas of every client, if the plan has any: by user name where clients have one that
 /// counts, else by client identifier.
 pub(crate) fn quotas(plan: &Plan, by_user: bool) -> Option<Arc<Quotas>> {
-    let messages_per_day = setting(plan, "quota.messages_per_day").unwrap_or(0);
-    let stored_bytes = setting(plan, "quota.stored_bytes").unwrap_or(0);
-    if messages_per_day + stored_bytes == 0 {
+    let of = |name| setting(plan, name).unwrap_or(0);
+    let small = |name| u32::try_from(of(name)).unwrap_or(u32::MAX);
+    let quota = Quota {
+        messages_per_second: small("quota.messages_per_second"),
+        messages_per_day: of("quota.messages_per_day"),
+        connections: small("quota.connections"),
+        stored_bytes: of("quota.stored_bytes"),
+        closes_at_qos0: false,
+    };
+    if quota == Quota::default() {
         return None;
     }
-    let quota = Quota { messages_per_day, stored_bytes, ..Quota::default() };
     let mut quotas = Quotas::default();
     if by_user {
         quotas.every_user = Some(quota);

@@ -38,6 +38,8 @@ impl Recorder {
                 .unwrap_or(default.retained_messages),
             stored_bytes: setting(plan, "quota.stored_bytes"),
             messages_per_day: setting(plan, "quota.messages_per_day"),
+            messages_per_second: setting(plan, "quota.messages_per_second"),
+            connections: setting(plan, "quota.connections"),
             token_lifetime_ms: setting(plan, "token.lifetime_ms"),
             has_limits: matches!(plan.profile.as_str(), "limits" | "disk"),
             epoch_ms: EPOCH_MS,

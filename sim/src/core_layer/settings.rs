@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::point;
 
 /// Settings of what surrounds the broker.
-const SURROUNDINGS: [&str; 15] = [
+const SURROUNDINGS: [&str; 17] = [
     "network.latency_ms",
     "network.jitter_ms",
     "network.split",
@@ -21,7 +21,9 @@ const SURROUNDINGS: [&str; 15] = [
     "journal.segment_bytes",
     "journal.sync_ms",
     "journal.snapshots",
+    "quota.connections",
     "quota.messages_per_day",
+    "quota.messages_per_second",
     "quota.stored_bytes",
     "token.lifetime_ms",
 ];

@@ -54,6 +54,10 @@ pub struct Bounds {
     pub stored_bytes: Option<u64>,
     /// The quota that each client has of publications in a day.
     pub messages_per_day: Option<u64>,
+    /// The quota that each client has of publications in a second.
+    pub messages_per_second: Option<u64>,
+    /// The quota that each client has of connections.
+    pub connections: Option<u64>,
     /// How long a client may stay at a time before the calm, if that ends.
     pub token_lifetime_ms: Option<u64>,
     /// Whether other limits of the broker are within reach.
@@ -73,6 +77,8 @@ impl Default for Bounds {
             retained_messages: u64::MAX,
             stored_bytes: None,
             messages_per_day: None,
+            messages_per_second: None,
+            connections: None,
             token_lifetime_ms: None,
             has_limits: false,
             epoch_ms: 0,

@@ -18,7 +18,7 @@ const AWAY_MS: u64 = 8_000;
 const GONE_MS: u64 = 3_000;
 
 impl Draft {
-    /// What bounds clients or tells them apart, in a quarter of the plans that it is asked for, from
+    /// What bounds clients or tells them apart, in three of ten plans that it is asked for, from
     /// a stream of its own.
     pub(super) fn bound_and_identify(&mut self) {
         let mut chance = self.stream("identity");
@@ -27,6 +27,8 @@ impl Draft {
             9..=12 => self.bound_days(&mut chance),
             13..=18 => self.let_tokens_end(&mut chance),
             19..=25 => self.send_strangers(&mut chance),
+            26..=28 => self.bound_rates(&mut chance),
+            29..=30 => self.bound_connections(&mut chance),
             _ => {}
         }
     }
@@ -117,6 +119,22 @@ impl Draft {
         }
         let messages = chance.between(2, 20);
         self.plan.settings.push(("quota.messages_per_day".to_owned(), messages));
+    }
+
+    fn bound_rates(&mut self, chance: &mut Stream) {
+        if chance.percent(50) {
+            self.asks();
+        }
+        let messages = *chance.pick(&[1, 2, 5, 20]);
+        self.plan.settings.push(("quota.messages_per_second".to_owned(), messages));
+    }
+
+    /// To as many connections as a client has: whoever is counted and gone keeps it out.
+    fn bound_connections(&mut self, chance: &mut Stream) {
+        if chance.percent(50) {
+            self.asks();
+        }
+        self.plan.settings.push(("quota.connections".to_owned(), 1));
     }
 
     fn let_tokens_end(&mut self, chance: &mut Stream) {

@@ -300,9 +300,20 @@ impl Broker {
             Phase::Authenticating(_) => return self.early_packet(connection, packet, out),
             // What it was let in by has ended, which it is told after CONNACK.
             Phase::Accepting(_) if link.ends_at <= now => return,
+            Phase::Accepting(_)
+                if link.method.is_some()
+                    && !matches!(packet, ClientPacket::Auth(_) | ClientPacket::Disconnect(_)) =>
+            {
+                // [MQTT-3.1.2-30]
+                return self.protocol_error(
+                    connection,
+                    "a packet other than AUTH before CONNACK",
+                    out,
+                );
+            }
             Phase::Accepting(session) | Phase::Live(session) => *session,
         };
-        let is_ahead = !link.is_live();
+        let is_ahead = !link.is_live() && !matches!(packet, ClientPacket::PingReq);
         match packet {
             ClientPacket::Connect(_) => {
                 // [MQTT-3.1.0-2]

@@ -80,8 +80,9 @@ mod known {
 
     /// What must be found of `canary`.
     #[must_use]
-    pub const fn expected(canary: Canary) -> Expected {
-        let (group, guarantees) = broken_by(canary);
+    pub fn expected(canary: Canary) -> Expected {
+        let row = TABLE.iter().find(|(canaries, _, _)| canaries.contains(&canary));
+        let (_, group, guarantees) = row.expect("every canary is in the table");
         Expected { group, guarantees }
     }
 
@@ -90,81 +91,108 @@ mod known {
     /// What a subscription breaks that is.
     const UNSUBSCRIBED: &[&str] = &["DU", "RC", "Q1", "Q2", "AH", "SS"];
 
-    /// The group of a canary's guarantees, and which of them it breaks.
-    const fn broken_by(canary: Canary) -> (&'static str, &'static [&'static str]) {
-        match canary {
-            Canary::DuplicateDetectionOff => ("delivery", &["Q2", "SH"]),
-            Canary::HeldIdsDieWithConnection => ("delivery", &["Q2", "SH", "AH"]),
-            Canary::BacklogLostAtTakeover => ("delivery", &["Q1", "Q2", "WL"]),
-            Canary::FlightLostAtResume => ("delivery", &["RX", "Q1", "Q2", "LV"]),
-            Canary::ExpiredInFlightDropped => ("delivery", &["RX", "Q2"]),
-            Canary::ResentInReverse => ("delivery", &["OR", "RX"]),
-            Canary::OneSubscriptionId | Canary::LowestQosOfOverlap => ("delivery", &["CI"]),
-            Canary::WildcardMatchesDollar | Canary::NoLocalLostAtRecovery => ("delivery", &["NS"]),
-            Canary::RefusedYetAcknowledged => ("delivery", &["AH", "Q1", "Q2", "RT"]),
-            Canary::PubrelNotResent => ("protocol", &["RX", "LV", "WL", "Q1", "Q2"]),
-            // To its receiver a repeat without DUP is a new message.
-            Canary::DupNotSet => ("protocol", &["RX", "Q1", "Q2"]),
-            Canary::IdsRestartOnResume => ("protocol", &["PI"]),
-            // Whatever is owed to the session, wills too, never comes.
-            Canary::WindowNotReset => ("protocol", &["RX", "Q1", "Q2", "LV", "WL"]),
-            Canary::ResentBesideWindow | Canary::CreditGivenTwice | Canary::PubrecGivesCredit => {
-                ("protocol", &["FC"])
-            }
-            Canary::AliasTableShared => ("protocol", &["AL"]),
-            Canary::PacketSizeIgnored => ("protocol", &["SZ"]),
-            Canary::KeepAliveNeverCloses | Canary::KeepAliveTooShort => ("protocol", &["KA"]),
-            Canary::PublishBeforeConnack => ("protocol", &["PR"]),
-            Canary::EarlyPacketsReversed => ("protocol", &["OR", "AH"]),
-            Canary::PingUnanswered => ("protocol", &["AH", "LV"]),
-            Canary::TakeoverInSilence => ("sessions", &["SO"]),
-            Canary::SessionPresentEchoed => ("sessions", &["SP"]),
-            Canary::CleanStartKeepsSession => ("sessions", &["SS", "NS", "RX"]),
-            Canary::SessionNeverExpires => ("sessions", &["SX", "BM"]),
-            Canary::ExpiryRestartsAtRecovery => ("sessions", &["SX"]),
-            // Whatever expires does so late.
-            Canary::AxisFollowsWallClock => ("sessions", &["SX", "DU", "WL", "MX", "BM", "RT"]),
-            Canary::WillNotCancelled
-            | Canary::WillLostAtTakeover
-            | Canary::WillLostAtRecovery
-            | Canary::WillAfterDisconnect => ("sessions", &["WL"]),
-            Canary::OldRetainedRestored => ("retained", &["RT", "RC"]),
-            Canary::DeletedRetainedRestored => ("retained", &["RT", "BM"]),
-            Canary::RetainHandlingIgnored => ("retained", &["RT", "Q0", "Q1", "Q2"]),
-            Canary::ExpiredDelivered | Canary::ExpiryPassedOnTooLong => ("retained", &["MX"]),
-            Canary::SharedLostWithMember => ("shared", &["SH"]),
-            Canary::SharedQos2Moves => ("shared", &["SH", "Q2"]),
-            // Both copies may go to the same member.
-            Canary::SharedTwice => ("shared", &["SH", "Q0", "Q1", "Q2"]),
-            Canary::AckBeforeCommit | Canary::SubackBeforeCommit => ("durability", LOST),
-            Canary::ReleaseNotRecorded => ("durability", &["DU", "Q1", "Q2", "AH"]),
-            Canary::ReceiptNotRecorded => ("durability", &["DU", "RX", "Q2"]),
-            Canary::SessionEndNotRecorded => ("durability", &["RC", "SP"]),
-            Canary::SnapshotForgetsHeldIds => ("durability", &["DU", "RC", "Q2", "AH"]),
-            Canary::SnapshotForgetsSubscriptions => ("durability", UNSUBSCRIBED),
-            Canary::QueueLimitIgnored => ("resources", &["BM"]),
-            Canary::RevokedReleaseUnanswered => ("permissions", &["LV", "AH", "Q2", "SH", "DU"]),
-            Canary::StoredBytesNotReturned
-            | Canary::StoredBytesCountedAgain
-            | Canary::RateQuotaIgnored
-            | Canary::DayCountLostAtRecovery => ("permissions", &["AH"]),
-            Canary::ConnectionCountNotReturned => ("permissions", &["AH", "LV"]),
-            Canary::TokenEndDropsWill => ("permissions", &["WL"]),
-            Canary::DeniedPublishTaken
-            | Canary::DeniedSubscribeGranted
-            | Canary::DeniedWillPublished
-            | Canary::RevokedStillDelivered
-            | Canary::TokenNeverEnds
-            | Canary::StrangerTakesOver
-            | Canary::StrangerResumes => ("permissions", &["AU"]),
-            Canary::DurableWhenWritten
-            | Canary::SnapshotNameNotSynced
-            | Canary::DeletionNotRecorded
-            | Canary::MarkProvesItself
-            | Canary::TailNotCut
-            | Canary::SyncFailureIgnored => ("store", &["RC", "DU"]),
-        }
-    }
+    /// Canaries, the group of their guarantees, and those which they break.
+    type Row = (&'static [Canary], &'static str, &'static [&'static str]);
+
+    /// Every canary, once.
+    const TABLE: &[Row] = &[
+        (&[Canary::DuplicateDetectionOff], "delivery", &["Q2", "SH"]),
+        (&[Canary::HeldIdsDieWithConnection], "delivery", &["Q2", "SH", "AH"]),
+        (&[Canary::BacklogLostAtTakeover], "delivery", &["Q1", "Q2", "WL"]),
+        (&[Canary::FlightLostAtResume], "delivery", &["RX", "Q1", "Q2", "LV"]),
+        (&[Canary::ExpiredInFlightDropped], "delivery", &["RX", "Q2"]),
+        (&[Canary::ResentInReverse], "delivery", &["OR", "RX"]),
+        (&[Canary::OneSubscriptionId, Canary::LowestQosOfOverlap], "delivery", &["CI"]),
+        (&[Canary::WildcardMatchesDollar, Canary::NoLocalLostAtRecovery], "delivery", &["NS"]),
+        (&[Canary::RefusedYetAcknowledged], "delivery", &["AH", "Q1", "Q2", "RT"]),
+        (&[Canary::PubrelNotResent], "protocol", &["RX", "LV", "WL", "Q1", "Q2"]),
+        // To its receiver a repeat without DUP is a new message.
+        (&[Canary::DupNotSet], "protocol", &["RX", "Q1", "Q2"]),
+        (&[Canary::IdsRestartOnResume], "protocol", &["PI"]),
+        // Whatever is owed to the session, wills too, never comes.
+        (&[Canary::WindowNotReset], "protocol", &["RX", "Q1", "Q2", "LV", "WL"]),
+        (
+            &[Canary::ResentBesideWindow, Canary::CreditGivenTwice, Canary::PubrecGivesCredit],
+            "protocol",
+            &["FC"],
+        ),
+        (&[Canary::AliasTableShared], "protocol", &["AL"]),
+        (&[Canary::PacketSizeIgnored], "protocol", &["SZ"]),
+        (&[Canary::KeepAliveNeverCloses, Canary::KeepAliveTooShort], "protocol", &["KA"]),
+        (&[Canary::PublishBeforeConnack], "protocol", &["PR"]),
+        (&[Canary::EarlyPacketsReversed], "protocol", &["OR", "AH"]),
+        (&[Canary::PingUnanswered], "protocol", &["AH", "LV"]),
+        (&[Canary::TakeoverInSilence], "sessions", &["SO"]),
+        (&[Canary::SessionPresentEchoed], "sessions", &["SP"]),
+        (&[Canary::CleanStartKeepsSession], "sessions", &["SS", "NS", "RX"]),
+        (&[Canary::SessionNeverExpires], "sessions", &["SX", "BM"]),
+        (&[Canary::ExpiryRestartsAtRecovery], "sessions", &["SX"]),
+        // Whatever expires does so late.
+        (&[Canary::AxisFollowsWallClock], "sessions", &["SX", "DU", "WL", "MX", "BM", "RT"]),
+        (
+            &[
+                Canary::WillNotCancelled,
+                Canary::WillLostAtTakeover,
+                Canary::WillLostAtRecovery,
+                Canary::WillAfterDisconnect,
+            ],
+            "sessions",
+            &["WL"],
+        ),
+        (&[Canary::OldRetainedRestored], "retained", &["RT", "RC"]),
+        (&[Canary::DeletedRetainedRestored], "retained", &["RT", "BM"]),
+        (&[Canary::RetainHandlingIgnored], "retained", &["RT", "Q0", "Q1", "Q2"]),
+        (&[Canary::ExpiredDelivered, Canary::ExpiryPassedOnTooLong], "retained", &["MX"]),
+        (&[Canary::SharedLostWithMember], "shared", &["SH"]),
+        (&[Canary::SharedQos2Moves], "shared", &["SH", "Q2"]),
+        // Both copies may go to the same member.
+        (&[Canary::SharedTwice], "shared", &["SH", "Q0", "Q1", "Q2"]),
+        (&[Canary::AckBeforeCommit, Canary::SubackBeforeCommit], "durability", LOST),
+        (&[Canary::ReleaseNotRecorded], "durability", &["DU", "Q1", "Q2", "AH"]),
+        (&[Canary::ReceiptNotRecorded], "durability", &["DU", "RX", "Q2"]),
+        (&[Canary::SessionEndNotRecorded], "durability", &["RC", "SP"]),
+        (&[Canary::SnapshotForgetsHeldIds], "durability", &["DU", "RC", "Q2", "AH"]),
+        (&[Canary::SnapshotForgetsSubscriptions], "durability", UNSUBSCRIBED),
+        (&[Canary::QueueLimitIgnored], "resources", &["BM"]),
+        (&[Canary::RevokedReleaseUnanswered], "permissions", &["LV", "AH", "Q2", "SH", "DU"]),
+        (
+            &[
+                Canary::StoredBytesNotReturned,
+                Canary::StoredBytesCountedAgain,
+                Canary::RateQuotaIgnored,
+                Canary::DayCountLostAtRecovery,
+            ],
+            "permissions",
+            &["AH"],
+        ),
+        (&[Canary::ConnectionCountNotReturned], "permissions", &["AH", "LV"]),
+        (&[Canary::TokenEndDropsWill], "permissions", &["WL"]),
+        (
+            &[
+                Canary::DeniedPublishTaken,
+                Canary::DeniedSubscribeGranted,
+                Canary::DeniedWillPublished,
+                Canary::RevokedStillDelivered,
+                Canary::TokenNeverEnds,
+                Canary::StrangerTakesOver,
+                Canary::StrangerResumes,
+            ],
+            "permissions",
+            &["AU"],
+        ),
+        (
+            &[
+                Canary::DurableWhenWritten,
+                Canary::SnapshotNameNotSynced,
+                Canary::DeletionNotRecorded,
+                Canary::MarkProvesItself,
+                Canary::TailNotCut,
+                Canary::SyncFailureIgnored,
+            ],
+            "store",
+            &["RC", "DU"],
+        ),
+    ];
 }
 
 #[cfg(signalhouse_sim)]

@@ -76,7 +76,12 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
             () = shared.permitted.notified() => {
                 handle.command(Command::SetPermissions(names::permissions(shared)));
             }
-            () = shared.stopper.notified() => handle.stop(ReasonCode::ServerShuttingDown),
+            () = shared.stopper.notified() => {
+                // It may have been for the process before, which was ended before it heard of it.
+                if shared.is_stopping.get() {
+                    handle.stop(ReasonCode::ServerShuttingDown);
+                }
+            }
         }
     };
     ended.map_err(|error| ("PR", error.to_string()))

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use signalhouse_sim::canary::{Canary, expected, named};
+use signalhouse_sim::layer::Layer;
 
 use super::CanaryArguments;
-use super::hunt::Found;
+use super::hunt::{Found, bound};
 use crate::commands::revision::revision;
 use crate::commands::watch::{self, Watch};
 use crate::commands::{Ended, Verdict};
@@ -71,10 +72,12 @@ pub(super) fn all(canaries: &[Canary], arguments: &CanaryArguments) -> Ended {
     let groups: BTreeSet<_> = looked_for.iter().map(|(group, _)| group).collect();
     watch.end();
     println!(
-        "{} of {} canaries found, in {} groups of guarantees",
+        "{} of {} canaries found, in {} groups of guarantees; within {} seeds of the core layer, {} of the runtime's",
         looked_for.len() - faults.len(),
         looked_for.len(),
-        groups.len()
+        groups.len(),
+        bound(Layer::Core),
+        bound(Layer::Runtime)
     );
     for (name, fault) in &faults {
         println!("FAIL {name} rev={}: {fault}\n  cargo sim canary {name}", revision());

@@ -1,10 +1,11 @@
-//! The search for a canary of the store: a place on the disk where the broker, cut off or let down
-//! there, shows it. Plans are small by hand, so nothing is made smaller. What no such place shows is
-//! looked for under seeds.
+//! The search for a canary of the store. A seed stands for two plans: one that is small by hand, so that
+//! nothing has to be made smaller, with a place on the disk drawn at which the broker is cut off or let
+//! down; and the one that is drawn from it for the profile `disk`. The former come first.
 
 use std::path::Path;
 
 use signalhouse_sim::canary::{self, Canary, expected};
+use signalhouse_sim::chance::Streams;
 use signalhouse_sim::history::Violation;
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Plan;
@@ -15,9 +16,6 @@ use super::hunt::{self, Found, STEPS};
 use super::stored;
 use crate::commands::cuts::Cut;
 use crate::commands::source::read_plan;
-
-/// How many seeds of the plan are tried.
-const SEEDS: u64 = 8;
 
 /// Looks for a canary.
 pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found, String> {
@@ -38,28 +36,21 @@ pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found,
         found.look_at(canary, &read_plan(&path)?)?;
     }
     let small = read_plan(&folder.join("cuts/small.plan"))?;
-    for seed in 0..SEEDS {
-        let mut plan = Plan { seed: small.seed.wrapping_add(seed), ..small.clone() };
-        let operations = runtime_layer::run_counting(&plan, false)?.1;
+    for seed in 0..arguments.seeds.min(hunt::bound(Layer::Runtime)) {
+        if found.guarantee != "-" {
+            break;
+        }
+        let mut plan = cut_somewhere(&small, seed)?;
         canary::add_to(&mut plan, canary.name());
-        for at in 1..=operations {
-            for cut in Cut::EACH {
-                if found.guarantee != "-" {
-                    break;
-                }
-                let plan = cut.at(at, &plan);
-                if found.look_at(canary, &plan)? && found.fault.is_empty() && arguments.write {
-                    let text = format!(
-                        "# {}, with the canary {}; nothing without it.\n{}",
-                        found.guarantee,
-                        found.name,
-                        plan.to_text()
-                    );
-                    std::fs::write(&path, text).map_err(|error| {
-                        format!("{} cannot be written: {error}", path.display())
-                    })?;
-                }
-            }
+        if found.look_at(canary, &plan)? && found.fault.is_empty() && arguments.write {
+            let text = format!(
+                "# {}, with the canary {}; nothing without it.\n{}",
+                found.guarantee,
+                found.name,
+                plan.to_text()
+            );
+            std::fs::write(&path, text)
+                .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         }
     }
     if found.guarantee == "-" {
@@ -67,6 +58,15 @@ pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found,
     }
     found.ms = start.elapsed().as_millis();
     Ok(found)
+}
+
+/// The plan under a seed, from which the place and the kind of a cut are drawn too.
+fn cut_somewhere(plan: &Plan, seed: u64) -> Result<Plan, String> {
+    let plan = Plan { seed, ..plan.clone() };
+    let operations = runtime_layer::run_counting(&plan, false)?.1;
+    let mut chance = Streams::new(seed).stream("cut");
+    let at = 1 + chance.below(operations);
+    Ok(chance.pick(&Cut::EACH).at(at, &plan))
 }
 
 impl Found {

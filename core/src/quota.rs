@@ -188,14 +188,14 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Counts a publication against all quotas, or against none if one is used up. Says how many
-    /// more there may be today, and which counts are to be recorded.
+    /// Counts a publication against all quotas, or against none if one is used up. Says which counts
+    /// are to be recorded.
     pub(crate) fn publish(
         &mut self,
         now: Time,
         bound: &[(Holder, Quota)],
         most_holders: u32,
-    ) -> Result<(Option<u64>, alloc::vec::Vec<DayCount>), Over> {
+    ) -> Result<alloc::vec::Vec<DayCount>, Over> {
         for (holder, quota) in bound {
             let Some(used) = self.entry(holder, now, most_holders) else {
                 let closes_at_qos0 = quota.closes_at_qos0;
@@ -207,15 +207,12 @@ impl Usage {
                 return Err(Over { retry_after_ms, closes_at_qos0: quota.closes_at_qos0 });
             }
         }
-        let mut remaining = None;
         let mut counts = alloc::vec::Vec::new();
         for (holder, quota) in bound {
             let Some(used) = self.used.get_mut(holder) else { continue };
             used.rate = used.rate.saturating_sub(PUBLICATION);
             if quota.messages_per_day > 0 {
                 used.today += 1;
-                let left = quota.messages_per_day - used.today;
-                remaining = Some(remaining.map_or(left, |other: u64| other.min(left)));
                 let step = (quota.messages_per_day / RECORDED_PART).max(1);
                 if used.today - used.recorded >= step {
                     used.recorded = used.today;
@@ -224,7 +221,7 @@ impl Usage {
                 }
             }
         }
-        Ok((remaining, counts))
+        Ok(counts)
     }
 
     /// How many more publications there may be today.

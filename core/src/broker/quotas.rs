@@ -49,19 +49,19 @@ impl Broker {
             let closes_at_qos0 = bound.iter().any(|(_, quota)| quota.closes_at_qos0);
             return Err(Over { retry_after_ms: None, closes_at_qos0 });
         }
-        self.count_bound(&bound, out).map(drop)
+        self.count_bound(&bound, out)
     }
 
-    /// Counts a publication of somebody; says how many more there may be today.
+    /// Counts a publication of somebody.
     pub(super) fn count_bound(
         &mut self,
         bound: &[(Holder, Quota)],
         out: &mut Outbox,
-    ) -> Result<Option<u64>, Over> {
+    ) -> Result<(), Over> {
         let most = self.config.limits.quota_holders;
-        let (remaining, counts) = self.usage.publish(self.now, bound, most)?;
+        let counts = self.usage.publish(self.now, bound, most)?;
         self.record_counts(counts, out);
-        Ok(remaining)
+        Ok(())
     }
 
     /// Counts a connection that is about to be accepted, or says why it may not be.

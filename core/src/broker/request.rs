@@ -128,18 +128,17 @@ impl Broker {
         out: &mut Outbox,
     ) -> QuotaState {
         let Some(owner) = owner else { return QuotaState::default() };
+        let bound = self.quotas.bound(owner);
         let PublishCommand { topic, payload, properties, retain, .. } = message;
         let bytes = content_bytes(topic, payload, properties.as_deref());
+        let mut quota = QuotaState::default();
         if *retain && !payload.is_empty() && !self.may_retain(owner, topic, bytes) {
-            return QuotaState { is_storage_full: true, ..QuotaState::default() };
+            quota.is_storage_full = true;
+        } else if let Err(over) = self.count_bound(&bound, out) {
+            quota.retry_after_ms = over.retry_after_ms;
         }
-        let bound = self.quotas.bound(owner);
-        match self.count_bound(&bound, out) {
-            Ok(remaining_today) => QuotaState { remaining_today, ..QuotaState::default() },
-            Err(over) => {
-                QuotaState { retry_after_ms: over.retry_after_ms, ..QuotaState::default() }
-            }
-        }
+        quota.remaining_today = self.usage.remaining_today(self.now, &bound);
+        quota
     }
 
     fn take_request(

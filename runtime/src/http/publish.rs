@@ -177,7 +177,7 @@ async fn send(
     let request = PublishFor { message, publisher, ticket: 0, once };
     let answer = state.gateway.publish(request).await.ok_or_else(Fault::unavailable)?;
     match refusal(&answer) {
-        Some(fault) => Err(Fault { remaining_today: remaining_today(&answer), ..fault }),
+        Some(fault) => Err(Fault { remaining_today: answer.quota.remaining_today, ..fault }),
         None => Ok(answer),
     }
 }
@@ -197,14 +197,6 @@ fn refusal(answer: &Answer) -> Option<Fault> {
         return Some(Fault { retry_after_s: Some(retry_after_ms.div_ceil(1000)), ..fault });
     }
     answer.reason.is_error().then(|| Fault::of_reason(answer.reason, "this publication"))
-}
-
-/// What is left of the day's quota, as far as the answer tells. A quota of the second is full again
-/// after one: whoever has to wait for longer has used up the day's.
-fn remaining_today(answer: &Answer) -> Option<u64> {
-    const SECOND_MS: u64 = 1_000;
-    let waits_for_day = answer.quota.retry_after_ms.is_some_and(|wait_ms| wait_ms > SECOND_MS);
-    answer.quota.remaining_today.or(waits_for_day.then_some(0))
 }
 
 fn once(headers: &HeaderMap) -> Outcome<Option<Text>> {

@@ -90,6 +90,7 @@ fn messages_over_a_seconds_quota() {
             // A second's quota is full again after a second; on a slow machine that is before the
             // last message. So it is one, and of the many that are sent at once some are over it.
             ("SIGNALHOUSE_QUOTAS__ADDRESS_MESSAGES_PER_SECOND", "1"),
+            ("SIGNALHOUSE_QUOTAS__ADDRESS_MESSAGES_PER_DAY", "1000"),
             ("SIGNALHOUSE_QUOTAS__QOS0", "close"),
         ]);
         let mut peer = Peer::enter(&broker, door, "c");
@@ -110,6 +111,8 @@ fn messages_over_a_seconds_quota() {
         let over = (0..50).map(|_| client.post("/v1/publish", &body)).find(|one| one.status != 200);
         let over = over.expect("a second's quota is used up");
         assert_eq!(over.headers["retry-after"], "1");
+        let left = over.headers["x-quota-remaining-today"].to_str().expect("text");
+        assert!((800..1000).contains(&left.parse::<u64>().expect("a number")), "{left}");
         assert_eq!(over.with(429)["error"], "quota");
     }
 }

@@ -68,6 +68,7 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
     if let Some(quotas) = access::quotas(&shared.plan, names::asks(&shared.plan)) {
         handle.command(Command::SetQuotas(quotas));
     }
+    shared.is_recovering.set(false);
     let mut run = std::pin::pin!(shard.run());
     let ended = loop {
         tokio::select! {

@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     /// What the operator denies.
     pub(super) denials: RefCell<Vec<Denial>>,
     pub(super) permitted: Notify,
+    /// The broker's process reads its store and hears nothing yet.
+    pub(super) is_recovering: Cell<bool>,
     /// The broker is to stop in order.
     pub(super) is_stopping: Cell<bool>,
     pub(super) stopper: Notify,
@@ -100,6 +102,7 @@ impl Shared {
             unreachable: RefCell::default(),
             denials: RefCell::default(),
             permitted: Notify::new(),
+            is_recovering: Cell::new(true),
             is_stopping: Cell::new(false),
             stopper: Notify::new(),
             broker_failed: RefCell::default(),

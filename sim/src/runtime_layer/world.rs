@@ -42,6 +42,8 @@ pub(crate) struct World<'a> {
     restart_ms: Option<u64>,
     /// Since when the process goes on though its disk failed.
     failing_since_ms: Option<u64>,
+    /// Rules that the broker is told once it is up.
+    rules: Vec<Option<Denial>>,
 }
 
 impl World<'_> {
@@ -62,6 +64,7 @@ impl World<'_> {
             hurries: true,
             restart_ms: None,
             failing_since_ms: None,
+            rules: Vec::new(),
         })
     }
 
@@ -180,6 +183,11 @@ impl World<'_> {
 
     /// Does the steps whose time has come.
     fn steps(&mut self) {
+        if !self.is_recovering() {
+            for denial in std::mem::take(&mut self.rules) {
+                self.deny(denial.as_ref());
+            }
+        }
         let shared = Rc::clone(&self.shared);
         while let Some(step) = shared.plan.steps.get(self.next_step)
             && step.at_ms <= shared.clock.now_ms()
@@ -199,9 +207,14 @@ impl World<'_> {
         if self.shared.broker.get() != Broker::Up {
             self.shared.event(What::Broker(BrokerFault::Start));
             self.shared.is_stopping.set(false);
+            self.shared.is_recovering.set(true);
             self.shared.broker.set(Broker::Up);
             self.sim.bounce(BROKER);
         }
+    }
+
+    fn is_recovering(&self) -> bool {
+        self.shared.broker.get() == Broker::Up && self.shared.is_recovering.get()
     }
 
     /// Cuts the process off at the disk operation that the plan names.
@@ -353,8 +366,12 @@ impl Stage for World<'_> {
         }
     }
 
-    /// The rules are the settings' there, and nothing changes them.
+    /// A process has read the rules when it starts, and hears of others once it is up.
     fn deny(&mut self, denial: Option<&Denial>) {
+        if self.is_recovering() {
+            self.rules.push(denial.cloned());
+            return;
+        }
         let mut denials = self.shared.denials.borrow_mut();
         match denial {
             Some(denial) => denials.push(denial.clone()),

@@ -11,7 +11,8 @@ use super::seeds::{SeedRange, parse_seed};
 use super::watch::{self, Watch};
 use super::{Ended, Profiles, Verdict, canary};
 
-/// Of so many seeds one is run in the runtime layer too.
+/// Of so many seeds one is run in the runtime layer too. That layer can be in every situation, and 250 seeds of each
+/// profile are: there are no exceptions to list.
 const RUNTIME_SHARE: u64 = 40;
 
 /// What `nightly` is told.

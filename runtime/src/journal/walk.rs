@@ -393,6 +393,11 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
             let place = Place { file, offset: frame.offset, position };
             self.layout.records += 1;
             let visited = match decode_first(rest) {
+                // In files every message stands with the queues that have it.
+                Ok((Record::Requeued { message, .. }, behind)) => {
+                    rest = behind;
+                    Err(Damage::Message(message))
+                }
                 Ok((record, behind)) => {
                     rest = behind;
                     self.visitor.visit(place, record)

@@ -31,6 +31,7 @@ struct Asked {
 
 #[derive(Debug)]
 struct CarriedOut {
+    ticket: u64,
     at: Time,
     is_recorded: bool,
     matched: u32,
@@ -88,21 +89,24 @@ impl Requests {
                 at.since_ms(earlier.at).max(earlier.at.since_ms(at)) < REQUEST_KEY_MS
             });
             assert!(!is_again || !keeps_keys, "{answer:?} is carried out again");
-            if earlier.is_none_or(|earlier| earlier.at <= at) {
-                let matched = answer.matched;
-                self.carried_out.insert(key, CarriedOut { at, is_recorded, matched });
+            if earlier.is_none_or(|earlier| earlier.ticket < answer.ticket) {
+                let Answer { ticket, matched, .. } = *answer;
+                self.carried_out.insert(key, CarriedOut { ticket, at, is_recorded, matched });
             }
         } else if let Some(earlier) = earlier
-            && earlier.at <= at
+            && earlier.ticket < answer.ticket
             && earlier.at.plus_ms(REQUEST_KEY_MS) > at
         {
             assert_eq!(earlier.matched, answer.matched, "{answer:?} is the earlier answer");
         }
     }
 
-    /// The process ends: nobody waits for an answer any more, and nothing of `$SYS` is known.
+    /// The process ends: nobody waits for an answer any more, and nothing of `$SYS` is known. What was not
+    /// answered may have been carried out, and then counts as what its key stands for.
     pub(super) fn crash(&mut self) {
-        self.asked.clear();
+        for key in std::mem::take(&mut self.asked).into_values().filter_map(|asked| asked.key) {
+            self.carried_out.remove(&key);
+        }
         self.carried_out.retain(|_, request| request.is_recorded);
     }
 

@@ -258,6 +258,7 @@ impl Coverage {
             | What::Misbehaved { .. }
             | What::Holding { .. }
             | What::Denied(_)
+            | What::Beside(_)
             | What::Kept(_)
             | What::WallClock { .. }
             | What::Dropped { .. }
@@ -329,6 +330,7 @@ impl Coverage {
             | What::Holding { .. }
             | What::Broker(_)
             | What::Denied(_)
+            | What::Beside(_)
             | What::Kept(_)
             | What::Calm
             | What::End => return,

@@ -1,7 +1,11 @@
 //! What was observed in a run, in the order of time: the oracle judges nothing else.
 
+mod beside;
+
 use crate::packet::Packet;
 use crate::plan::{BrokerFault, ClientIndex, Denial, NetworkFault};
+
+pub use beside::{Beside, Once, Permit, PermitRule, RuleList};
 
 /// A connection of a run. Numbers rise and are never used again.
 pub type ConnectionNumber = u64;
@@ -97,6 +101,8 @@ pub enum What {
         /// The cause's name, as in the broker's notice, or [`What::WILL_REFUSED`].
         cause: String,
     },
+    /// What no packet tells.
+    Beside(Beside),
     /// What the broker keeps, told by the engine between two of the broker's inputs.
     Kept(Kept),
     /// The faults are over and the clients that live come back.

@@ -6,6 +6,7 @@
 
 mod model;
 mod owed;
+mod permit;
 mod properties;
 mod rule;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod ka;
 mod lv;
 mod mx;
 mod ns;
+mod once;
 mod or;
 mod pi;
 mod pr;
@@ -163,6 +165,7 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(fr::Fairness::default()),
         Box::new(au::Permitted),
         Box::new(bm::Memory::default()),
+        Box::new(once::OnlyOnce::default()),
         Box::new(identity::Identity),
         Box::new(quotas::Quotas::default()),
         Box::new(rates::Rates::default()),

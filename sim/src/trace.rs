@@ -94,6 +94,7 @@ impl fmt::Display for Shown<'_> {
             What::Holding { client, serving: false } => write!(f, "client {client} holds back"),
             What::Network { client, fault } => write!(f, "network of {client}: {fault:?}"),
             What::Broker(fault) => write!(f, "broker {fault:?}"),
+            What::Beside(beside) => write!(f, "beside: {beside:?}"),
             What::Denied(denials) => {
                 f.write_str("denied:")?;
                 denials.iter().try_for_each(|denial| {

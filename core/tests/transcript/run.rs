@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use signalhouse_core::input::{Command, Gone};
+use signalhouse_core::input::{AuthOutcome, Command, Gone};
 use signalhouse_core::message::MessageId;
 use signalhouse_core::record::RetainedChange;
+use signalhouse_core::routing::topic::Topic;
 use signalhouse_core::{
-    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Record, Seed, Time,
+    Action, Broker, Config, ConnectionId, Input, LogPosition, Notice, Outbox, Record, Seed, Time,
 };
 
 use crate::edge::{Arrived, Edge, decode_error};
@@ -131,6 +132,8 @@ struct World {
     config: Config,
     broker: Option<Broker>,
     now: Time,
+    /// When the broker was last called.
+    called_at: Time,
     connections: BTreeMap<String, Connection>,
     journal: Vec<Record>,
     durable: u64,
@@ -153,6 +156,7 @@ impl World {
             config: Config { sys_interval_ms: 0, ..Config::default() },
             broker: None,
             now: START,
+            called_at: START,
             connections: BTreeMap::new(),
             journal: Vec::new(),
             durable: 0,
@@ -234,14 +238,10 @@ impl World {
             "accept" | "continue" | "refuse" => self.answer(verb, rest)?,
             "command" => {
                 let command: Command = packets::command(rest)?;
-                if let Command::Publish(publish) = &command {
-                    let bytes = packets::as_publish(publish);
-                    self.observe(Observed::Ordered { bytes });
-                }
-                self.input(Input::Command(command));
+                self.order(command);
             }
             "quotas" => self.input(Input::Command(packets::quotas(rest)?)),
-            "permissions" => self.input(Input::Command(packets::permissions(rest)?)),
+            "permissions" => self.order(packets::permissions(rest)?),
             "crash" => self.crash(rest)?,
             "deadline" => self.deadline(),
             "look" => {
@@ -254,6 +254,40 @@ impl World {
         self.settle()?;
         self.snapshot_check();
         Ok(std::mem::take(&mut self.said))
+    }
+
+    fn order(&mut self, command: Command) {
+        let observed = match &command {
+            Command::Publish(publish) => {
+                Some(Observed::Ordered { bytes: packets::as_publish(publish) })
+            }
+            Command::PublishFor(request) => Some(Observed::Requested {
+                bytes: packets::as_publish(&request.message),
+                ticket: request.ticket,
+                once: request.once.clone(),
+                publisher: request.publisher.clone().map(Box::new),
+            }),
+            Command::EndSession { client_id } => {
+                Some(Observed::SessionEnded { client_id: client_id.clone() })
+            }
+            Command::SetPermissions(permissions) => Some(Observed::Ruled(permissions.clone())),
+            Command::ConfirmTime => Some(Observed::TimeConfirmed),
+            Command::SetQuotas(_) | Command::Disconnect { .. } | Command::Stop { .. } => None,
+        };
+        self.notice_step();
+        if let Some(observed) = observed {
+            self.observe(observed);
+        }
+        self.input(Input::Command(command));
+    }
+
+    /// The broker is about to see the time.
+    fn notice_step(&mut self) {
+        let by_ms = self.now.since_ms(self.called_at);
+        self.called_at = self.now;
+        if by_ms > 0 {
+            self.observe(Observed::Stepped { by_ms });
+        }
     }
 
     fn open_command(&mut self, rest: &str) -> Result<(), String> {
@@ -338,6 +372,10 @@ impl World {
         let mut args = Args::parse(rest)?;
         let connection = self.id_of(&args.word("the connection")?)?;
         let outcome = packets::outcome(verb, &mut args)?;
+        if let AuthOutcome::Accepted { identity, credential, data: _ } = &outcome {
+            let (identity, credential) = (identity.clone(), Box::new(credential.clone()));
+            self.observe(Observed::Accepted { connection, identity, credential });
+        }
         self.input(Input::Authenticated { connection, outcome });
         Ok(())
     }
@@ -389,6 +427,7 @@ impl World {
             Ok(broker) => self.broker = Some(broker),
             Err(error) => return Err(format!("recovery failed: {error}")),
         }
+        self.called_at = self.now;
         Ok(())
     }
 
@@ -464,6 +503,7 @@ impl World {
     }
 
     fn with_broker(&mut self, call: impl FnOnce(&mut Broker, Time, &mut Outbox)) {
+        self.notice_step();
         let mut outbox = std::mem::take(&mut self.outbox);
         let now = self.now;
         call(self.broker(), now, &mut outbox);
@@ -521,15 +561,24 @@ impl World {
             }
             Action::Answer(answer) => {
                 self.said.push(show::answer(&answer));
+                self.observe(Observed::Answered(answer));
             }
             Action::Notice(notice) => {
-                self.observe(Observed::Noticed(notice.clone()));
+                let topic = self.topic_in(&notice);
+                self.observe(Observed::Noticed(notice.clone(), topic));
                 if self.shown.notices {
                     let line = show::notice(&notice, |id| self.any_name_of(id));
                     self.said.push(format!("! {line}"));
                 }
             }
         }
+    }
+
+    /// The topic of a message that a notice names by its number.
+    fn topic_in(&self, notice: &Notice) -> Option<Topic> {
+        let Notice::DroppedUnread { message, .. } = notice else { return None };
+        let message = self.journal.iter().find_map(|record| record.message(*message))?;
+        Some(message.topic.clone())
     }
 
     fn observe(&mut self, observed: Observed) {

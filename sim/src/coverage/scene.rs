@@ -245,6 +245,7 @@ impl Scenes {
             | What::Holding { .. }
             | What::Network { .. }
             | What::Denied(_)
+            | What::Beside(_)
             | What::Kept(_)
             | What::WallClock { .. }
             | What::Dropped { .. }

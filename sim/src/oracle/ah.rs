@@ -1,8 +1,8 @@
 //! AH: every request has one answer, of its kind, and the answer is true.
 
-use crate::history::{Event, Violation, What};
+use crate::history::{Event, Violation};
 use crate::oracle::model::{Answered, Connection, Model, Request, Seen};
-use crate::oracle::rule::{Rule, violation};
+use crate::oracle::rule::{Rule, read, violation};
 use crate::packet::{AckKind, Packet};
 
 /// No matching subscribers.
@@ -13,8 +13,8 @@ pub(crate) struct HonestAnswers;
 
 impl Rule for HonestAnswers {
     fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation> {
-        let What::Received { connection, packet, .. } = &event.what else { return Ok(()) };
-        let Some(connection) = model.connections.get(connection) else { return Ok(()) };
+        let Some((connection, packet)) = read(event) else { return Ok(()) };
+        let Some(connection) = model.connections.get(&connection) else { return Ok(()) };
         let is_hostile = connection.misbehaved.is_some()
             || model.session_of(connection.number).is_some_and(|found| found.hostile.is_some());
         if is_hostile {
@@ -23,7 +23,7 @@ impl Rule for HonestAnswers {
         let (wrong, sent) = match seen {
             Seen::Unasked => (Some("answers nothing that is open".to_owned()), None),
             Seen::Answered(answered) => {
-                let wrong = untrue(model, packet, &answered.request);
+                let wrong = untrue(model, &packet, &answered.request);
                 let wrong = wrong.or_else(|| passes_over(connection, answered));
                 (wrong, Some(answered.moment.index))
             }
@@ -32,7 +32,7 @@ impl Rule for HonestAnswers {
             }
         };
         let Some(wrong) = wrong else { return Ok(()) };
-        let what = format!("{} to {:?} {wrong}", named(packet), connection.client_id);
+        let what = format!("{} to {:?} {wrong}", named(&packet), connection.client_id);
         Err(violation("AH", what, sent.into_iter().chain([model.now.index])))
     }
 }
@@ -185,5 +185,18 @@ mod tests {
         told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).lose(2);
         told.publish_unanswered(1, "t", "one", 1, 5).got_ack(1, AckKind::PubAck, 5, NOBODY);
         fails(HonestAnswers, &told, "AH");
+    }
+
+    #[test]
+    fn a_request_is_answered_once_and_truly() {
+        let mut told = Told::new();
+        told.durable(2, "b").request(7, "", "t", "one").answered(7, NOBODY, false);
+        passes(HonestAnswers, &told);
+        let mut denied = Told::new();
+        denied.durable(2, "b").subscribe(2, "t", 1).request(7, "", "t", "one");
+        fails(HonestAnswers, denied.answered(7, NOBODY, false), "AH");
+        let mut twice = Told::new();
+        twice.request(7, "", "t", "one").answered(7, NOBODY, false).answered(7, NOBODY, false);
+        fails(HonestAnswers, &twice, "AH");
     }
 }

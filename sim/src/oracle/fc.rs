@@ -41,6 +41,7 @@ impl Rule for Credit {
             | What::Network { .. }
             | What::Broker(_)
             | What::Denied(_)
+            | What::Beside(_)
             | What::Kept(_)
             | What::WallClock { .. }
             | What::Dropped { .. }

@@ -83,6 +83,7 @@ fn outstayed(
 #[cfg(test)]
 mod tests {
     use super::{Identity, NOT_VALID, TIME_IS_OVER};
+    use crate::history::Beside;
     use crate::oracle::model::Bounds;
     use crate::oracle::properties as property;
     use crate::oracle::told::{
@@ -163,5 +164,24 @@ mod tests {
         let mut told = Told::new();
         told.enters(1, as_user("one"), false).wait(2_000).ping(1);
         fails_within(tokens(), Identity, &told, "AU");
+    }
+
+    #[test]
+    fn who_proved_somebody_else_than_its_user_name_says_is_that_one() {
+        let second = |name: &str| {
+            let mut told = Told::new();
+            let identified = |connection, name: &str| {
+                let identity = Some(name.to_owned());
+                Beside::Identified { connection, identity }
+            };
+            told.asks_in(1, as_user("same")).beside(identified(1, "one")).let_in(1, false).lose(1);
+            told.asks_in(2, as_user("same")).beside(identified(2, name));
+            told
+        };
+        let mut refused = second("other");
+        refuses(&mut refused, 2);
+        passes(Identity, &refused);
+        fails(Identity, second("other").let_in(2, true), "AU");
+        passes(Identity, second("one").let_in(2, true));
     }
 }

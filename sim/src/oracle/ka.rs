@@ -57,6 +57,7 @@ impl Rule for KeepAlive {
             | What::Network { .. }
             | What::Broker(_)
             | What::Denied(_)
+            | What::Beside(_)
             | What::Kept(_)
             | What::WallClock { .. }
             | What::Dropped { .. }

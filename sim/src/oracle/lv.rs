@@ -53,6 +53,9 @@ fn oldest_request(connection: &Connection) -> Option<(Moment, &'static str)> {
     if connection.connack.is_none() {
         return Some((*sent, "CONNECT"));
     }
+    if connection.is_request && connection.is_unsettled() {
+        return Some((*sent, "a request"));
+    }
     let ping = connection.pings.front().map(|sent| (*sent, "PINGREQ"));
     let others = connection.outstanding.values().filter_map(|found| {
         let name = match &found.request {
@@ -102,5 +105,16 @@ mod tests {
         let mut told = Told::new();
         told.asks_in(1, connect_of("a")).end();
         fails(Liveness, &told, "LV");
+    }
+
+    #[test]
+    fn a_request_without_an_answer_is_wrong_at_every_qos() {
+        for qos in [0, 1] {
+            let mut told = Told::new();
+            told.request_at(7, qos, "t", "one").answered(7, 0x10, false).end();
+            passes(Liveness, &told);
+            let mut told = Told::new();
+            fails(Liveness, told.request_at(7, qos, "t", "one").end(), "LV");
+        }
     }
 }

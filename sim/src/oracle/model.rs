@@ -7,8 +7,10 @@
 mod access;
 mod ahead;
 mod axis;
+mod beside;
 mod connection;
 mod deliver;
+mod hold;
 mod lifetime;
 mod publication;
 mod session;
@@ -38,7 +40,8 @@ pub(crate) struct Moment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// From one end of a connection to the other while the network works and the client reads,
-    /// waiting for the disk included.
+    /// waiting for the disk included. 0 if nothing ever is on its way: then the history has everything in the
+    /// order in which it happened at the broker.
     pub latency_ms: u64,
     /// How late the broker may be with what time makes it do.
     pub slack_ms: u64,
@@ -60,6 +63,10 @@ pub struct Bounds {
     pub connections: Option<u64>,
     /// How long a client may stay at a time before the calm, if that ends.
     pub token_lifetime_ms: Option<u64>,
+    /// How many keys of requests are remembered.
+    pub request_keys: usize,
+    /// How long a key of a request is remembered.
+    pub request_key_ms: u64,
     /// Whether other limits of the broker are within reach.
     pub has_limits: bool,
     /// The broker's clock at the start, in milliseconds since 1970.
@@ -80,6 +87,8 @@ impl Default for Bounds {
             messages_per_second: None,
             connections: None,
             token_lifetime_ms: None,
+            request_keys: usize::MAX,
+            request_key_ms: u64::MAX,
             has_limits: false,
             epoch_ms: 0,
         }
@@ -168,10 +177,7 @@ pub(crate) struct Model {
     axes: Vec<axis::Axis>,
     /// A time of the broker's axis that is surely in the journal.
     recorded_ms: Option<i64>,
-    /// Whether the broker may have found the time to have jumped, so that nothing durable expires.
-    pub(crate) may_hold_expiry: bool,
-    /// What the axis shows at least to whoever asks what is left while expiry is held back.
-    held: i64,
+    hold: hold::Hold,
     pub(crate) calm: Option<Moment>,
     pub(crate) end: Option<Moment>,
 }
@@ -188,7 +194,6 @@ impl Model {
             bounds,
             access: vec![Access::default()],
             axes: vec![axis::Axis::FIRST],
-            held: i64::MAX,
             ..Model::default()
         }
     }
@@ -212,6 +217,7 @@ impl Model {
             What::Network { client, fault } => self.network(*client, *fault),
             What::Broker(fault) => self.broker(*fault),
             What::Denied(denials) => self.denied(denials),
+            What::Beside(beside) => return self.beside(beside),
             What::Dropped { receiver, topic, cause } => self.drops.push(Dropped {
                 moment: self.now,
                 receiver: receiver.clone(),
@@ -240,6 +246,11 @@ impl Model {
     /// Whether the process was not there for a while between two places of the history.
     pub(crate) fn has_outage(&self, from: usize, to: usize) -> bool {
         self.outages.iter().any(|outage| outage.stopped.index > from && outage.stopped.index < to)
+    }
+
+    /// Whether nothing ever is on its way between a client and the broker.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.bounds.latency_ms == 0
     }
 
     /// Whether nothing delays what the broker sends on `connection`, nor did for the last while.
@@ -397,6 +408,7 @@ impl Model {
             }
         }
         if !is_orderly {
+            self.revive_ended();
             self.forget_qos1_identifiers();
         }
     }

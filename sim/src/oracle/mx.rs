@@ -54,7 +54,7 @@ fn wrong(model: &Model, publication: &Publication, delivery: &Delivery) -> Optio
         return Some("it is told no expiry".to_owned());
     }
     let expiry_ms = u64::from(expiry_s) * 1000;
-    let now_ms = model.now.at_ms;
+    let (first_ms, now_ms) = (publication.first().at_ms, model.now.at_ms);
     let latency_ms = model.bounds.latency_ms;
     // When the broker took it in, and when it sent it on, as far as that is known.
     let taken_ms =
@@ -65,19 +65,21 @@ fn wrong(model: &Model, publication: &Publication, delivery: &Delivery) -> Optio
     let held = match taken_ms {
         Some(taken_ms) if is_prompt => {
             let sent_ms = sent_ms.max(taken_ms);
-            model.least_ms(sent_ms, now_ms).saturating_sub(model.axis_ms(taken_ms).1)
+            model.least_ms(first_ms, sent_ms, now_ms).saturating_sub(model.axis_ms(taken_ms).1)
         }
         Some(_) | None => 0,
     };
     let held_ms = u64::try_from(held).unwrap_or(0);
-    let longest = model.axis_ms(now_ms).1 - model.least_ms(publication.first().at_ms, now_ms);
+    let longest = model.axis_ms(now_ms).1 - model.least_ms(first_ms, first_ms, now_ms);
     let longest_ms = u64::try_from(longest).unwrap_or(0);
     // A delivery that had begun goes on whatever the expiry.
-    if held_ms > expiry_ms && !delivery.dup && !model.may_hold_expiry {
+    if held_ms > expiry_ms && !delivery.dup && !model.may_hold_expiry() {
         return Some("its delivery began too late".to_owned());
     }
     let at_least_s = expiry_ms.saturating_sub(longest_ms) / 1000;
     let at_most_s = expiry_ms.saturating_sub(held_ms).div_ceil(1000);
+    // What is held back has a second left.
+    let at_most_s = at_most_s.max(u64::from(model.surely_holds_expiry()));
     let told_s = u64::from(told_s?);
     let is_right = told_s >= at_least_s && told_s <= at_most_s;
     (!is_right).then(|| format!("{told_s} s are said to be left, not {at_least_s} to {at_most_s}"))
@@ -86,6 +88,7 @@ fn wrong(model: &Model, publication: &Publication, delivery: &Delivery) -> Optio
 #[cfg(test)]
 mod tests {
     use super::Expiry;
+    use crate::history::Beside;
     use crate::oracle::properties as property;
     use crate::oracle::told::{Told, fails, number, passes, publish_of};
     use crate::packet::Publish;
@@ -154,5 +157,32 @@ mod tests {
         let properties = vec![number(property::MESSAGE_EXPIRY, 5)];
         told.reads(2, Publish { properties, ..publish_of("t", "one", 1, 9) });
         fails(Expiry, &told, "MX");
+    }
+
+    #[test]
+    fn after_a_jump_of_the_clock_what_is_left_stands_still_and_what_comes_later_counts() {
+        let by_ms = 48 * 60 * 60 * 1000;
+        let with = |token: &str, seconds| Publish {
+            properties: vec![number(property::MESSAGE_EXPIRY, seconds)],
+            ..publish_of("t", token, 1, 9)
+        };
+        let told = |before_s, after_s| {
+            let mut told = Told::new();
+            told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).lose(2);
+            told.publishes(1, with("before", 100)).wait(by_ms);
+            told.beside(Beside::ClockStepped { by_ms }).publishes(1, with("after", 10));
+            told.wait(4_000).resume(3, "b").reads(3, with("before", before_s));
+            told.reads(3, with("after", after_s));
+            told
+        };
+        passes(Expiry, &told(100, 6));
+        fails(Expiry, &told(101, 6), "MX");
+        fails(Expiry, &told(100, 10), "MX");
+        let mut confirmed = Told::new();
+        confirmed.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).lose(2);
+        confirmed.publishes(1, with("before", 100)).wait(by_ms);
+        confirmed.beside(Beside::ClockStepped { by_ms }).beside(Beside::TimeConfirmed).wait(1_000);
+        confirmed.resume(3, "b").reads(3, with("before", 100));
+        fails(Expiry, &confirmed, "MX");
     }
 }

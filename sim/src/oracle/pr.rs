@@ -43,6 +43,7 @@ impl Rule for Protocol {
             | What::Network { .. }
             | What::Broker(_)
             | What::Denied(_)
+            | What::Beside(_)
             | What::Kept(_)
             | What::WallClock { .. }
             | What::Dropped { .. }

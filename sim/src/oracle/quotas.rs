@@ -182,7 +182,7 @@ fn has_expired_alone(model: &Model, session: &Session, id: PublicationId) -> boo
         came_ms <= over_ms && model.closing(connection).to_ms >= publication.first().at_ms
     };
     over_ms < model.now.at_ms
-        && !model.may_hold_expiry
+        && !model.may_hold_expiry()
         && !session.deliveries.contains_key(&id)
         && !connections
             .into_iter()

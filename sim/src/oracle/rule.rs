@@ -1,8 +1,11 @@
 //! What a rule is, and how it says what is wrong.
 
-use crate::history::{Event, Violation};
+use std::borrow::Cow;
+
+use crate::history::{Beside, ConnectionNumber, Event, Violation, What};
 use crate::oracle::model::{Delivery, Model, Publication, Seen};
 use crate::oracle::owed::Owed;
+use crate::packet::{AckKind, Packet};
 
 /// Judges one guarantee.
 pub(crate) trait Rule {
@@ -13,6 +16,18 @@ pub(crate) trait Rule {
     fn finish(&mut self, _model: &Model, _owed: &Owed) -> Vec<Violation> {
         Vec::new()
     }
+}
+
+/// What a client read. A request is answered as PUBLISH is by PUBACK.
+pub(crate) fn read(event: &Event) -> Option<(ConnectionNumber, Cow<'_, Packet>)> {
+    if let What::Received { connection, packet, .. } = &event.what {
+        return Some((*connection, Cow::Borrowed(packet)));
+    }
+    let What::Beside(Beside::Answered { connection, reason, .. }) = &event.what else {
+        return None;
+    };
+    let (kind, properties) = (AckKind::PubAck, Vec::new());
+    Some((*connection, Cow::Owned(Packet::Ack { kind, id: 1, reason: *reason, properties })))
 }
 
 /// What a judgement says of one guarantee, where it can say several.

@@ -31,6 +31,7 @@ impl Rule for OneConnection {
             | What::Network { .. }
             | What::Broker(_)
             | What::Denied(_)
+            | What::Beside(_)
             | What::Kept(_)
             | What::WallClock { .. }
             | What::Dropped { .. }

@@ -18,7 +18,8 @@ impl Rule for SessionExpiry {
 #[cfg(test)]
 mod tests {
     use super::SessionExpiry;
-    use crate::history::What;
+    use crate::history::{Beside, What};
+    use crate::oracle::check;
     use crate::oracle::told::{Told, fails, passes};
     use crate::plan::BrokerFault;
 
@@ -96,5 +97,63 @@ mod tests {
         told.wait(2_000_000).push(What::Broker(BrokerFault::Start)).wait(1000);
         told.returns(4, "a", true);
         fails(SessionExpiry, &told, "SX");
+    }
+
+    fn ended_by_order(client_id: &str) -> What {
+        What::Beside(Beside::SessionEnded { client_id: client_id.to_owned() })
+    }
+
+    #[test]
+    fn a_session_that_was_ended_by_order_is_gone() {
+        let away = |ends: &str, present| {
+            let mut told = Told::new();
+            told.durable(1, "a").durable(2, "b").lose(1).push(ended_by_order(ends));
+            told.returns(3, "a", present);
+            told
+        };
+        passes(SessionExpiry, &away("a", false));
+        passes(SessionExpiry, &away("b", true));
+        fails(SessionExpiry, &away("a", true), "SX");
+        fails(SessionExpiry, &away("b", false), "SX");
+        let mut taken = Told::new();
+        taken.durable(1, "a").push(ended_by_order("a")).dismissed(1, 0x98).returns(2, "a", false);
+        passes(SessionExpiry, &taken);
+    }
+
+    #[test]
+    fn a_crash_may_undo_an_order_that_is_not_on_the_disk() {
+        for present in [false, true] {
+            let mut told = Told::new();
+            told.durable(1, "a").lose(1).push(ended_by_order("a")).crash();
+            told.returns(2, "a", present);
+            passes(SessionExpiry, &told);
+        }
+        let mut told = Told::new();
+        told.durable(1, "a").lose(1).push(ended_by_order("a")).durable(2, "b").crash();
+        fails(SessionExpiry, told.returns(3, "a", true), "SX");
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_ends_no_session_until_the_time_is_confirmed() {
+        let day_ms = 24 * 60 * 60 * 1000;
+        let jumped = |by_ms| {
+            let mut told = Told::new();
+            told.durable(1, "a").lose(1).wait(by_ms).beside(Beside::ClockStepped { by_ms });
+            told
+        };
+        passes(SessionExpiry, jumped(2 * day_ms).returns(2, "a", true));
+        assert!(check(&jumped(2 * day_ms).returns(2, "a", false).events).is_err());
+        fails(SessionExpiry, jumped(day_ms).returns(2, "a", true), "SX");
+        // Nor does anything that comes after the jump.
+        let mut later = jumped(2 * day_ms);
+        later.returns(2, "a", true).lose(2).wait(1_001_000);
+        passes(SessionExpiry, later.returns(3, "a", true));
+        let confirmed = |present| {
+            let mut told = jumped(2 * day_ms);
+            told.beside(Beside::TimeConfirmed).wait(1000).returns(2, "a", present);
+            told
+        };
+        passes(SessionExpiry, &confirmed(false));
+        fails(SessionExpiry, &confirmed(true), "SX");
     }
 }

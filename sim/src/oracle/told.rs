@@ -1,6 +1,6 @@
 //! Histories written by hand, for the tests of the rules.
 
-use crate::history::{ConnectionNumber, Event, Violation, What};
+use crate::history::{Beside, ConnectionNumber, Event, Once, Violation, What};
 use crate::oracle::model::Bounds;
 use crate::oracle::rule::Rule;
 use crate::oracle::{Oracle, properties as property};
@@ -411,6 +411,48 @@ impl Told {
             topic: topic.to_owned(),
             cause: cause.to_owned(),
         })
+    }
+
+    pub(crate) fn beside(&mut self, beside: Beside) -> &mut Self {
+        self.push(What::Beside(beside))
+    }
+
+    /// Somebody without a connection asks to publish at QoS 1, under a key unless it is empty.
+    pub(crate) fn request(
+        &mut self,
+        on: ConnectionNumber,
+        key: &str,
+        topic: &str,
+        token: &str,
+    ) -> &mut Self {
+        let once = Once { identity: None, key: key.to_owned() };
+        let once = Some(once).filter(|once| !once.key.is_empty());
+        self.connect(on, &format!("request {on}"));
+        self.beside(Beside::Requested { connection: on, once });
+        self.sent(on, Packet::Publish(publish_of(topic, token, 1, 1)))
+    }
+
+    /// Somebody without a connection asks to publish, without a key.
+    pub(crate) fn request_at(
+        &mut self,
+        on: ConnectionNumber,
+        qos: u8,
+        topic: &str,
+        token: &str,
+    ) -> &mut Self {
+        self.connect(on, &format!("request {on}"));
+        self.beside(Beside::Requested { connection: on, once: None });
+        self.sent(on, Packet::Publish(publish_of(topic, token, qos, 1)))
+    }
+
+    /// Such a request is answered.
+    pub(crate) fn answered(
+        &mut self,
+        on: ConnectionNumber,
+        reason: u8,
+        is_repeated: bool,
+    ) -> &mut Self {
+        self.beside(Beside::Answered { connection: on, reason, is_repeated }).lose(on)
     }
 
     /// The faults are over, and a minute later everything is.

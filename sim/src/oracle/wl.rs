@@ -122,7 +122,8 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
             return Some("its client had sent DISCONNECT 0x00".to_owned());
         }
     }
-    let shortened = owner.goodbye.is_some_and(|goodbye| goodbye.expiry_s.is_some());
+    let shortened = owner.goodbye.is_some_and(|goodbye| goodbye.expiry_s.is_some())
+        || owner.ordered_out.is_some();
     let due_ms =
         model.earliest_ms(closing.from_ms, closing.to_ms, delay_ms(model, publication, owner));
     if later(model, owner).next().is_none() && model.now.at_ms < due_ms && !shortened {
@@ -148,7 +149,7 @@ fn is_due(model: &Model, publication: &Publication, owner: &Connection) -> bool 
         && owner.misbehaved.is_none()
         && publication.sends.len() == 1
         && due_ms <= model.settled_by_ms()
-        && !model.may_hold_expiry
+        && !model.may_hold_expiry()
         && !may_be_expired(model, publication, model.now.at_ms)
         // A connection that came within the delay may have cancelled it.
         && (delay_ms == 0
@@ -201,7 +202,7 @@ fn missing(
 #[cfg(test)]
 mod tests {
     use super::Wills;
-    use crate::history::What;
+    use crate::history::{Beside, What};
     use crate::oracle::model::Bounds;
     use crate::oracle::properties as property;
     use crate::oracle::told::{
@@ -332,5 +333,28 @@ mod tests {
         let mut told = with_will(0);
         told.lose(2).end();
         fails(Wills, &told, "WL");
+    }
+
+    #[test]
+    fn a_session_that_is_ended_by_order_publishes_its_will_at_once() {
+        let mut told = with_will(60);
+        told.lose(2).beside(Beside::SessionEnded { client_id: "a".to_owned() });
+        passes(Wills, told.read(1, "w", "will", 1).end());
+        let mut other = with_will(60);
+        other.lose(2).beside(Beside::SessionEnded { client_id: "c".to_owned() });
+        fails(Wills, other.read(1, "w", "will", 1), "WL");
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_publishes_no_will_until_the_time_is_confirmed() {
+        let by_ms = 48 * 60 * 60 * 1000;
+        let jumped = || {
+            let mut told = with_will(60);
+            told.lose(2).wait(by_ms).beside(Beside::ClockStepped { by_ms });
+            told
+        };
+        passes(Wills, &jumped());
+        fails(Wills, jumped().read(1, "w", "will", 1), "WL");
+        passes(Wills, jumped().beside(Beside::TimeConfirmed).read(1, "w", "will", 1));
     }
 }

@@ -164,6 +164,7 @@ impl Shared {
             | What::Network { .. }
             | What::Broker(_)
             | What::Denied(_)
+            | What::Beside(_)
             | What::Kept(_)
             | What::WallClock { .. }
             | What::Dropped { .. }

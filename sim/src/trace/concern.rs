@@ -82,7 +82,9 @@ impl<'a> Concern<'a> {
             | What::Ended { connection, .. }
             | What::Misbehaved { connection } => connections.contains(connection),
             What::Holding { client, .. } | What::Network { client, .. } => self.has(*client),
-            What::Broker(_) | What::WallClock { .. } | What::Calm | What::End => true,
+            What::Broker(_) | What::WallClock { .. } | What::Beside(_) | What::Calm | What::End => {
+                true
+            }
             What::Denied(denials) => denials
                 .iter()
                 .any(|denial| denial.client_id.is_empty() || self.receives(&denial.client_id)),

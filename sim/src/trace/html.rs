@@ -199,7 +199,11 @@ impl Page<'_> {
                 let is_up = *fault == BrokerFault::Start;
                 row.states.push((0, if is_up { "on" } else { "down" }));
             }
-            What::Denied(_) | What::WallClock { .. } | What::Kept(_) | What::Dropped { .. } => {
+            What::Denied(_)
+            | What::Beside(_)
+            | What::WallClock { .. }
+            | What::Kept(_)
+            | What::Dropped { .. } => {
                 (row.kind, row.lane) = ("note", Some(0));
             }
             What::Calm => (row.kind, row.text) = ("fault", "the faults end; who lives comes back"),

@@ -1,7 +1,10 @@
 //! Who may publish and read what, and since when: the rules as the operator replaced them.
 
+use std::collections::BTreeMap;
+
 use super::{Model, Moment, Publication};
-use crate::oracle::topic;
+use crate::history::Permit;
+use crate::oracle::{permit, topic};
 use crate::plan::Denial;
 
 /// A set of rules, in force from a moment on until the next one. What it does not deny is allowed.
@@ -9,15 +12,19 @@ use crate::plan::Denial;
 pub(crate) struct Access {
     since: Moment,
     denials: Vec<Denial>,
+    /// Who may do only this, by client identifier.
+    permits: BTreeMap<String, Permit>,
 }
 
 impl Access {
     pub(crate) fn denies_publish(&self, client_id: &str, topic: &str) -> bool {
         self.about(client_id).any(|denial| denial.publish && reaches(denial, topic))
+            || self.lacks(client_id, |own| permit::may_publish(own, topic))
     }
 
     pub(crate) fn denies_read(&self, client_id: &str, topic: &str) -> bool {
         self.about(client_id).any(|denial| denial.read && reaches(denial, topic))
+            || self.lacks(client_id, |own| permit::may_receive(own, topic))
     }
 
     /// Whether a subscription surely must be refused: a denial is about just this filter, or the
@@ -26,12 +33,18 @@ impl Access {
         let is_topic = !filter.contains(['+', '#']);
         self.about(client_id).any(|denial| {
             denial.read && (denial.filter == filter || is_topic && reaches(denial, filter))
-        })
+        }) || self.lacks(client_id, |own| permit::may_subscribe(own, filter))
     }
 
     /// Whether a subscription may have to be refused.
-    pub(crate) fn may_deny_filter(&self, client_id: &str) -> bool {
+    pub(crate) fn may_deny_filter(&self, client_id: &str, filter: &str) -> bool {
         self.about(client_id).any(|denial| denial.read)
+            || self.lacks(client_id, |own| permit::may_subscribe(own, filter))
+    }
+
+    /// Whether a client has rules of its own, which do not allow this.
+    fn lacks(&self, client_id: &str, allows: impl Fn(&Permit) -> bool) -> bool {
+        self.permits.get(client_id).is_some_and(|own| !allows(own))
     }
 
     fn about<'a>(&'a self, client_id: &'a str) -> impl Iterator<Item = &'a Denial> {
@@ -49,7 +62,18 @@ fn reaches(denial: &Denial, topic: &str) -> bool {
 impl Model {
     /// The rules are replaced.
     pub(super) fn denied(&mut self, denials: &[Denial]) {
-        self.access.push(Access { since: self.now, denials: denials.to_vec() });
+        let permits = self.rules_in_force().permits.clone();
+        self.access.push(Access { since: self.now, denials: denials.to_vec(), permits });
+    }
+
+    /// The rules of single clients are replaced.
+    pub(super) fn permitted(&mut self, permits: &BTreeMap<String, Permit>) {
+        let denials = self.rules_in_force().denials.clone();
+        self.access.push(Access { since: self.now, denials, permits: permits.clone() });
+    }
+
+    fn rules_in_force(&self) -> &Access {
+        &self.access[self.access.len() - 1]
     }
 
     /// Every set of rules that was in force at or after a moment.
@@ -60,6 +84,23 @@ impl Model {
     /// Every set of rules that was in force at or after a time.
     pub(crate) fn rules_since_ms(&self, at_ms: u64) -> &[Access] {
         self.rules_after(|access| access.since.at_ms < at_ms)
+    }
+
+    /// Client identifiers of the surely living members of a share, given by its whole filter.
+    pub(crate) fn members<'a>(&'a self, share: &'a str) -> impl Iterator<Item = &'a str> {
+        let living = self.sessions.iter().filter(|session| {
+            let last = session.connections.last().and_then(|last| self.connections.get(last));
+            let is_here = last.is_some_and(|last| last.is_open() || self.expiry_s(last.number) > 0);
+            is_here && session.hostile.is_none() && !self.is_over(session)
+        });
+        let members = living.filter(|session| {
+            let versions = session.subscriptions.get(share).into_iter().flatten();
+            let mut last = versions.filter(|found| !found.refused);
+            last.any(|found| {
+                found.is_certain && found.granted.is_some() && found.end_requested.is_none()
+            })
+        });
+        members.map(|session| session.client_id.as_str())
     }
 
     /// Whether a client may have read the publication ever since it was sent.

@@ -57,9 +57,9 @@ impl Model {
         let least = self.recorded_ms.map_or(wall, |recorded| wall.max(recorded));
         let jump = most.saturating_sub(self.recorded_ms.unwrap_or(i64::MIN));
         if jump >= signed(self.bounds.time_jump_maximum_ms) {
-            self.may_hold_expiry = true;
-            self.held = self.held.min(least.min(self.recorded_ms.unwrap_or(least)));
+            self.may_hold_from(least.min(self.recorded_ms.unwrap_or(least)));
         }
+        self.hold_begins_anew();
         let (least_ms, most_ms) = (least - now, most - now);
         self.axes.push(Axis::new(self.now.at_ms, least_ms, most_ms));
     }
@@ -73,22 +73,25 @@ impl Model {
         (least, signed(at_ms).saturating_add(axis.most_ms))
     }
 
-    /// What the axis showed at least between two moments: where a process ended without saying what
-    /// time it was, the next may begin before that.
-    pub(crate) fn least_ms(&self, from_ms: u64, to_ms: u64) -> i64 {
+    /// What the axis showed at least between two moments, for something that came at `came_ms`: where a
+    /// process ended without saying what time it was, the next may begin before that.
+    pub(crate) fn least_ms(&self, came_ms: u64, from_ms: u64, to_ms: u64) -> i64 {
         let later = self.axes.iter().filter(|axis| axis.from_ms > from_ms && axis.from_ms <= to_ms);
         let begins = later.map(|axis| signed(axis.from_ms).saturating_add(axis.least_ms));
-        begins.fold(self.axis_ms(from_ms).0.min(self.held), i64::min)
+        begins.fold(self.axis_ms(from_ms).0.min(self.held_axis(came_ms)), i64::min)
     }
 
     /// When so much time may have passed for the broker since something between two moments, at the
     /// earliest.
     pub(crate) fn earliest_ms(&self, from_ms: u64, to_ms: u64, for_ms: u64) -> u64 {
         let plain_ms = from_ms.saturating_add(for_ms);
-        if plain_ms == u64::MAX || !self.has_set_clock() {
+        if plain_ms == u64::MAX || for_ms == 0 && !self.has_set_clock() {
             return plain_ms;
         }
-        let least = self.least_ms(from_ms, to_ms);
+        if !self.has_set_clock() {
+            return self.held_until_ms(plain_ms);
+        }
+        let least = self.least_ms(from_ms, from_ms, to_ms);
         let due = least.saturating_add(signed(for_ms));
         self.reached_ms(due, from_ms, |axis| (axis.most_ms, axis.until_ms))
     }
@@ -97,11 +100,12 @@ impl Model {
     pub(crate) fn latest_ms(&self, from_ms: u64, for_ms: u64) -> u64 {
         let plain_ms = from_ms.saturating_add(for_ms);
         if plain_ms == u64::MAX || !self.has_set_clock() {
-            return plain_ms;
+            return self.confirmed_by_ms(plain_ms);
         }
         let (_, most) = self.axis_ms(from_ms);
         let due = most.saturating_add(signed(for_ms));
-        self.reached_ms(due, from_ms, |axis| (axis.least_ms, axis.surely_until_ms))
+        let at_ms = self.reached_ms(due, from_ms, |axis| (axis.least_ms, axis.surely_until_ms));
+        self.confirmed_by_ms(at_ms)
     }
 
     fn reached_ms(&self, due: i64, from_ms: u64, bounds: fn(&Axis) -> (i64, u64)) -> u64 {

@@ -33,6 +33,12 @@ pub(crate) struct Connection {
     pub(crate) ended: Option<(Moment, bool)>,
     /// When the broker's process was gone under it.
     pub(crate) broker_gone: Option<Moment>,
+    /// Who its client proved to be, and when, if that was told.
+    pub(crate) identity: Option<(Moment, Option<String>)>,
+    /// When the operator ended the session that it served.
+    pub(crate) ordered_out: Option<Moment>,
+    /// Whether it stands for a request.
+    pub(crate) is_request: bool,
     pub(crate) was_reset: bool,
     pub(crate) network: Network,
     /// When the last of the requests was sent that were answered: the broker had it open then.
@@ -41,7 +47,7 @@ pub(crate) struct Connection {
     /// What waits for an answer, by packet identifier.
     pub(crate) outstanding: BTreeMap<u16, Answered>,
     /// Publications at QoS 0 that the broker may not have come to.
-    unsettled: Vec<PublicationId>,
+    pub(super) unsettled: Vec<PublicationId>,
     aliases: BTreeMap<u32, String>,
     /// Sent ahead of CONNACK.
     pub(crate) pipelined: Vec<(Moment, Packet)>,
@@ -116,6 +122,9 @@ impl Connection {
             dismissed: None,
             ended: None,
             broker_gone: None,
+            identity: None,
+            ordered_out: None,
+            is_request: false,
             was_reset: false,
             network: Network::Calm(0),
             evidence: now,
@@ -132,9 +141,10 @@ impl Connection {
         self.ended.is_none() && self.broker_gone.is_none() && self.dismissed.is_none()
     }
 
-    /// Who its client proves to be.
+    /// Who its client proves to be: by its user name, where nothing else was told.
     pub(crate) fn user_name(&self) -> Option<&str> {
-        self.connect.as_ref().and_then(|(_, connect)| connect.user_name.as_deref())
+        let given = self.connect.as_ref().and_then(|(_, connect)| connect.user_name.as_deref());
+        self.identity.as_ref().map_or(given, |(_, proved)| proved.as_deref())
     }
 
     /// Protocol level; 5 before CONNECT.
@@ -159,6 +169,11 @@ impl Connection {
             Request::Subscribe(_) => level < 4,
             Request::Connect | Request::Ping | Request::Recorded(_) | Request::Release(_) => false,
         })
+    }
+
+    /// Whether it has publications at QoS 0 that the broker may not have come to.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.unsettled.is_empty()
     }
 
     /// A number among CONNECT's properties.
@@ -535,7 +550,7 @@ impl Model {
         self.answered(number, found.moment, found.request)
     }
 
-    fn judged(&mut self, publication: PublicationId, reason: u8) {
+    pub(super) fn judged(&mut self, publication: PublicationId, reason: u8) {
         let now = self.now;
         let publication = &mut self.publications[publication];
         publication.settled.get_or_insert(now);

@@ -156,7 +156,7 @@ impl Model {
             FOR_EVER => u64::MAX,
             seconds => u64::from(seconds) * 1000,
         };
-        let to_ms = if self.may_hold_expiry {
+        let to_ms = if self.may_hold_expiry() {
             u64::MAX
         } else {
             let latest_ms = self.latest_ms(closing.to_ms, for_ms(granted_s.max(changed_s)));
@@ -226,12 +226,15 @@ impl Model {
         let prior = self.prior(number);
         let lives_on = |other: &&Connection| {
             let has_expiry = self.expiry_s(other.number) > 0;
-            has_expiry && self.expiring(other).from_ms > self.now.at_ms
+            other.ordered_out.is_none()
+                && has_expiry
+                && self.expiring(other).from_ms > self.now.at_ms
         };
         let may_live_on = |other: &&Connection| {
             let changed_s = other.goodbye.and_then(|goodbye| goodbye.expiry_s).unwrap_or(0);
             let has_expiry = self.expiry_s(other.number).max(changed_s) > 0;
-            has_expiry && self.expiring(other).to_ms >= sent.at_ms
+            let is_ended = other.ordered_out.is_some_and(|ended| !self.may_be_undone(ended));
+            !is_ended && has_expiry && self.expiring(other).to_ms >= sent.at_ms
         };
         let definite = prior.iter().any(|other| self.is_before(other, number));
         let from = prior.iter().map(|other| other.evidence.index).min();

@@ -20,8 +20,10 @@ pub(crate) struct Session {
     pub(crate) subscriptions: BTreeMap<String, Vec<Subscription>>,
     /// From when on nothing is owed to it.
     pub(crate) hostile: Option<Moment>,
-    /// When another session is known to have taken its place.
+    /// When it is known to be gone: another has taken its place, or it was ended by order.
     pub(crate) replaced: Option<Moment>,
+    /// When the operator ended it.
+    pub(crate) ended_by_order: Option<Moment>,
     /// Exchanges from the broker, by packet identifier.
     pub(crate) exchanges: BTreeMap<u16, Holder>,
     /// Exchanges at QoS 2 of sessions that this one may be the same as: identifier and token.

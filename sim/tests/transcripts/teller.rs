@@ -18,6 +18,9 @@ use crate::permits::{Permits, Subject};
 /// The property that names an authentication method.
 const METHOD: u8 = 0x15;
 
+/// The property that says how many messages may be under way.
+const RECEIVE_MAXIMUM: u8 = 0x21;
+
 /// The client identifier is not one that the client may have.
 const NOT_VALID: u8 = 0x85;
 
@@ -47,6 +50,9 @@ struct Connection {
     last_sent: usize,
     /// Whether it read why it is sent away, and that is not its fault.
     is_blameless: bool,
+    /// How many messages may be under way to the client, and which are.
+    receive_maximum: usize,
+    under_way: BTreeSet<u16>,
     /// QoS 2 publications of the client without PUBREC on this connection.
     unrecorded: BTreeSet<u16>,
 }
@@ -73,6 +79,24 @@ impl Connection {
         if let Packet::Ack { kind: AckKind::PubRec, id, .. } = packet {
             self.unrecorded.remove(id);
         }
+        if let Packet::Publish(publish) = packet {
+            self.under_way.extend(publish.id);
+        } else if let Packet::Ack { kind: AckKind::PubRel, id, .. } = packet {
+            self.under_way.insert(*id);
+        }
+    }
+
+    /// What a client sends may end the way of a message to it.
+    fn says(&mut self, packet: &Packet) {
+        let Packet::Ack { kind, id, reason, .. } = packet else { return };
+        let is_end = match kind {
+            AckKind::PubAck | AckKind::PubComp => true,
+            AckKind::PubRec => *reason >= 0x80,
+            AckKind::PubRel => false,
+        };
+        if is_end {
+            self.under_way.remove(id);
+        }
     }
 }
 
@@ -81,8 +105,14 @@ impl Teller {
         Teller { is_asking, ..Teller::default() }
     }
 
-    /// All that was told.
-    pub(crate) fn into_events(self) -> Vec<Event> {
+    /// All that was told. Who has as much under way as it takes is one that does not acknowledge.
+    pub(crate) fn finish(mut self, at_ms: u64) -> Vec<Event> {
+        let connections = std::mem::take(&mut self.connections);
+        let is_full = |told: &&Connection| told.under_way.len() >= told.receive_maximum;
+        for told in connections.values().filter(is_full) {
+            let client = usize::try_from(told.number).expect("there are few");
+            self.push(at_ms, What::Holding { client, serving: false });
+        }
         self.events
     }
 
@@ -157,6 +187,8 @@ impl Teller {
             decoder: Decoder::new(terms(5)),
             last_sent: self.events.len() - 1,
             is_blameless: false,
+            receive_maximum: usize::from(u16::MAX),
+            under_way: BTreeSet::new(),
             unrecorded: BTreeSet::new(),
         };
         self.connections.insert(connection, told);
@@ -208,6 +240,9 @@ impl Teller {
                 terms.topic_alias_maximum = number(&connect.properties, 0x22)
                     .and_then(|maximum| u16::try_from(maximum).ok())
                     .unwrap_or(0);
+                told.receive_maximum = number(&connect.properties, RECEIVE_MAXIMUM)
+                    .and_then(|maximum| usize::try_from(maximum).ok())
+                    .unwrap_or(told.receive_maximum);
                 told.client_id.clone_from(&connect.client_id);
             }
             told.decoder = Decoder::new(terms);
@@ -223,6 +258,7 @@ impl Teller {
                 }
             }
             Ok(Some((packet, _))) => {
+                told.says(&packet);
                 if told.breaks_off(&packet) {
                     self.push(at_ms, What::Misbehaved { connection });
                 }

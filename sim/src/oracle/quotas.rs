@@ -58,10 +58,13 @@ impl Quotas {
     ) -> Result<(), Violation> {
         let publication = &model.publications[id];
         let day = day_of(model, answered.moment.at_ms);
+        // What was sent on an earlier day too may have been taken then.
+        let is_of_day = day_of(model, publication.first().at_ms) == day;
         let is_durable = model.expiry_s(publication.first_connection()) > 0;
         // Where the wall clock was set, its days are not ours.
         let is_other = model.has_set_clock();
-        if publication.qos < 2 || !is_durable || is_other || day != day_of(model, model.now.at_ms) {
+        let is_settled = is_of_day && day == day_of(model, model.now.at_ms);
+        if publication.qos < 2 || !is_durable || is_other || !is_settled {
             return Ok(());
         }
         let key = (publication.client_id.clone(), day);
@@ -335,6 +338,16 @@ mod tests {
         told.publish_unanswered(1, "t", "six", 2, 5);
         told.got_ack(1, AckKind::PubRec, 5, QUOTA_EXCEEDED).wait(86_400_000);
         told.publish(1, "t", "ten", 2);
+        passes_within(bounds(None, Some(2)), Quotas::default(), &told);
+    }
+
+    #[test]
+    fn what_was_taken_the_day_before_and_is_answered_today_counts_then() {
+        let mut told = two();
+        // Over midnight.
+        told.wait(86_390_000).publish_unanswered(1, "t", "one", 2, 5).lose(1);
+        told.wait(20_000).resume(3, "a");
+        told.publish_again(3, "t", "one", 2, 5).publish(3, "t", "two", 2).publish(3, "t", "six", 2);
         passes_within(bounds(None, Some(2)), Quotas::default(), &told);
     }
 

@@ -4,7 +4,9 @@
 //! A day is one of UTC. Who is over a quota is refused, and nothing is counted for it.
 
 use alloc::collections::BTreeMap;
+use alloc::string::ToString as _;
 use core::fmt;
+use core::net::{IpAddr, Ipv6Addr};
 
 use crate::stored::Bound;
 use crate::time::Time;
@@ -46,7 +48,7 @@ pub enum Holder {
     User(Text),
     /// One client identifier, or what stands for it where a request has no connection.
     Client(Text),
-    /// All that come from this address.
+    /// All that come from this address, or [`network`].
     Address(Text),
     /// All that came in by this API key, named by its id.
     Key(Text),
@@ -143,11 +145,26 @@ impl Owner {
     }
 }
 
-/// The address of a peer written as address and port.
+/// What an address counts as: whoever has one IPv6 address usually has all of its network of 64 bits.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+    }
+}
+
+/// What a peer, written as address and port, counts as: see [`network`].
 pub(crate) fn address_of(peer: &Text) -> Option<Text> {
     let name = peer.as_str();
     let address = name.rsplit_once(':').map_or(name, |(address, _)| address);
-    Text::try_from(address.trim_matches(['[', ']'])).ok()
+    let address = address.trim_matches(['[', ']']);
+    match address.parse::<Ipv6Addr>() {
+        Ok(address) => Text::try_from(network(address.into()).to_string()).ok(),
+        Err(_) => Text::try_from(address).ok(),
+    }
 }
 
 /// What one holder has used.
@@ -389,4 +406,18 @@ fn day_of(now: Time) -> u64 {
 /// The midnight that a day begins with.
 pub(crate) fn beginning_of(day: u64) -> Time {
     Time::from_ms(day.saturating_mul(DAY_MS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_counted_as_what_they_are() {
+        let counted = |peer: &str| address_of(&Text::try_from(peer).expect("text")).expect("text");
+        assert_eq!(counted("192.0.2.1:5").as_str(), "192.0.2.1");
+        assert_eq!(counted("[::ffff:192.0.2.1]:5").as_str(), "192.0.2.1");
+        assert_eq!(counted("[2001:db8::1:2:3:4]:5").as_str(), "2001:db8::");
+        assert_eq!(counted("somewhere").as_str(), "somewhere");
+    }
 }

@@ -7,7 +7,6 @@
 pub mod dial;
 mod door;
 mod origin;
-pub(crate) mod peer;
 mod strangers;
 pub mod tls;
 pub mod websocket;

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use signalhouse_core::Time;
-
-use crate::transport::peer::network;
+use signalhouse_core::quota::network;
 
 /// Failures of an address that cost nothing, for whole offices share one.
 const FREE_OF_ADDRESS: u32 = 20;

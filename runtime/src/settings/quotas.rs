@@ -1,7 +1,7 @@
 //! What the `[quotas]` section and its file mean.
 
 use serde::Deserialize;
-use signalhouse_core::quota::{self, Holder, Quota};
+use signalhouse_core::quota::{self, Holder, Quota, network};
 use signalhouse_core::wire::types::Text;
 
 use super::Quotas;
@@ -103,7 +103,7 @@ impl Entry {
             (None, None, Some(address)) => {
                 let address: std::net::IpAddr =
                     address.parse().map_err(|_| format!("{address} is not an address"))?;
-                Ok(Holder::Address(text(&address.to_canonical().to_string())?))
+                Ok(Holder::Address(text(&network(address).to_string())?))
             }
             _ => Err("a quota needs one of user, key and address".to_owned()),
         }

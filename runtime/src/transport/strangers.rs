@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::peer::network;
+use signalhouse_core::quota::network;
 
 /// Counts connections that have not been accepted as clients, of each address and of all.
 #[derive(Debug)]

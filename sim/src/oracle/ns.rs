@@ -158,8 +158,9 @@ fn asked_for(delivery: &Delivery, session: &Session) -> Result<(), Violation> {
 #[cfg(test)]
 mod tests {
     use super::NothingSpurious;
-    use crate::oracle::told::{Told, connect_of, fails, passes, publish_of};
-    use crate::packet::{AckKind, Packet};
+    use crate::oracle::properties as property;
+    use crate::oracle::told::{Told, connect_of, fails, number, passes, publish_of};
+    use crate::packet::{AckKind, Connect, Packet};
 
     fn two() -> Told {
         let mut told = Told::new();
@@ -242,6 +243,24 @@ mod tests {
         told.subscribe(2, "t", 1);
         behind_connect(&mut told, 0).read(2, "t", "one", 0);
         passes(NothingSpurious, &told);
+    }
+
+    #[test]
+    fn what_is_under_way_behind_a_connect_may_come_whenever_that_arrives() {
+        let late = |is_under_way| {
+            let mut told = Told::new();
+            let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+            let again = Connect { properties, clean_start: false, ..connect_of("a") };
+            told.durable(1, "a").durable(2, "b").lose(1).asks_in(4, again);
+            if is_under_way {
+                told.publish_unanswered(4, "t", "one", 1, 9);
+            }
+            told.resume(5, "a").publish_again(5, "t", "one", 1, 9).subscribe(2, "t", 1);
+            told.read(2, "t", "one", 1);
+            told
+        };
+        passes(NothingSpurious, &late(true));
+        fails(NothingSpurious, &late(false), "NS");
     }
 
     #[test]

@@ -96,13 +96,15 @@ fn may_be_later_copy(
             && found.granted.is_some_and(|granted| granted.index < first)
             && found.end_requested.is_none_or(|end| end.index > passed.index)
     });
-    // Permission, or the space for retained messages, may have been wanting; of what a client sends
+    // Permission, space for retained messages or a quota may have been wanting; of what a client sends
     // beside the protocol nothing need have been read.
     let is_hostile = model
         .connections
         .get(&publication.first_connection())
         .is_some_and(|connection| connection.misbehaved.is_some());
-    let may_be_refused = is_hostile || publication.retain || !model.may_always_publish(publication);
+    let may_be_over = model.bounds.messages_per_second.or(model.bounds.messages_per_day).is_some();
+    let may_be_refused =
+        is_hostile || may_be_over || publication.retain || !model.may_always_publish(publication);
     publication.sends.len() > 1 && (may_be_dropped || may_be_refused || !was_meant)
 }
 
@@ -115,7 +117,8 @@ fn publisher(model: &Model, publication: &Publication) -> Publisher {
 #[cfg(test)]
 mod tests {
     use super::Order;
-    use crate::oracle::told::{Told, fails, passes};
+    use crate::oracle::model::Bounds;
+    use crate::oracle::told::{Told, fails, passes, passes_within};
 
     fn two() -> Told {
         let mut told = Told::new();
@@ -129,6 +132,17 @@ mod tests {
         told.publish(1, "t", "one", 1).publish(1, "t", "two", 1);
         told.read(2, "t", "one", 1).read(2, "t", "two", 1);
         passes(Order::default(), &told);
+    }
+
+    #[test]
+    fn what_was_over_a_quota_may_come_when_it_is_sent_again() {
+        let mut told = two();
+        told.publish_unanswered(1, "t", "one", 1, 9).publish(1, "t", "two", 1).lose(1);
+        told.read(2, "t", "two", 1).resume(3, "a").publish_again(3, "t", "one", 1, 9);
+        told.read(2, "t", "one", 1);
+        let bounds = Bounds { messages_per_second: Some(1), ..Bounds::default() };
+        passes_within(bounds, Order::default(), &told);
+        fails(Order::default(), &told, "OR");
     }
 
     #[test]

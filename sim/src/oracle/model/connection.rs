@@ -269,7 +269,7 @@ impl Model {
         for (whole, options) in filters {
             let split = topic::split_share(whole);
             let reaches_back = match split {
-                Some(_) => self.share_since(whole).unwrap_or(moment).min(moment),
+                Some(_) => self.share_since(whole, moment).unwrap_or(moment).min(moment),
                 None => moment,
             };
             let session = &mut self.sessions[session];
@@ -303,11 +303,14 @@ impl Model {
         client.connections.push(number);
     }
 
-    /// Since when a share with members may have had some without a break.
-    fn share_since(&self, whole: &str) -> Option<Moment> {
-        let living = self.sessions.iter().filter(|session| !self.is_over(session));
+    /// Since when a share that has members at a moment may have had some without a break.
+    fn share_since(&self, whole: &str, moment: Moment) -> Option<Moment> {
+        let living = self.sessions.iter().filter(|session| !self.is_over_at(session, moment));
         let versions = living.filter_map(|session| session.subscriptions.get(whole)).flatten();
-        let members = versions.filter(|found| !found.refused && found.ended.is_none());
+        let is_there = |found: &&Subscription| {
+            !found.refused && found.ended.is_none_or(|ended| ended.index > moment.index)
+        };
+        let members = versions.filter(is_there);
         let known = members.map(|found| found.reaches_back).min();
         known.into_iter().chain(self.joined_ahead_since(whole)).min()
     }
@@ -426,6 +429,7 @@ impl Model {
             settled: None,
             muddled: false,
             instances: 1,
+            may_come_late: false,
         });
         self.by_token.insert(token, id);
         id
@@ -434,13 +438,17 @@ impl Model {
     /// The identifier of a publication at QoS 2 is free again. Where it was sent behind a CONNECT that is still under
     /// way, it is something new when that arrives.
     fn free(&mut self, publication: PublicationId) {
+        self.publications[publication].instances += self.under_way(publication);
+    }
+
+    /// How often a publication was sent behind a CONNECT that is still under way.
+    fn under_way(&self, publication: PublicationId) -> usize {
         let is_under_way = |send: &&Send| {
             self.connections
                 .get(&send.connection)
                 .is_some_and(|found| found.connack.is_none() && found.ended.is_none())
         };
-        let under_way = self.publications[publication].sends.iter().filter(is_under_way).count();
-        self.publications[publication].instances += under_way;
+        self.publications[publication].sends.iter().filter(is_under_way).count()
     }
 
     /// PUBACK, PUBREC, PUBREL or PUBCOMP from a client.
@@ -552,8 +560,10 @@ impl Model {
 
     pub(super) fn judged(&mut self, publication: PublicationId, reason: u8) {
         let now = self.now;
+        let may_come_late = self.under_way(publication) > 0;
         let publication = &mut self.publications[publication];
         publication.settled.get_or_insert(now);
+        publication.may_come_late |= may_come_late;
         if reason < 0x80 {
             publication.accepted.get_or_insert(now);
         } else {

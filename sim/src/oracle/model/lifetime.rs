@@ -178,6 +178,11 @@ impl Model {
 
     /// Whether a session has surely ended.
     pub(crate) fn is_over(&self, session: &Session) -> bool {
+        self.is_over_at(session, self.now)
+    }
+
+    /// Whether a session had surely ended at a moment.
+    pub(super) fn is_over_at(&self, session: &Session, moment: Moment) -> bool {
         let last = session.connections.last().and_then(|number| self.connections.get(number));
         let is_gone = last.is_none_or(|last| {
             let has_ended = last.ended.is_some() || last.broker_gone.is_some();
@@ -186,9 +191,9 @@ impl Model {
                 0 => self.closing(last).to_ms,
                 _ => self.expiring(last).to_ms,
             };
-            has_ended && gone_ms < self.now.at_ms
+            has_ended && gone_ms < moment.at_ms
         });
-        session.replaced.is_some() || is_gone
+        session.replaced.is_some_and(|at| at.index <= moment.index) || is_gone
     }
 
     fn connect_moment(&self, number: ConnectionNumber) -> Moment {

@@ -37,6 +37,9 @@ pub(crate) struct Publication {
     pub(crate) muddled: bool,
     /// How many messages the broker may make of it: it was sent again as something new.
     pub(crate) instances: usize,
+    /// Whether it was dealt with while another time that it was sent was under way behind a CONNECT: the broker may
+    /// take that for something new whenever it arrives.
+    pub(crate) may_come_late: bool,
 }
 
 /// One time a publication was handed to the network.

@@ -71,7 +71,8 @@ impl Subscription {
     /// Whether it may have been there when `publication` was routed.
     pub(crate) fn is_possible(&self, publication: &Publication) -> bool {
         let too_late =
-            publication.settled.is_some_and(|settled| settled.index < self.reaches_back.index);
+            publication.settled.is_some_and(|settled| settled.index < self.reaches_back.index)
+                && !publication.may_come_late;
         let over = self.ended.is_some_and(|ended| ended.index < publication.first().index);
         !self.refused && !too_late && !over
     }

@@ -50,7 +50,7 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
-    /// A file of users, rules or certificates is wrong.
+    /// A file of users, rules, quotas or certificates is wrong.
     #[error(transparent)]
     Files(#[from] FileError),
     /// The process could not be set up.
@@ -305,7 +305,6 @@ impl Serving<'_> {
         self.settings.stop = new.stop.clone();
         self.settings.network.close_timeout_ms = new.network.close_timeout_ms;
         self.settings.network.write_stall_timeout_ms = new.network.write_stall_timeout_ms;
-        self.set_quotas(&new.quotas, handle);
         self.settings.quotas = new.quotas.clone();
         self.settings.http.keys_file.clone_from(&new.http.keys_file);
         self.settings.http.token_secret_file.clone_from(&new.http.token_secret_file);

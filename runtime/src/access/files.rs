@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use signalhouse_core::quota::Quotas;
+
 use super::passwords::Passwords;
 use super::rules::RuleFile;
 use super::token::{KeyError, Tokens};
@@ -25,6 +27,8 @@ pub struct Loaded {
     pub secured: Option<Secured>,
     /// Who may use the HTTP interface.
     pub trust: Trust,
+    /// How much everybody may use.
+    pub quotas: Quotas,
 }
 
 /// What is wrong with one of the files.
@@ -40,6 +44,9 @@ pub enum FileError {
         /// What is wrong, with the line.
         fault: String,
     },
+    /// The one of quotas.
+    #[error("quotas.file: {0}")]
+    Quotas(String),
     /// One of TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -90,7 +97,8 @@ pub fn load(settings: &Settings) -> Result<Loaded, FileError> {
         asks: settings.authenticates(),
         allow_anonymous: security.allow_anonymous || !settings.authenticates(),
     };
-    Ok(Loaded { known, secured, trust })
+    let quotas = settings.quotas.to_core().map_err(FileError::Quotas)?;
+    Ok(Loaded { known, secured, trust, quotas })
 }
 
 /// The state of all the files, to see whether one has changed.
@@ -130,6 +138,7 @@ fn paths(settings: &Settings) -> Vec<&Path> {
         &jwt.jwks_file,
         &http.keys_file,
         &http.token_secret_file,
+        &settings.quotas.file,
     ]
     .into_iter()
     .filter(|path| !path.is_empty())

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::pending;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use signalhouse_core::input::Command;
 use signalhouse_core::wire::reason::ReasonCode;
@@ -149,9 +150,10 @@ impl Guard {
             Locks { secured: loaded.secured, origins: Origins::new(&settings.websocket.origins) };
         info!(
             content = loaded.known.summary(),
-            "files of users, rules and certificates read again"
+            "files of users, rules, quotas and certificates read again"
         );
         handle.command(Command::SetPermissions(loaded.known.permissions()));
+        handle.command(Command::SetQuotas(Arc::new(loaded.quotas)));
         for connection in http.set_trust(loaded.trust) {
             handle.refuse(connection, ReasonCode::NotAuthorized);
         }

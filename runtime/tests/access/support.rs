@@ -81,7 +81,7 @@ impl Running {
     /// Starts with these settings; `DIR` in them stands for the folder.
     pub(crate) fn start(folder: Folder, text: &str) -> Self {
         let settings = read(&folder, text);
-        let Loaded { known, secured, trust } = files::load(&settings).expect("right files");
+        let Loaded { known, secured, trust, .. } = files::load(&settings).expect("right files");
         let clock = TokioClock::from_wall_clock();
         let mut options = settings.options(Seed(7));
         options.config.permissions = known.permissions();

@@ -1,6 +1,6 @@
 //! What became of each client, kept after it has gone: "why was I disconnected".
 //!
-//! Fed by the broker's notices. Bounded in clients, in events of each, and in the refused who
+//! Fed by the broker's notices, and by the doors before it. Bounded in clients, in events of each, and in the refused who
 //! never had a name.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +10,8 @@ use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Text, Version};
 use signalhouse_core::{Notice, Time};
+
+use crate::transport::KeptOut;
 
 /// Clients that are remembered; the one that was quiet longest is forgotten first.
 pub const CLIENTS: usize = 10_000;
@@ -127,7 +129,16 @@ pub struct RefusedEvent {
     /// Who it said it was.
     pub client_id: Option<Text>,
     /// Why.
-    pub cause: Cause,
+    pub cause: RefusedCause,
+}
+
+/// Why a connection was not let in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RefusedCause {
+    /// The broker's reason.
+    Broker(Cause),
+    /// It did not come as far as the broker.
+    Door(KeptOut),
 }
 
 #[derive(Debug, Default)]
@@ -177,7 +188,7 @@ impl History {
                 (client_id, What::Connected { peer, version, session_present: *session_present })
             }
             Notice::Refused { peer, client_id, cause, .. } => {
-                self.refuse(now, peer, client_id.as_ref(), cause);
+                self.refuse(now, peer, client_id.as_ref(), RefusedCause::Broker(cause.clone()));
                 let Some(client_id) = client_id else { return };
                 (client_id, What::Refused { peer: peer.clone(), cause: cause.clone() })
             }
@@ -241,7 +252,12 @@ impl History {
         self.clients.insert(name, client);
     }
 
-    fn refuse(&mut self, now: Time, peer: &Text, client_id: Option<&Text>, cause: &Cause) {
+    /// Remembers a connection that did not come as far as the broker.
+    pub(crate) fn keep_out(&mut self, now: Time, peer: &Text, cause: KeptOut) {
+        self.refuse(now, peer, None, RefusedCause::Door(cause));
+    }
+
+    fn refuse(&mut self, now: Time, peer: &Text, client_id: Option<&Text>, cause: RefusedCause) {
         if self.refused.len() >= REFUSED {
             self.refused.pop_front();
         }
@@ -249,7 +265,7 @@ impl History {
             at: now,
             peer: peer.clone(),
             client_id: client_id.map(Text::compact),
-            cause: cause.clone(),
+            cause,
         });
     }
 }
@@ -332,5 +348,10 @@ mod tests {
         assert_eq!(history.refused().count(), REFUSED);
         let latest = history.refused().next().expect("there are some");
         assert_eq!(latest.peer.as_str(), (REFUSED + 7).to_string());
+        for _ in 0..REFUSED + 8 {
+            history.keep_out(Time::ZERO, &text("a"), KeptOut::Strangers);
+        }
+        assert_eq!(history.refused().count(), REFUSED);
+        assert!(history.refused().all(|one| one.cause == RefusedCause::Door(KeptOut::Strangers)));
     }
 }

@@ -18,6 +18,8 @@ use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Version;
 use signalhouse_core::{Census, Counters, Notice};
 
+use crate::transport::KeptOut;
+
 /// What the notices add up to.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -93,6 +95,11 @@ impl Counts {
             | Notice::JournalSpace { .. }
             | Notice::TimeJumped { .. } => {}
         }
+    }
+
+    /// Counts a connection that did not come as far as the broker.
+    pub(crate) fn keep_out(&mut self, cause: &KeptOut) {
+        self.add(Family::Refused, Labels { cause: cause.word(), code: None }, 1);
     }
 
     fn add(&mut self, family: Family, labels: Labels, count: u64) {

@@ -30,6 +30,7 @@ use bytes::BytesMut;
 use signalhouse_core::input::{AuthOutcome, Command};
 use signalhouse_core::wire::ReaderLimits;
 use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::wire::types::Text;
 use signalhouse_core::{Answer, Broker, Config, ConnectionId, LogPosition, Notice, Seed, Time};
 use tokio::sync::oneshot;
 
@@ -42,8 +43,10 @@ pub use self::local::Insider;
 use self::outgoing::Desk;
 use self::signal::Signal;
 use self::table::Table;
+use crate::history::History;
+use crate::metrics::Counts;
 use crate::seams::{Authenticate, Clock, Journal, Listener, Net, Spawn};
-use crate::transport::Door;
+use crate::transport::{Door, KeptOut};
 
 /// What a shard stands on.
 #[derive(Debug)]
@@ -122,6 +125,8 @@ pub(crate) struct Shared<S> {
     inbox: Inbox,
     table: RefCell<Table<S>>,
     events: RefCell<Events>,
+    counts: RefCell<Counts>,
+    history: RefCell<History>,
     /// What connections read into before anything of theirs is kept.
     scratch: RefCell<BytesMut>,
     /// What connections write with.
@@ -294,6 +299,8 @@ impl<S> Shared<S> {
             inbox: Inbox::default(),
             table: RefCell::default(),
             events: RefCell::default(),
+            counts: RefCell::default(),
+            history: RefCell::default(),
             scratch: RefCell::default(),
             desk: RefCell::default(),
             round: Cell::new(0),
@@ -327,10 +334,14 @@ impl<S> Shared<S> {
         }
     }
 
-    /// Refuses a connection without a word: the table is full.
-    fn turn_away(&self, peer: &str, now: Time) {
-        self.events.borrow_mut().turned_away(peer, now);
-        self.inbox.wake(); // the driver says it when it is time
+    /// Remembers and says that a connection ended before it was the broker's.
+    fn keep_out(&self, peer: SocketAddr, cause: KeptOut, now: Time) {
+        let peer = Text::try_from(peer.to_string()).unwrap_or_default();
+        self.counts.borrow_mut().keep_out(&cause);
+        if self.events.borrow_mut().kept_out(now, &peer, &cause) {
+            self.inbox.wake(); // the driver says it when it is time
+        }
+        self.history.borrow_mut().keep_out(now, &peer, cause);
     }
 
     fn accept_failed(&self, error: &io::Error, now: Time) {

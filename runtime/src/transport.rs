@@ -6,6 +6,7 @@
 
 pub mod dial;
 mod door;
+mod kept_out;
 mod origin;
 mod strangers;
 pub mod tls;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
 pub use self::door::{Door, DoorError, Locks, Refusal};
+pub use self::kept_out::KeptOut;
 pub use self::strangers::{Stranger, Strangers};
 use self::websocket::WebSocket;
 

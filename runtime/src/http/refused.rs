@@ -1,4 +1,5 @@
-//! Requests that were answered 401: the latest of them, and how many there were for each cause.
+//! Requests that were answered 401, and connections that were closed before one was whole: the latest of
+//! them, and how many there were for each cause.
 //!
 //! Clients of MQTT that were not let in are in the shard's history. These are kept apart, so that
 //! whoever guesses at one door hides nothing of the other.
@@ -30,6 +31,12 @@ pub(crate) enum Why {
     TokenInvalid,
     TokenEnded,
     TokenNotYet,
+    /// No request was read: as many connections are there as may be.
+    Connections,
+    /// The same of those of which no request was let in.
+    Strangers,
+    /// No request came whole in time.
+    HeadTimeout,
 }
 
 impl Why {
@@ -45,6 +52,9 @@ impl Why {
             Why::TokenInvalid => "token_invalid",
             Why::TokenEnded => "token_ended",
             Why::TokenNotYet => "token_not_yet",
+            Why::Connections => "connections",
+            Why::Strangers => "strangers",
+            Why::HeadTimeout => "head_timeout",
         }
     }
 }
@@ -74,6 +84,11 @@ impl Refused {
     pub(crate) fn add(&self, request: RefusedRequest, why: Why, route: &str) {
         let (peer, reason) = (&request.peer, &request.reason);
         info!(%peer, route, cause = why.word(), %reason, "an HTTP request was refused");
+        self.remember(request, why);
+    }
+
+    /// The same without a line in the log.
+    pub(crate) fn remember(&self, request: RefusedRequest, why: Why) {
         let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *remembered.counts.entry(why.word()).or_default() += 1;
         if remembered.latest.len() >= REFUSED {

@@ -10,7 +10,7 @@ use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::{DeliveryView, SessionView, SubscriptionView};
 
 use super::refused::RefusedRequest;
-use crate::history::{Event, RefusedEvent, What};
+use crate::history::{Event, RefusedCause, RefusedEvent, What};
 
 /// A message's content: topic, payload and what travels with it. A payload that is text is
 /// `payload`, any other `payload_base64`.
@@ -98,7 +98,12 @@ pub(super) fn refused(refused: &RefusedEvent) -> Value {
     object.insert("peer".into(), json!(refused.peer.as_str()));
     let client_id = refused.client_id.as_ref().map(|client_id| client_id.as_str());
     object.insert("client_id".into(), json!(client_id));
-    add_cause(&mut object, &refused.cause);
+    match &refused.cause {
+        RefusedCause::Broker(cause) => add_cause(&mut object, cause),
+        RefusedCause::Door(cause) => {
+            object.insert("cause".into(), json!(cause.to_string()));
+        }
+    }
     Value::Object(object)
 }
 

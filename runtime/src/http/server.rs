@@ -20,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use signalhouse_core::ConnectionId;
+use signalhouse_core::wire::types::Text;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tower_service::Service;
@@ -27,6 +28,7 @@ use tracing::{debug, info, warn};
 
 use super::door::Door;
 use super::head::{HEADER_LINES, Worded};
+use super::refused::{RefusedRequest, Why};
 use super::{Options, State, Timer, Trust, router, trust};
 use crate::seams::{Clock, Listener, Net, Spawn};
 use crate::shard::Gateway;
@@ -135,7 +137,7 @@ where
             };
             match accepted {
                 Ok((_, peer)) if self.open.get() >= self.state.options.connections => {
-                    warn!(%peer, "an HTTP connection was closed unserved: http.connections is reached");
+                    self.turn_away(peer, Why::Connections);
                 }
                 Ok((stream, peer)) => match self.strangers.enter(peer.ip()) {
                     Some(stranger) => {
@@ -145,11 +147,7 @@ where
                         let served = self.clone().serve(stream, router.clone(), door, stranger);
                         self.spawn.spawn(served);
                     }
-                    None => warn!(
-                        %peer,
-                        "an HTTP connection was closed unserved: too many of which no request was let in \
-                         (http.strangers_per_address)"
-                    ),
+                    None => self.turn_away(peer, Why::Strangers),
                 },
                 Err(error) => {
                     warn!(%error, "an HTTP connection could not be accepted");
@@ -159,12 +157,48 @@ where
         }
     }
 
+    /// Says and remembers that a connection is closed unserved.
+    fn turn_away(&self, peer: SocketAddr, why: Why) {
+        let reason = if why == Why::Connections {
+            "too many connections (http.connections)"
+        } else {
+            "too many connections of which no request was let in (http.strangers_per_address)"
+        };
+        warn!(%peer, "an HTTP connection was closed unserved: {reason}");
+        self.remember(peer, why, reason);
+    }
+
+    /// Remembers a connection that ended before a request of it was whole.
+    fn remember(&self, peer: SocketAddr, why: Why, reason: &str) {
+        let peer = Text::try_from(peer.to_string()).unwrap_or_default();
+        let request = RefusedRequest { at: self.clock.now(), peer, reason: reason.to_owned() };
+        self.state.refused.remember(request, why);
+    }
+
+    /// Says why a connection ended early.
+    fn ended_early(&self, peer: SocketAddr, error: &hyper::Error, is_owed: bool) {
+        if is_stalled(error) {
+            info!(
+                %peer,
+                "an HTTP connection was closed: its client reads nothing \
+                 (http.write_stall_timeout_ms)"
+            );
+        } else if error.is_timeout() && is_owed {
+            let reason = "no whole head came in time (http.header_timeout_ms)";
+            info!(%peer, "an HTTP connection was closed: {reason}");
+            self.remember(peer, Why::HeadTimeout, reason);
+        } else {
+            debug!(%peer, %error, "an HTTP connection ended early");
+        }
+    }
+
     async fn serve<S>(self, stream: S, router: Router, door: Door, stranger: Stranger)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let options = &self.state.options;
         let stream = Watched::new(stream, self.clock.clone(), options.write_stall_timeout_ms);
+        let owes_request = Rc::clone(&stream.owes_request);
         let stream = Worded::new(stream, options.header_bytes);
         let peer = door.peer;
         let stranger = Rc::new(RefCell::new(Some(stranger)));
@@ -201,14 +235,8 @@ where
                 }
                 ended = connection.as_mut() => ended,
             };
-            match ended {
-                Err(error) if is_stalled(&error) => info!(
-                    %peer,
-                    "an HTTP connection was closed: its client reads nothing \
-                     (http.write_stall_timeout_ms)"
-                ),
-                Err(error) => debug!(%peer, %error, "an HTTP connection ended early"),
-                Ok(()) => {}
+            if let Err(error) = ended {
+                self.ended_early(peer, &error, owes_request.get());
             }
             break;
         }
@@ -236,11 +264,14 @@ struct Watched<S, C: Clock> {
     clock: C,
     timeout_ms: u64,
     timer: Option<Pin<Box<C::Sleep>>>,
+    /// Whether nothing was answered yet, or something came since: the peer is not merely idle.
+    owes_request: Rc<Cell<bool>>,
 }
 
 impl<S, C: Clock> Watched<S, C> {
     fn new(stream: S, clock: C, timeout_ms: u64) -> Self {
-        Watched { stream, clock, timeout_ms, timer: None }
+        let owes_request = Rc::new(Cell::new(true));
+        Watched { stream, clock, timeout_ms, timer: None, owes_request }
     }
 
     /// Passes on what came of a write, or that it took too long.
@@ -268,7 +299,12 @@ impl<S: AsyncRead + Unpin, C: Clock> AsyncRead for Watched<S, C> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.owes_request.set(true);
+        }
+        read
     }
 }
 
@@ -279,6 +315,7 @@ impl<S: AsyncWrite + Unpin, C: Clock> AsyncWrite for Watched<S, C> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.owes_request.set(false);
         self.watch(cx, written)
     }
 

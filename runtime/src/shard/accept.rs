@@ -11,10 +11,10 @@ use signalhouse_core::wire::types::Text;
 use super::connection::Connection;
 use super::inbox::Arrival;
 use super::outgoing::Outgoing;
-use super::{Shared, events, task};
+use super::{Shared, task};
 use crate::seams::{Caller, Clock, Listener, Spawn};
 use crate::transport::tls::Shown;
-use crate::transport::{Door, Stranger, Transport};
+use crate::transport::{Door, KeptOut, Stranger, Transport};
 
 /// How long accepting pauses after a failure that is not the connection's own, so that a process
 /// without free file descriptors does not spin.
@@ -41,7 +41,7 @@ pub(crate) async fn run<L, C, P>(
         };
         match accepted {
             Ok((stream, peer)) => match door.strangers().enter(peer.ip()) {
-                None => shared.turn_away(&peer.to_string(), clock.now()),
+                None => shared.keep_out(peer, KeptOut::Strangers, clock.now()),
                 Some(stranger) if door.is_plain() => {
                     let visitor = Visitor { peer, stranger, certificate: None };
                     open(&shared, Transport::Plain(stream), visitor, &clock, &spawn);
@@ -105,7 +105,7 @@ async fn admit<S, C, P>(
         () = shared.deaf.wait() => return,
         admitted = door.admit(stream) => admitted,
         () = clock.sleep_until(late) => {
-            events::not_admitted(peer, &"the handshake took too long");
+            shared.keep_out(peer, KeptOut::HandshakeTimeout(door.kind()), clock.now());
             return;
         }
     };
@@ -113,7 +113,7 @@ async fn admit<S, C, P>(
         Ok((stream, certificate)) => {
             open(&shared, stream, Visitor { certificate, ..visitor }, &clock, &spawn);
         }
-        Err(error) => events::not_admitted(peer, &error),
+        Err(error) => shared.keep_out(peer, error.into(), clock.now()),
     }
 }
 
@@ -130,7 +130,7 @@ fn open<S, C, P>(
     P: Spawn,
 {
     if shared.table.borrow().len() >= shared.connections_maximum {
-        shared.turn_away(&visitor.peer.to_string(), clock.now());
+        shared.keep_out(visitor.peer, KeptOut::Connections, clock.now());
         return;
     }
     let peer = Text::try_from(visitor.peer.to_string()).unwrap_or_default();

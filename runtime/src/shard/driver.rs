@@ -27,8 +27,6 @@ use super::inbox::{Arrival, Entry};
 use super::local::{Insider, Local};
 use super::outgoing::SHARED_PAYLOAD_BYTES;
 use super::{RunError, Shared, events};
-use crate::history::History;
-use crate::metrics::Counts;
 use crate::seams::{Authenticate, Clock, Journal, Spawn};
 
 /// Messages of long jobs (retained replay, queue drain) between two looks at the inbox.
@@ -57,8 +55,6 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     asks_credentials: bool,
     /// Answers that are known without asking anybody.
     instant: Vec<(ConnectionId, AuthOutcome)>,
-    counts: Counts,
-    history: History,
     topic_alias_outbound_maximum: u16,
     /// Reused from round to round.
     batch: VecDeque<Entry>,
@@ -114,8 +110,6 @@ where
             asks_credentials: authenticate.asks_credentials(),
             authenticate: Rc::new(authenticate),
             instant: Vec::new(),
-            counts: Counts::default(),
-            history: History::default(),
             batch: VecDeque::new(),
             outbox: Outbox::new(),
             dirty: Vec::new(),
@@ -244,8 +238,8 @@ where
                 Entry::Command(command) => self.handle(now, Input::Command(command)),
                 Entry::Look(Look(look)) => look(&View {
                     broker: &self.broker,
-                    counts: &self.counts,
-                    history: &self.history,
+                    counts: &self.shared.counts.borrow(),
+                    history: &self.shared.history.borrow(),
                     connections: self.shared.table.borrow().len(),
                     is_stopping: self.shared.deaf.is_set(),
                     now,
@@ -538,8 +532,8 @@ where
         if let Some(watcher) = &mut self.watcher {
             watcher(notice);
         }
-        self.counts.notice(notice);
-        self.history.notice(now, notice);
+        self.shared.counts.borrow_mut().notice(notice);
+        self.shared.history.borrow_mut().notice(now, notice);
         let table = self.shared.table.borrow();
         self.shared.events.borrow_mut().notice(now, notice, |id| {
             let peer = table.get(id).map(|connection| connection.peer.clone());

@@ -4,15 +4,15 @@
 //! (dropped messages, ignored packets) is counted, and said once a second with the count.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
 use signalhouse_core::notice::{DropCause, SessionEnd};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
 use signalhouse_core::{ConnectionId, Notice, Time};
 use tracing::{debug, error, info, warn};
+
+use crate::transport::KeptOut;
 
 /// How long counts are gathered before they are said.
 const WINDOW_MS: u64 = 1_000;
@@ -28,7 +28,8 @@ enum Kind {
     SubscribeRefused(ReasonCode),
     UnknownAck,
     DuplicateSuppressed,
-    TurnedAway,
+    /// The label of the bound that was reached.
+    TurnedAway(&'static str),
     AcceptFailed,
 }
 
@@ -86,9 +87,19 @@ impl Events {
         }
     }
 
-    /// A connection found the table full.
-    pub(crate) fn turned_away(&mut self, peer: &str, now: Time) {
-        self.count(now, Kind::TurnedAway, &Text::default(), 1, &peer);
+    /// A connection ended before it was the broker's. Whether that is counted and said later.
+    pub(crate) fn kept_out(&mut self, now: Time, peer: &Text, cause: &KeptOut) -> bool {
+        match cause {
+            KeptOut::Strangers | KeptOut::Connections => {
+                let example = format!("{peer}: {cause}");
+                self.count(now, Kind::TurnedAway(cause.word()), &Text::default(), 1, &example);
+                true
+            }
+            KeptOut::HandshakeTimeout(_) | KeptOut::Refused(_) | KeptOut::Gone(_) => {
+                info!(%peer, %cause, "connection closed before MQTT");
+                false
+            }
+        }
     }
 
     /// A connection could not be accepted.
@@ -215,15 +226,10 @@ fn write_tally(kind: Kind, who: &Text, tally: &Tally) {
             info!(client = %who, count, packet_id = %example, "repeated publications suppressed");
         }
         Kind::AcceptFailed => warn!(count, error = %example, "connections could not be accepted"),
-        Kind::TurnedAway => {
-            warn!(count, peer = %example, cause = "too many connections", "connections closed unserved");
+        Kind::TurnedAway(bound) => {
+            warn!(count, bound, example = %example, "connections closed unserved");
         }
     }
-}
-
-/// A connection ended before it came to MQTT.
-pub(crate) fn not_admitted(peer: SocketAddr, cause: &dyn fmt::Display) {
-    info!(%peer, %cause, "connection closed before MQTT");
 }
 
 /// A peer's bytes break the rules of what carries MQTT. The broker's own line follows.

@@ -49,6 +49,9 @@ pub enum Refusal {
     /// TLS came to nothing.
     #[error("TLS: {0}")]
     Tls(String),
+    /// The client's certificate does not hold, or there is none.
+    #[error("TLS: {0}")]
+    Certificate(String),
     /// The client's certificate does not say who it is.
     #[error("the client's certificate has no name (tls.user_name)")]
     Nameless,
@@ -76,6 +79,10 @@ impl Door {
         let limits = MessageLimits { strangers_bytes: 0, clients_bytes: 0 };
         let strangers = Strangers::new(u32::MAX, u32::MAX);
         Door::new(Kind::Tcp, Rc::default(), strangers, limits, 0)
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Whether nothing has to be said before MQTT.
@@ -134,11 +141,18 @@ impl Door {
 
 /// What is wrong with the handshake is the peer's fault; what is wrong with the network is not.
 fn tls_error(error: io::Error) -> DoorError {
-    if error.kind() == io::ErrorKind::InvalidData {
-        DoorError::Refused(Refusal::Tls(error.to_string()))
-    } else {
-        DoorError::Network(error)
+    if error.kind() != io::ErrorKind::InvalidData {
+        return DoorError::Network(error);
     }
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let is_certificate = cause.is_some_and(|cause| {
+        matches!(
+            cause,
+            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
+        )
+    });
+    let refusal = if is_certificate { Refusal::Certificate } else { Refusal::Tls };
+    DoorError::Refused(refusal(error.to_string()))
 }
 
 impl From<HandshakeError> for DoorError {

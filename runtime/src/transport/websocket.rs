@@ -26,6 +26,8 @@ pub use super::origin::Origins;
 
 /// Longest head of a request, in bytes. Browsers send cookies along.
 pub const HEAD_MAXIMUM_BYTES: usize = 16 * 1024;
+/// Most of a refused origin that is kept, in characters: more than any host has.
+const ORIGIN_SHOWN: usize = 300;
 /// What one frame to the client carries at most, and what may be buffered behind it.
 const FRAME_BYTES: usize = 16 * 1024;
 const BUFFER_BYTES: usize = 4 * 1024;
@@ -136,7 +138,7 @@ pub fn judge(bytes: &[u8], origins: &Origins) -> Result<Head, RequestFault> {
     if let Some(origin) = request.headers().get(ORIGIN) {
         let origin = origin.to_str().unwrap_or("null");
         if !origins.allow(origin, header(HOST)) {
-            return Err(RequestFault::Origin(origin.to_owned()));
+            return Err(RequestFault::Origin(origin.chars().take(ORIGIN_SHOWN).collect()));
         }
     }
     let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter();

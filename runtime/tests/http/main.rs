@@ -2,6 +2,8 @@
 //! client would go, through bare sockets. Every answer is held against the OpenAPI document.
 #![allow(clippy::disallowed_methods)] // foreign clients, real time
 
+#[path = "../common/authority.rs"]
+mod authority;
 mod bad_input;
 #[path = "../common/connect.rs"]
 mod connect;
@@ -10,6 +12,7 @@ mod deaf;
 mod door;
 mod ending;
 mod explain;
+mod kept_out;
 mod manage;
 mod peer;
 mod publish;

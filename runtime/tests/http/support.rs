@@ -80,6 +80,8 @@ pub(crate) struct Broker {
     pub(crate) mqtt_port: u16,
     /// The last of the listeners: that of WebSocket, if there is one.
     pub(crate) websocket_port: u16,
+    /// All of them: TCP, TLS, WebSocket, and WebSocket over TLS, as far as they are there.
+    pub(crate) ports: Vec<u16>,
     pub(crate) http_port: u16,
     folder: Folder,
     /// What it has logged since it began to serve.
@@ -132,7 +134,7 @@ impl Broker {
         std::thread::spawn(move || {
             lines.for_each(|line| kept.lock().expect("no panic").push(line.expect("text")));
         });
-        Broker { child, mqtt_port, websocket_port, http_port, folder, log }
+        Broker { child, mqtt_port, websocket_port, ports, http_port, folder, log }
     }
 
     /// The log, once a line of it has this.

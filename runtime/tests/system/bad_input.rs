@@ -35,6 +35,24 @@ fn garbage_is_closed_with_its_cause() {
 }
 
 #[test]
+fn a_connect_beyond_what_strangers_may_send_is_refused_by_its_header() {
+    let broker = Broker::with(&[("SIGNALHOUSE_NETWORK__CONNECT_MAXIMUM_BYTES", "1000")], &[]);
+    let mut bystander = Bystander::new(&broker);
+    let mut large = connect("large");
+    large.password = Some(vec![b'x'; 2_000].into());
+    let large = encoded(&ClientPacket::Connect(Box::new(large)));
+    let mut raw = Raw::open(&broker);
+    // The broker does not wait for the rest.
+    raw.send(&large[..500]);
+    match raw.receive_to_end().as_slice() {
+        [ServerPacket::ConnAck(ack)] => assert_eq!(ack.reason, ReasonCode::PacketTooLarge),
+        other => panic!("expected a CONNACK and the end, got {other:?}"),
+    }
+    broker.wait_for_line(&["refused", "0x95", "2023 bytes, more than the 1000 accepted"]);
+    bystander.check();
+}
+
+#[test]
 fn a_version_nobody_speaks_is_told_so() {
     let broker = Broker::start();
     let mut raw = Raw::open(&broker);

@@ -6,9 +6,10 @@ use std::io::{BufRead, BufReader};
 
 use serde_json::{Value, json};
 use signalhouse::http::keys::{KeyEntry, KeyFile, Scope};
+use signalhouse_core::wire::types::QoS;
 
 use crate::support::{DEADLINE, Running, play};
-use crate::table::{CELLS, END, MOSQUITTOS, OURS, start_with_keys};
+use crate::table::{CELLS, END, MOSQUITTOS, OURS, leave_will, start_with_keys};
 
 /// One who asks over HTTP, on threads of its own: the broker lives on the test's.
 #[derive(Clone)]
@@ -94,6 +95,17 @@ fn quoted(filter: &str) -> String {
     filter.replace('#', "%23").replace('+', "%2B").replace('$', "%24")
 }
 
+/// What the boss does that may reach somebody.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    /// Has something retained, before anybody subscribes.
+    Retain,
+    /// Says something.
+    Say,
+    /// Leaves a will, and goes.
+    Die,
+}
+
 struct Table<'a> {
     running: &'a Running,
     keys: &'a BTreeMap<&'static str, String>,
@@ -123,32 +135,38 @@ impl Table<'_> {
         let error = answer["error"].as_str().expect("a word");
         assert_eq!((status, error), expected, "{cell}: request: {answer}");
         let shared = format!("$share/g/{topic}");
-        for (way, filter, retained) in [
-            ("stream", topic, false),
-            ("stream, by a wide subscription", "#", false),
-            ("stream, shared", shared.as_str(), false),
-            ("stream, retained", topic, true),
-            ("stream, retained, by a wide subscription", "#", true),
+        for (way, filter, deed) in [
+            ("stream", topic, Deed::Say),
+            ("stream, by a wide subscription", "#", Deed::Say),
+            ("stream, shared", shared.as_str(), Deed::Say),
+            ("stream, retained", topic, Deed::Retain),
+            ("stream, retained, by a wide subscription", "#", Deed::Retain),
+            ("stream, a will", topic, Deed::Die),
         ] {
-            let reached = self.streams(&asker, client, topic, filter, retained).await;
+            let reached = self.streams(&asker, client, topic, filter, deed).await;
             // In our own lines a subscription to everything is refused to all but the boss.
             let refused = filter == "#" && self.name == "ours" && user != Some("boss");
             assert_eq!(reached, reads && !refused, "{cell}: {way}");
         }
-        assert_eq!(self.polls(&asker, client, topic, true).await, reads, "{cell}: retained");
-        assert_eq!(self.polls(&asker, client, topic, false).await, reads, "{cell}: queued");
+        for (way, deed) in
+            [("retained", Deed::Retain), ("queued", Deed::Say), ("a will", Deed::Die)]
+        {
+            let reached = self.polls(&asker, client, topic, deed).await;
+            assert_eq!(reached, reads, "{cell}: poll, {way}");
+        }
     }
 
-    /// Whether what the boss says there, or said and had retained, comes as the stream's first event.
+    /// Whether what comes of the boss's deed there is the stream's first event.
     async fn streams(
         &self,
         asker: &Asker,
         client: &str,
         topic: &str,
         filter: &str,
-        retained: bool,
+        deed: Deed,
     ) -> bool {
         let boss = self.asker(Some("boss"));
+        let retained = deed == Deed::Retain;
         if retained {
             assert_eq!(boss.publish(topic, true, "kept").await, 200);
         }
@@ -167,9 +185,7 @@ impl Table<'_> {
             let is_there = shown["session"]["connected"] == true
                 && shown["subscriptions"].as_array().is_some_and(|list| list.len() >= 2);
             if is_there {
-                if !retained {
-                    boss.publish(topic, false, "live").await;
-                }
+                self.act(&boss, deed, topic).await;
                 boss.publish(END, false, "end").await;
                 break;
             }
@@ -185,9 +201,19 @@ impl Table<'_> {
         reached
     }
 
+    /// What the boss does once somebody has subscribed.
+    async fn act(&self, boss: &Asker, deed: Deed, topic: &str) {
+        match deed {
+            Deed::Retain => {}
+            Deed::Say => drop(boss.publish(topic, false, "live").await),
+            Deed::Die => drop(leave_will(self.running, topic, QoS::AtLeastOnce).await),
+        }
+    }
+
     /// Whether what was retained, or came while nobody polled, comes by a poll.
-    async fn polls(&self, asker: &Asker, client: &str, topic: &str, retained: bool) -> bool {
+    async fn polls(&self, asker: &Asker, client: &str, topic: &str, deed: Deed) -> bool {
         let boss = self.asker(Some("boss"));
+        let retained = deed == Deed::Retain;
         if retained {
             assert_eq!(boss.publish(topic, true, "kept").await, 200);
         }
@@ -196,7 +222,7 @@ impl Table<'_> {
         if retained {
             boss.publish(topic, true, "").await;
         } else if status == 200 {
-            boss.publish(topic, false, "queued").await;
+            self.act(&boss, deed, topic).await;
             answer = asker.ask("GET", &format!("{path}&wait=1&max=1"), None).await.1;
         }
         boss.ask("DELETE", &format!("/v1/sessions/{client}"), None).await;

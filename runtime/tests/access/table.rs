@@ -6,9 +6,10 @@ use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::QoS;
 
 use signalhouse_core::routing::topic::Topic;
+use tokio::net::TcpStream;
 
 use crate::support::{
-    Folder, Running, connect_as, delivered, message, play, publish, publish_at, subscribe,
+    Folder, Peer, Running, connect_as, delivered, message, play, publish, publish_at, subscribe,
     subscribe_at,
 };
 
@@ -182,15 +183,20 @@ async fn reaches(
     first != LAST
 }
 
+/// The boss's will comes out there. Gives the connection that took over, and so ended the session.
+pub(crate) async fn leave_will(running: &Running, topic: &str, qos: QoS) -> Peer<TcpStream> {
+    let will = will(topic, qos);
+    let with_will = Connect { will, ..connect_as("boss", Some("boss"), Some("boss")) };
+    let (_taken_over, _) = running.try_client(with_will).await.expect("let in");
+    running.client("boss", Some("boss")).await
+}
+
 /// Whether a will of the boss comes.
 async fn reaches_as_will(running: &Running, user: Option<&str>, client: &str, topic: &str) -> bool {
     let mut peer = running.client(client, user).await;
     subscribe(&mut peer, END).await;
     subscribe(&mut peer, topic).await;
-    let will = will(topic, QoS::AtMostOnce);
-    let with_will = Connect { will, ..connect_as("boss", Some("boss"), Some("boss")) };
-    let (_taken_over, _) = running.try_client(with_will).await.expect("let in");
-    let mut boss = running.client("boss", Some("boss")).await;
+    let mut boss = leave_will(running, topic, QoS::AtMostOnce).await;
     publish(&mut boss, END, "end", false).await;
     message(&mut peer).await != LAST
 }

@@ -160,6 +160,39 @@ fn what_is_withdrawn_ends_the_streams_it_opened() {
 }
 
 #[test]
+fn streams_end_with_what_opened_them() {
+    let folder = Folder::new();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "a secret of at least thirty-two bytes\n").expect("a writable file");
+    let secret = secret.to_str().expect("a path that is text");
+    let broker = Broker::with("127.0.0.1", &[("SIGNALHOUSE_HTTP__TOKEN_SECRET_FILE", secret)]);
+    let maker = broker.client(&broker.key("web", &["--scope", "tokens"]));
+    let lasting = broker.key("bob", &["--scope", "subscribe"]);
+    let mut of_bob = broker.client(&lasting).events("filter=t&session=b", None);
+    let short = broker.key("ann", &["--scope", "subscribe", "--expires", "3s"]);
+    let mut of_ann = broker.client(&short).events("filter=t&session=a", None);
+    let ask = json!({"user": "eve", "actions": ["subscribe"], "expires_s": 1});
+    let token = maker.post("/v1/tokens", &ask).with(200)["token"].clone();
+    let mut of_eve =
+        broker.client(token.as_str().expect("text")).events("filter=t&session=e", None);
+    // Tokens have five seconds of leeway, keys none. The reader gives up long after that.
+    for stream in [&mut of_ann, &mut of_eve] {
+        let end = stream.next().expect("a last event");
+        assert_eq!(end.name, "closed", "{end:?}");
+        assert!(stream.next().is_none(), "the connection ends");
+    }
+    let ops = broker.client(&broker.key("ops", &["--scope", "admin", "--scope", "publish"]));
+    for session in ["a", "e"] {
+        let told = ops.get(&format!("/v1/sessions/{session}/events")).with(200);
+        let events = told["events"].as_array().expect("a list");
+        let ended = events.iter().find(|event| event["event"] == "disconnected");
+        assert_eq!(ended.expect("it ended")["code"], "0xa0", "{told}");
+    }
+    ops.post("/v1/publish", &json!({"topic": "t", "payload": "x"})).with(200);
+    assert_eq!(of_bob.payload().0, "x");
+}
+
+#[test]
 fn a_token_made_here_is_good_at_the_door_of_mqtt_within_its_bounds() {
     let folder = Folder::new();
     let secret = folder.path().join("secret");

@@ -30,6 +30,14 @@ fn taken(door: Door) -> Next {
     if door == Door::Mqtt311 { TAKEN_311 } else { TAKEN }
 }
 
+/// Publications that were over a quota, as the metrics have it.
+fn over_quota(client: &Client) -> u64 {
+    let metrics = client.get("/metrics").text;
+    let start = "signalhouse_publish_refused_total{reason=\"quota exceeded\",code=\"0x97\"} ";
+    let value = metrics.lines().find_map(|line| line.strip_prefix(start));
+    value.map_or(0, |value| value.parse().expect("a number"))
+}
+
 #[test]
 fn messages_over_a_days_quota() {
     for door in DOORS {
@@ -49,8 +57,10 @@ fn messages_over_a_days_quota() {
         let over = client.post("/v1/request", &body);
         assert_eq!(over.headers["x-quota-remaining-today"], "0");
         assert_eq!(over.with(429)["error"], "quota");
-        // At QoS 0 it is dropped; who asks over HTTP is told.
+        // At QoS 0 it is dropped and counted; who asks over HTTP is told.
+        let before = over_quota(&client);
         assert_eq!(peer.publish(QoS::AtMostOnce, ""), Next::Pong, "{door:?}");
+        assert_eq!(over_quota(&client), before + 1, "{door:?}");
         let qos0 = json!({"topic": "t", "qos": 0});
         assert_eq!(client.post("/v1/publish", &qos0).with(429)["error"], "quota");
         assert_eq!(peer.publish(QoS::AtLeastOnce, ""), refusal(door), "{door:?}");

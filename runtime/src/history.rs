@@ -1,7 +1,7 @@
 //! What became of each client, kept after it has gone: "why was I disconnected".
 //!
-//! Fed by the broker's notices, and by the doors before it. Bounded in clients, in events of each, and in the refused who
-//! never had a name.
+//! Fed by the broker's notices, and by the doors before it. Bounded in clients, in events of each,
+//! and in the refused who never had a name.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -181,6 +181,7 @@ impl Capabilities {
             Need::NoVersion3 => !self.serves(Version::V3),
             Need::TopicAlias => self.announces(id::TOPIC_ALIAS_MAXIMUM).unwrap_or(0) > 0,
             Need::NoTopicAlias => self.announces(id::TOPIC_ALIAS_MAXIMUM).unwrap_or(0) == 0,
+            Need::LimitedTopicAlias => self.at_most(id::TOPIC_ALIAS_MAXIMUM, 65_534),
             Need::ReceiveMaximum => self.at_most(id::RECEIVE_MAXIMUM, 200),
             Need::MaximumPacketSize => self.at_most(id::MAXIMUM_PACKET_SIZE, 2 * 1024 * 1024),
             Need::ServerKeepAlive => self.at_most(id::SERVER_KEEP_ALIVE, 5),

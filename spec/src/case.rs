@@ -72,6 +72,8 @@ pub enum Need {
     NoVersion3,
     TopicAlias,
     NoTopicAlias,
+    /// A topic alias maximum below 65 535 is announced, so that there is one over it.
+    LimitedTopicAlias,
     /// A receive maximum of at most 200 is announced.
     ReceiveMaximum,
     /// A maximum packet size of at most 2 MiB is announced.

@@ -13,7 +13,7 @@ use crate::line::Line;
 use crate::scene::Shared;
 use crate::wire::build::{self, Subscribe};
 use crate::wire::packet::{Ack, Codes, ConnAck, Packet, Publish, Reasoned, name};
-use crate::wire::{Frame, Version, encode, hex, parse};
+use crate::wire::{Frame, Version, encode, hex, hex_whole, parse};
 
 /// What can come next on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,9 +69,14 @@ impl Client {
     /// Sends bytes as they are. A target that has closed already is not an error here: reading
     /// will tell.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.shared.note(format!("{} > {}", self.label, hex(bytes)));
+        self.shared.note(format!("{} > {}", self.label, hex_whole(bytes)));
         if let Some(first) = bytes.first() {
             self.shared.sent(first >> 4);
+        }
+        // Several at once, too.
+        let mut rest = bytes.to_vec();
+        while let Ok(Some(frame)) = Frame::take(&mut rest) {
+            self.shared.sent(frame.kind());
         }
         if let Err(error) = self.line.send(bytes) {
             self.shared.note(format!("{} cannot send: {error}", self.label));
@@ -147,12 +152,14 @@ impl Client {
         let end = Instant::now() + time;
         loop {
             if let Some(frame) = Frame::take(&mut self.incoming)? {
-                self.shared.note(format!("{} < {}", self.label, hex(&frame.to_bytes())));
+                self.shared.note(format!("{} < {}", self.label, hex_whole(&frame.to_bytes())));
                 self.shared.saw(frame.kind());
                 return Ok(Framed::Frame(frame));
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                let ms = time.as_millis();
+                self.shared.note(format!("{}: nothing comes for {ms} ms", self.label));
                 return Ok(Framed::Silence);
             }
             match self.line.read(left) {

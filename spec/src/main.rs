@@ -10,7 +10,7 @@ use clap::Parser;
 use signalhouse_spec::capabilities::Capabilities;
 use signalhouse_spec::case::Case;
 use signalhouse_spec::deviations::Deviations;
-use signalhouse_spec::mutations::{self, Mutation};
+use signalhouse_spec::mutations::{self, Mutation, Noticed};
 use signalhouse_spec::report::{self, Counts};
 use signalhouse_spec::run::{self, Outcome};
 use signalhouse_spec::suite;
@@ -100,13 +100,14 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
     say("\n");
     say(&report::summary(&outcomes).to_string());
     say(&format!("{:.1} s\n", start.elapsed().as_secs_f64()));
+    let mut document = report::json(name, &outcomes);
     if arguments.mutations {
-        return Ok(mutate(target, &capabilities, &outcomes));
+        let noticed = mutate(target, &capabilities, &outcomes);
+        document["mutations"] = report::mutations_json(&noticed);
+        write_json(arguments, &document)?;
+        return Ok(noticed.iter().all(|one| one.fault().is_none()));
     }
-    if let Some(path) = &arguments.json {
-        let text = format!("{:#}\n", report::json(name, &outcomes));
-        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
+    write_json(arguments, &document)?;
     if let Some(deviations) = deviations {
         let lines = deviations.disagreements(&outcomes);
         for line in &lines {
@@ -123,6 +124,12 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
     Ok(counts.failed == 0 && (!arguments.strict || counts.unadvised == 0))
 }
 
+fn write_json(arguments: &Arguments, document: &serde_json::Value) -> Result<(), String> {
+    let Some(path) = &arguments.json else { return Ok(()) };
+    std::fs::write(path, format!("{document:#}\n"))
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
 /// What the target offers, as far as its operator says.
 fn offered(arguments: &Arguments) -> Result<Capabilities, String> {
     let mut capabilities = match &arguments.caps {
@@ -137,11 +144,11 @@ fn offered(arguments: &Arguments) -> Result<Capabilities, String> {
     Ok(capabilities)
 }
 
-/// Whether each broken rule is noticed by exactly the cases that should.
-fn mutate(target: SocketAddr, capabilities: &Capabilities, sound: &[Outcome]) -> bool {
+/// Breaks each rule that the target has, and says whether exactly the cases that should notice it.
+fn mutate(target: SocketAddr, capabilities: &Capabilities, sound: &[Outcome]) -> Vec<Noticed> {
     let start = std::time::Instant::now();
     let of_target = mutations::of_target(sound);
-    let noticed = mutations::play(&of_target, target, capabilities, sound, 8);
+    let noticed = mutations::play_widely(&of_target, target, capabilities, sound, 8);
     let mut right = 0;
     let mut statements = BTreeSet::new();
     for one in &noticed {
@@ -167,7 +174,7 @@ fn mutate(target: SocketAddr, capabilities: &Capabilities, sound: &[Outcome]) ->
         statements.len(),
         start.elapsed().as_secs_f64()
     ));
-    right == noticed.len()
+    noticed
 }
 
 /// Prints. If nobody reads any more, the program ends without a word, as if SIGPIPE had ended it.

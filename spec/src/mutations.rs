@@ -45,6 +45,9 @@ const CONTROLS: [&str; 10] = [
     "packets_in_pieces_are_put_together",
 ];
 
+/// CONNACK and CONNECT, which every case uses.
+const CONNECTING: u32 = 1 << 2 | 1 << (16 + 1);
+
 /// How long an answer may take at first: each broken rule costs a wait or two.
 const IMPATIENT_MS: u64 = 1_500;
 
@@ -127,6 +130,36 @@ pub fn play(
     sound: &[Outcome],
     parallel: usize,
 ) -> Vec<Noticed> {
+    play_among(mutations, &BTreeSet::new(), target, capabilities, sound, parallel)
+}
+
+/// As [`play`], and for one mutation of each type of packet and direction every case is a control that
+/// does not use such packets.
+#[must_use]
+pub fn play_widely(
+    mutations: &[Mutation],
+    target: SocketAddr,
+    capabilities: &Capabilities,
+    sound: &[Outcome],
+    parallel: usize,
+) -> Vec<Noticed> {
+    let mut kinds = BTreeSet::new();
+    let first = |mutation: &&Mutation| {
+        let kind = mutation.spoil.kinds();
+        kind != 0 && kind & CONNECTING == 0 && kinds.insert(kind)
+    };
+    let wide = mutations.iter().filter(first).map(|mutation| mutation.name).collect();
+    play_among(mutations, &wide, target, capabilities, sound, parallel)
+}
+
+fn play_among(
+    mutations: &[Mutation],
+    wide: &BTreeSet<&str>,
+    target: SocketAddr,
+    capabilities: &Capabilities,
+    sound: &[Outcome],
+    parallel: usize,
+) -> Vec<Noticed> {
     let next = AtomicUsize::new(0);
     let noticed = Mutex::new(vec![None; mutations.len()]);
     std::thread::scope(|scope| {
@@ -135,7 +168,9 @@ pub fn play(
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(mutation) = mutations.get(index) else { return };
-                    let one = play_one(mutation, target, capabilities, sound);
+                    let wide = wide.contains(mutation.name);
+                    let cases = cases_for(mutation, wide, sound);
+                    let one = play_one(mutation, &cases, target, capabilities);
                     let mut noticed = noticed.lock().unwrap_or_else(|error| error.into_inner());
                     if let Some(place) = noticed.get_mut(index) {
                         *place = Some(one);
@@ -148,22 +183,22 @@ pub fn play(
     noticed.into_iter().flatten().collect()
 }
 
+fn cases_for(mutation: &Mutation, wide: bool, sound: &[Outcome]) -> Vec<Case> {
+    let chosen = sound.iter().filter(|outcome| chosen(outcome, mutation, wide));
+    chosen.map(|outcome| outcome.case).collect()
+}
+
 fn play_one(
     mutation: &Mutation,
+    cases: &[Case],
     target: SocketAddr,
     capabilities: &Capabilities,
-    sound: &[Outcome],
 ) -> Noticed {
-    let cases: Vec<Case> = sound
-        .iter()
-        .filter(|outcome| chosen(outcome, mutation))
-        .map(|outcome| outcome.case)
-        .collect();
     let played = |patience_ms: u64| {
         let failed = match spoilt(mutation, target, capabilities) {
             Ok((_proxy, at, capabilities)) => {
                 let capabilities = Capabilities { patience_ms, ..capabilities };
-                let outcomes = run(&cases, at, &capabilities, 16);
+                let outcomes = run(cases, at, &capabilities, 16);
                 outcomes.iter().filter(|one| one.failed()).map(|one| one.case.name).collect()
             }
             Err(_) => BTreeSet::new(),
@@ -197,12 +232,11 @@ fn spoilt(
 }
 
 /// Whether a case is played for a mutation.
-fn chosen(outcome: &Outcome, mutation: &Mutation) -> bool {
-    // Every case connects; only where CONNACK is replaced altogether does that make a difference.
-    const CONNECTING: u32 = 1 << 2 | 1 << (16 + 1);
+fn chosen(outcome: &Outcome, mutation: &Mutation, wide: bool) -> bool {
+    // Only where CONNACK is replaced altogether does it make a difference that every case connects.
     let replaced = matches!(mutation.spoil, Spoil::Instead(2, _));
     let touched = replaced || outcome.kinds & mutation.spoil.kinds() & !CONNECTING != 0;
-    let control = CONTROLS.contains(&outcome.case.name) && !touched;
+    let control = (wide || CONTROLS.contains(&outcome.case.name)) && !touched;
     outcome.verdict == Verdict::Passed
         && (control || outcome.case.statements.contains(&mutation.statement))
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::mutations::Noticed;
 use crate::requirements::Requirements;
 use crate::run::{Outcome, Verdict};
 
@@ -38,6 +39,10 @@ impl Counts {
     }
 }
 
+/// How much of what was on the wire a terminal shows; JSON has it whole.
+const LINES: usize = 12;
+const COLUMNS: usize = 200;
+
 /// The table for a terminal: a line for each case, then what failed with what was on the wire.
 #[must_use]
 pub fn table(outcomes: &[Outcome]) -> String {
@@ -61,8 +66,12 @@ pub fn table(outcomes: &[Outcome]) -> String {
     for outcome in outcomes {
         if let Verdict::Failed(why, wire) | Verdict::Unadvised(why, wire) = &outcome.verdict {
             let _ = writeln!(text, "\n{}: {why}", outcome.case.name);
-            for line in wire {
-                let _ = writeln!(text, "    {line}");
+            for line in wire.iter().skip(wire.len().saturating_sub(LINES)) {
+                let end = line.char_indices().nth(COLUMNS).map(|(end, _)| end);
+                let _ = match end {
+                    Some(end) => writeln!(text, "    {} …", line.get(..end).unwrap_or_default()),
+                    None => writeln!(text, "    {line}"),
+                };
             }
         }
     }
@@ -73,20 +82,30 @@ pub fn table(outcomes: &[Outcome]) -> String {
 #[must_use]
 pub fn summary(outcomes: &[Outcome]) -> String {
     let Counts { passed, failed, unadvised, not_offered } = Counts::of(outcomes);
-    let requirements = Requirements::load();
-    let shown: BTreeSet<&str> = outcomes
-        .iter()
-        .filter(|outcome| outcome.verdict == Verdict::Passed)
-        .map(|outcome| outcome.case.name)
-        .collect();
     format!(
         "{passed} of {} cases passed, {failed} failed, {unadvised} against advice, {not_offered} not offered\n\
-         {} of {} statements of MQTT 5.0 shown ({} only a client can obey)\n",
+         {}\n",
         outcomes.len(),
-        requirements.covered_by(&shown),
+        coverage(&passed_by(outcomes)),
+    )
+}
+
+/// How many statements these cases show, in a sentence.
+#[must_use]
+pub fn coverage(passed: &BTreeSet<&str>) -> String {
+    let requirements = Requirements::load();
+    format!(
+        "{} of {} statements of MQTT 5.0 shown ({} only a client can obey; to {} of them no server has an answer)",
+        requirements.covered_by(passed),
         requirements.statement.len(),
         requirements.client_only(),
+        requirements.unanswered(),
     )
+}
+
+fn passed_by(outcomes: &[Outcome]) -> BTreeSet<&str> {
+    let passed = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Passed);
+    passed.map(|outcome| outcome.case.name).collect()
 }
 
 /// The same for machines.
@@ -94,14 +113,32 @@ pub fn summary(outcomes: &[Outcome]) -> String {
 pub fn json(target: &str, outcomes: &[Outcome]) -> Value {
     let Counts { passed, failed, unadvised, not_offered } = Counts::of(outcomes);
     let cases: Vec<Value> = outcomes.iter().map(case).collect();
+    let requirements = Requirements::load();
     json!({
         "target": target,
         "passed": passed,
         "failed": failed,
         "against_advice": unadvised,
         "not_offered": not_offered,
+        "statements": requirements.statement.len(),
+        "statements_shown": requirements.covered_by(&passed_by(outcomes)),
         "cases": cases,
     })
+}
+
+/// What came of mutations, for machines; `fault` is empty where exactly the right cases noticed.
+#[must_use]
+pub fn mutations_json(noticed: &[Noticed]) -> Value {
+    let one = |one: &Noticed| {
+        json!({
+            "name": one.mutation.name,
+            "statement": one.mutation.statement,
+            "noticed_by": one.failed,
+            "played": one.played,
+            "fault": one.fault().unwrap_or_default(),
+        })
+    };
+    noticed.iter().map(one).collect()
 }
 
 fn case(outcome: &Outcome) -> Value {

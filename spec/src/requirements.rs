@@ -35,7 +35,7 @@ pub struct Statement {
     pub check: String,
     /// In our own words.
     pub paraphrase: String,
-    /// What shows it. Empty only if none but a client can obey it.
+    /// What shows it. Empty only if none but a client can obey it, and a server has no answer to a violation.
     pub shown_by: Vec<String>,
 }
 
@@ -96,9 +96,17 @@ impl Requirements {
         self.statement.iter().filter(|one| one.shown_by.iter().any(|by| shows(by))).count()
     }
 
-    /// The normative statements of 5.0 that only a client can obey.
+    /// The normative statements of 5.0 that only a client can obey. What shows one of these shows how a server meets a
+    /// client that does not.
     #[must_use]
     pub fn client_only(&self) -> usize {
         self.statement.iter().filter(|one| one.check == "client").count()
+    }
+
+    /// Those of them to whose violation no server has an answer.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        let unanswered = |one: &&Statement| one.check == "client" && one.shown_by.is_empty();
+        self.statement.iter().filter(unanswered).count()
     }
 }

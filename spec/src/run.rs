@@ -11,6 +11,9 @@ use crate::capabilities::Capabilities;
 use crate::case::{Case, Checked, Need};
 use crate::scene::Scene;
 
+/// How much of what was on the wire is kept of a case that failed.
+const MOST_LINES: usize = 200;
+
 /// What came of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -108,9 +111,9 @@ fn play(case: &Case, target: SocketAddr, offered: &Capabilities, unique: String)
     let played = catch_unwind(AssertUnwindSafe(|| (case.play)(&scene)));
     let verdict = match played {
         Ok(Ok(())) => Verdict::Passed,
-        Ok(Err(failure)) if case.advice => Verdict::Unadvised(failure.0, scene.log(12)),
-        Ok(Err(failure)) => Verdict::Failed(failure.0, scene.log(12)),
-        Err(_) => Verdict::Failed("the case itself panicked".to_owned(), scene.log(12)),
+        Ok(Err(failure)) if case.advice => Verdict::Unadvised(failure.0, scene.log(MOST_LINES)),
+        Ok(Err(failure)) => Verdict::Failed(failure.0, scene.log(MOST_LINES)),
+        Err(_) => Verdict::Failed("the case itself panicked".to_owned(), scene.log(MOST_LINES)),
     };
     let kinds = scene.kinds();
     // What cannot be removed any more is not this case's to judge.

@@ -15,6 +15,7 @@ mod flow;
 mod format;
 mod limits;
 mod older;
+mod order;
 mod ping;
 mod problem;
 mod properties;
@@ -48,6 +49,7 @@ pub fn cases() -> Vec<Case> {
         properties::CASES,
         retained::CASES,
         qos::CASES,
+        order::CASES,
         subscribe::CASES,
         unsubscribe::CASES,
         topics::CASES,

@@ -136,7 +136,17 @@ fn variable(bytes: &[u8]) -> Result<Option<(u32, usize)>, String> {
 /// Bytes as hexadecimal, for messages.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    let shown: Vec<String> = bytes.iter().take(64).map(|byte| format!("{byte:02X}")).collect();
-    let more = if bytes.len() > 64 { " …" } else { "" };
+    hex_of(bytes, 64)
+}
+
+/// Bytes as hexadecimal, for the log of a connection: whole, unless there are thousands.
+#[must_use]
+pub fn hex_whole(bytes: &[u8]) -> String {
+    hex_of(bytes, 4_096)
+}
+
+fn hex_of(bytes: &[u8], most: usize) -> String {
+    let shown: Vec<String> = bytes.iter().take(most).map(|byte| format!("{byte:02X}")).collect();
+    let more = if bytes.len() > most { " …" } else { "" };
     format!("{}{more}", shown.join(" "))
 }

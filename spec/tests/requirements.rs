@@ -79,18 +79,60 @@ fn named() -> Named {
     named
 }
 
-/// The identifiers on a transcript's line `# Statements:`, and the names on that of `# Expected:`.
+/// What a transcript's lines `# Statements:` and `# Expected:` name. Only `none (…)` in place of statements is left
+/// out: what is mistyped, the head of a line included, stays, and is then found to be unknown.
 fn statements_of(text: &str) -> Vec<String> {
-    let on = |head: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(head)).unwrap_or_default();
-        line.split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>()
-    };
-    let mut ids = on("# Statements: ");
-    ids.retain(|id| id.starts_with("MQTT"));
-    ids.extend(on("# Expected: ").into_iter().filter(|name| !name.is_empty()));
+    let mut ids = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('#')) {
+        let words = match (line.strip_prefix("# Statements: "), line.strip_prefix("# Expected: ")) {
+            (Some(none), _) if none.starts_with("none (") && none.ends_with(')') => continue,
+            (Some(words), _) | (_, Some(words)) => words,
+            (None, None) => {
+                let head =
+                    line.trim_start_matches(['#', ' ']).split(' ').next().unwrap_or_default();
+                let meant = head.to_lowercase();
+                if meant.starts_with("statement")
+                    || (meant.starts_with("expect") && head.ends_with(':'))
+                {
+                    ids.push(line.to_owned());
+                }
+                continue;
+            }
+        };
+        ids.extend(words.split(',').map(|word| word.trim().to_owned()));
+    }
     ids.sort();
     ids.dedup();
     ids
+}
+
+#[test]
+fn what_a_transcript_names_is_read_whole() {
+    let good = "# A story.\n# Statements: MQTT-1.1.1-1, MQTT-1.1.1-2\n# Expected: kindness\n# Expected: b\n";
+    assert_eq!(statements_of(good), ["MQTT-1.1.1-1", "MQTT-1.1.1-2", "b", "kindness"]);
+    assert_eq!(statements_of("# Statements: none (policy: a, b)\n"), [] as [&str; 0]);
+    let two = "# Statements: MQTT-1.1.1-1\n\n> time 1\n# Statements: MQTT-2.2.2-2\n";
+    assert_eq!(statements_of(two), ["MQTT-1.1.1-1", "MQTT-2.2.2-2"]);
+    let unknown = |line: &str| {
+        let (requirements, mut named, tests) = small();
+        named.insert("transcript:t".to_owned(), statements_of(line));
+        faults(&requirements, &named, &tests, &[]).join("\n").contains("transcript:t names ")
+    };
+    for mistyped in [
+        "# Statements: MQQT-1.1.1-1",
+        "# Statements: MQTT-1.1.1-1 MQTT311-1.1.1-1",
+        "# Statements: MQTT-1.1.1-1,",
+        "# Statements: none",
+        "# Statements: none (policy",
+        "# Statement: MQTT-1.1.1-1",
+        "#Statements: MQTT-1.1.1-1",
+        "# statements: MQTT-1.1.1-1",
+        "# Expected: kindnes",
+        "# Expects: kindness",
+    ] {
+        assert!(unknown(mistyped), "{mistyped}");
+    }
+    assert!(!unknown("# Statements: MQTT-1.1.1-1, MQTT311-1.1.1-1"));
 }
 
 /// Every test function as `folder/…/file.rs::name`.

@@ -150,9 +150,18 @@ fn an_exchange_lets_in(scene: &Scene<'_>) -> Checked {
 }
 
 fn a_wrong_answer_is_refused(scene: &Scene<'_>) -> Checked {
+    let topic = scene.topic("a");
+    let mut watcher = scene.start("w")?;
+    watcher.subscribe(&Subscribe::to(&topic, 0))?;
     let (mut client, method) = begun(scene)?;
     client.send(&auth(0x18, method.name, method.wrong));
-    client.rejected(&[0x86, 0x87])
+    client.rejected(&[0x86, 0x87])?;
+    // Something behind it: a server still at its judgement may also call that a protocol error.
+    let (mut client, method) = begun(scene)?;
+    let behind = encode::publish(&Publish::new(&topic, "refused"), Version::V5);
+    client.send(&[auth(0x18, method.name, method.wrong), behind].concat());
+    client.rejected(&[0x82, 0x86, 0x87])?;
+    watcher.quiet()
 }
 
 fn another_code_in_the_exchange_is_refused(scene: &Scene<'_>) -> Checked {

@@ -11,13 +11,14 @@ pub(super) const CASES: &[Case] = &[
     case!(
         deliveries_stay_within_the_receive_maximum,
         "MQTT-3.3.4-9",
+        "MQTT-4.5.0-2",
         "MQTT-4.9.0-1",
         "MQTT-4.9.0-2"
     )
     .needs(QOS2),
     case!(a_full_window_delays_nothing_else, "MQTT-3.3.4-10", "MQTT-4.9.0-3", "quota-qos0")
         .needs(QOS2),
-    case!(the_window_opens_with_puback, "quota-return").needs(&[Need::Qos1]),
+    case!(the_window_opens_with_puback, "quota-return", "MQTT-4.5.0-2").needs(&[Need::Qos1]),
     case!(the_window_opens_with_pubcomp, "quota-return", "MQTT-4.9.0-2").needs(QOS2),
     case!(the_window_opens_with_a_refusing_pubrec, "quota-return").needs(QOS2),
     case!(qos_0_is_not_counted, "receive-maximum-scope", "quota-qos0").needs(QOS2),

@@ -14,6 +14,7 @@ pub(super) const CASES: &[Case] = &[
         .needs(V4),
     case!(an_empty_identifier_needs_a_clean_session, "MQTT311-3.1.3-7", "MQTT311-3.1.3-8")
         .needs(V4),
+    case!(a_rejected_identifier_gets_return_code_2, "MQTT311-3.1.3-9").needs(V4),
     case!(a_password_needs_a_user_name, "MQTT311-3.1.2-22").needs(V4),
     case!(a_reserved_flag_closes_without_a_word, "MQTT311-3.1.2-3", "MQTT311-4.8.0-1").needs(V4),
     case!(an_unknown_version_gets_return_code_1, "MQTT311-3.1.2-2").advice(),
@@ -89,6 +90,37 @@ fn an_empty_identifier_needs_a_clean_session(scene: &Scene<'_>) -> Checked {
     client.speak(Version::V4);
     client.send(&nameless.resume().to_bytes());
     client.rejected(&[2])
+}
+
+/// An identifier is taken, or refused by just this code and a close; silence is no refusal.
+fn a_rejected_identifier_gets_return_code_2(scene: &Scene<'_>) -> Checked {
+    let mut nameless = v4(scene, "").resume();
+    nameless.client_id = String::new();
+    let long = |letter: &str, count| v4(scene, &letter.repeat(count));
+    for (connect, refused) in [
+        (nameless, true),
+        (long("x", 200), false),
+        (long("y", 60_000), false),
+        (long("z", 65_535 - scene.unique.len()), false),
+    ] {
+        let length = connect.client_id.len();
+        let mut client = scene.open("a")?;
+        client.speak(Version::V4);
+        client.send(&connect.to_bytes());
+        match client.event()? {
+            Event::Packet(Packet::ConnAck(connack)) if connack.reason == 2 => client.ended()?,
+            Event::Packet(Packet::ConnAck(connack)) if connack.reason == 0 && !refused => {
+                client.quiet()?;
+                client.disconnect()?;
+            }
+            other => {
+                return Err(Failure(format!(
+                    "CONNACK 0x02 to an identifier of {length} bytes expected, {other:?} came"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn a_password_needs_a_user_name(scene: &Scene<'_>) -> Checked {

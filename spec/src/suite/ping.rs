@@ -12,7 +12,7 @@ use crate::wire::property::id;
 pub(super) const CASES: &[Case] = &[
     case!(pingreq_is_answered, "MQTT-3.12.4-1", "pingreq-any-time"),
     case!(pingreq_is_answered_without_keep_alive, "MQTT-3.12.4-1", "pingreq-any-time"),
-    case!(a_silent_client_is_closed, "MQTT-3.1.2-22", "MQTT-3.2.2-22")
+    case!(a_silent_client_is_closed, "MQTT-3.1.2-20", "MQTT-3.1.2-22", "MQTT-3.2.2-22")
         .needs(&[Need::NoServerKeepAlive])
         .slow(),
     case!(a_silent_client_leaves_its_will, "MQTT-3.1.2-22", "will-conditions")
@@ -25,9 +25,15 @@ pub(super) const CASES: &[Case] = &[
     case!(what_a_client_receives_does_not_keep_it_alive, "MQTT-3.1.2-22")
         .needs(&[Need::NoServerKeepAlive])
         .slow(),
-    case!(the_servers_keep_alive_counts, "server-keep-alive", "MQTT-3.1.2-22")
-        .needs(&[Need::ServerKeepAlive])
-        .slow(),
+    case!(
+        the_servers_keep_alive_counts,
+        "server-keep-alive",
+        "MQTT-3.1.2-21",
+        "MQTT-3.1.2-22",
+        "MQTT-3.2.2-21"
+    )
+    .needs(&[Need::ServerKeepAlive])
+    .slow(),
 ];
 
 fn pingreq_is_answered(scene: &Scene<'_>) -> Checked {

@@ -186,6 +186,9 @@ fn a_clean_start_forgets_held_identifiers(scene: &Scene<'_>) -> Checked {
         message = watcher.take()?;
     }
     ensure!(message.payload == b"new", "{message:?}");
+    // And free once more behind PUBCOMP.
+    client.publish(&publish("newer"))?;
+    watcher.take_payload("newer")?;
     watcher.quiet()
 }
 

@@ -3,7 +3,7 @@
 use crate::case::{Case, Checked, Need, case, ensure};
 use crate::scene::Scene;
 use crate::wire::build::Subscribe;
-use crate::wire::packet::{Publish, kind};
+use crate::wire::packet::{Packet, Publish, kind};
 use crate::wire::property::{Value, id};
 use crate::wire::{Version, build, framed};
 
@@ -16,6 +16,7 @@ pub(super) const CASES: &[Case] = &[
     case!(an_unknown_filter_is_answered_0x11, "MQTT-3.10.4-5", "unsubscribe-no-match"),
     case!(several_filters_are_removed_at_once, "MQTT-3.10.4-6", "MQTT-3.11.3-1"),
     case!(unsuback_codes_are_listed, "MQTT-3.11.3-2"),
+    case!(after_suback_and_unsuback_the_identifier_is_free, "packet-id-reuse").needs(&[Need::Qos2]),
 ];
 
 fn unsubscribe_is_answered(scene: &Scene<'_>) -> Checked {
@@ -24,7 +25,7 @@ fn unsubscribe_is_answered(scene: &Scene<'_>) -> Checked {
     client.subscribe(&Subscribe::to(&topic, 0))?;
     for packet_id in [0x4321, 0xFFFF] {
         client.send(&build::unsubscribe(packet_id, &[topic.as_bytes()], Version::V5));
-        let crate::wire::packet::Packet::UnsubAck(answer) = client.expect(kind::UNSUBACK)? else {
+        let Packet::UnsubAck(answer) = client.expect(kind::UNSUBACK)? else {
             return Err("no UNSUBACK".into());
         };
         ensure!(answer.packet_id == packet_id, "UNSUBACK of {packet_id} expected: {answer:?}");
@@ -116,5 +117,27 @@ fn unsuback_codes_are_listed(scene: &Scene<'_>) -> Checked {
     client.subscribe(&Subscribe::to(&topic, 0))?;
     let answer = client.unsubscribe(&[topic.as_bytes(), topic.as_bytes()])?;
     ensure!(answer.codes == [0, 0x11], "{answer:?}");
+    client.quiet()
+}
+
+fn after_suback_and_unsuback_the_identifier_is_free(scene: &Scene<'_>) -> Checked {
+    let topic = scene.topic("a");
+    let mut client = scene.start("a")?;
+    let message = |qos| Publish::new(&topic, "x").qos(qos).id(7);
+    for _ in 0..2 {
+        client.send(&Subscribe::to(&topic, 0).to_bytes(7, Version::V5));
+        let Packet::SubAck(answer) = client.expect(kind::SUBACK)? else {
+            return Err("no SUBACK".into());
+        };
+        ensure!(answer.packet_id == 7 && answer.codes == [0], "SUBACK 0x00 of 7: {answer:?}");
+        client.publish(&message(1))?;
+        client.take_payload("x")?;
+        client.send(&build::unsubscribe(7, &[topic.as_bytes()], Version::V5));
+        let Packet::UnsubAck(answer) = client.expect(kind::UNSUBACK)? else {
+            return Err("no UNSUBACK".into());
+        };
+        ensure!(answer.packet_id == 7 && answer.codes == [0], "UNSUBACK 0x00 of 7: {answer:?}");
+        client.publish(&message(2))?;
+    }
     client.quiet()
 }

@@ -141,7 +141,8 @@ pub enum Record {
         retained: RetainedChange,
         /// The queues it joins.
         entries: Vec<Enqueued>,
-        /// When, if it expires: no time axis may begin before that, or it would live longer than its interval.
+        /// When, if it expires or is retained: no time axis may begin before that, or it would live longer than its
+        /// interval, and what had expired would be retained beside it.
         at: Option<Time>,
     },
     /// Queue entries of a message that an earlier record of the journal has. Only in snapshots, where

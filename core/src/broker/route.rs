@@ -438,12 +438,14 @@ impl Broker {
                 || source.origin != Origin::Untracked);
         let message = self.spares.share(if outlives_batch { message.compact() } else { message });
         let after = if is_persisted {
+            // What has expired made room among the retained ones, and must not come back.
+            let fills_room = matches!(retained, RetainedChange::Set { .. });
             let record = Record::Published {
                 message: message.clone(),
                 origin: source.origin.clone(),
                 retained: retained.clone(),
                 entries,
-                at: message.expires_at.map(|_| self.now),
+                at: (fills_room || message.expires_at.is_some()).then_some(self.now),
             };
             self.gate.persist(record, out)
         } else {

@@ -25,7 +25,7 @@ use signalhouse_core::Record;
 /// | 1 | the first |
 /// | 2 | a snapshot may cover a segment's beginning; requests, addresses, and whose a retained message is |
 /// | 3 | API keys: whose a session and a retained message are, and whose day is counted |
-/// | 4 | when a message that expires was published |
+/// | 4 | when a message that expires or is retained was published |
 pub const FORMAT_VERSION: u32 = 4;
 
 /// The first byte of each kind of record. Numbers are never used again for something else.

@@ -1,6 +1,8 @@
 //! The whole machine under any list of inputs: it never panics, keeps the driver's contract and the
-//! client's limits, and every prefix of its journal makes a broker again.
+//! client's limits, answers what was asked and not before it is durable, and every prefix of its
+//! journal makes a broker again.
 
+mod answers;
 mod books;
 mod names;
 mod orders;

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::permission::{Action, Permissions, Subject};
 use signalhouse_core::wire::packet::{ClientPacket, Connect, OutboundPublish, ServerPacket};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, OutboundPacketId, Text};
-use signalhouse_core::wire::{auth_len, connack_len, outbound_publish_len};
+use signalhouse_core::wire::{Writer, Written, auth_len, connack_len, outbound_publish_len};
 use signalhouse_core::{ConnectionId, Question, Time};
 
 /// Every connection that is open.
@@ -169,6 +170,7 @@ impl Books {
             }
             ServerPacket::Disconnect(_) => {
                 assert!(line.is_accepted, "not before CONNACK [MQTT-3.14.0-1]: {packet:?}");
+                line.assert_is_written(packet);
             }
             ServerPacket::PubAck(_)
             | ServerPacket::PubRec(_)
@@ -178,6 +180,7 @@ impl Books {
             | ServerPacket::UnsubAck(_)
             | ServerPacket::PingResp => {
                 assert!(line.is_accepted, "CONNACK comes first [MQTT-3.2.0-1]: {packet:?}");
+                line.assert_is_written(packet);
             }
         }
     }
@@ -189,6 +192,16 @@ impl Line {
         let connect = self.connect.as_ref();
         let maximum = connect.and_then(|connect| connect.maximum_packet_size_bytes);
         maximum.is_none_or(|maximum| bytes <= maximum as usize)
+    }
+
+    /// # Panics
+    /// If the client does not get it because of its size.
+    fn assert_is_written(&self, packet: &ServerPacket) {
+        let Some(connect) = &self.connect else { panic!("no CONNECT came") };
+        let mut writer = Writer::new();
+        writer.negotiate(connect, 0);
+        let written = writer.write(packet, &mut BytesMut::new());
+        assert_ne!(written, Written::DroppedTooLarge, "too large [MQTT-3.1.2-24]: {packet:?}");
     }
 
     fn receives_publish(&mut self, publish: &OutboundPublish) {

@@ -12,6 +12,7 @@ use signalhouse_core::{
     Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Question, Record, Seed, Time,
 };
 
+use super::answers::Answers;
 use super::books::Books;
 use super::names::{client_id, refusal, text};
 use super::orders;
@@ -26,6 +27,8 @@ const PEERS: [&str; 2] = ["10.0.0.1:40000", "[::1]:40001"];
 const WORK_MAXIMUM: u32 = 10_000;
 /// Calls, at most, for what is due at one moment.
 const CALLS_MAXIMUM: u32 = 100;
+/// How often the broker's counts are counted again.
+const RECOUNT_INPUTS: u32 = 64;
 
 pub(super) struct World {
     settings: Settings,
@@ -33,12 +36,15 @@ pub(super) struct World {
     broker: Broker,
     now: Time,
     out: Outbox,
+    /// Inputs so far.
+    inputs: u32,
     /// Every record of the journal, and how many of them are durable.
     journal: Vec<Record>,
     durable: usize,
     slots: [Option<ConnectionId>; SLOTS as usize],
     generation: u32,
     books: Books,
+    answers: Answers,
     requests: Requests,
     /// What the driver is asked, and whether that is an exchange.
     questions: Vec<(ConnectionId, bool)>,
@@ -60,11 +66,13 @@ impl World {
             config,
             now,
             out: Outbox::new(),
+            inputs: 0,
             journal: Vec::new(),
             durable: 0,
             slots: [None; SLOTS as usize],
             generation: 0,
             books: Books::default(),
+            answers: Answers::default(),
             requests: Requests::default(),
             questions: Vec::new(),
             quotas: Arc::default(),
@@ -138,6 +146,7 @@ impl World {
         let connection = ConnectionId { index: u32::from(slot), generation: self.generation };
         *place = Some(connection);
         self.books.opened(connection);
+        self.answers.opened(connection);
         let peer = text(PEERS[usize::from(slot) % PEERS.len()]);
         self.tell(Input::Opened { connection, peer, room_bytes: u32::from(room_bytes) });
     }
@@ -146,6 +155,7 @@ impl World {
         let Some(connection) = self.connection(slot) else { return };
         let packet = client_packet(packet);
         self.books.sends(connection, &packet);
+        self.answers.sends(connection, &packet);
         self.tell(Input::Packet { connection, packet });
     }
 
@@ -157,6 +167,7 @@ impl World {
 
     fn forget(&mut self, connection: ConnectionId) {
         self.books.closed(connection);
+        self.answers.closed(connection);
         for slot in &mut self.slots {
             if *slot == Some(connection) {
                 *slot = None;
@@ -237,9 +248,14 @@ impl World {
         let mut out = std::mem::take(&mut self.out);
         self.broker.handle(self.now, input, &mut out);
         self.carry_out(&mut out);
+        self.answers.has_looked();
         self.out = out;
         self.come_due();
         self.check();
+        self.inputs += 1;
+        if self.inputs.is_multiple_of(RECOUNT_INPUTS) {
+            recount::check(&self.broker, self.now, &self.quotas);
+        }
         while !self.settings.fetches_slowly() && !self.fetches.is_empty() {
             self.fetch(0);
         }
@@ -282,10 +298,12 @@ impl World {
             match action {
                 Action::Send { connection, packet } => {
                     self.books.receives(connection, &packet, &self.rules);
+                    self.answers.receives(connection, &packet, self.durable as u64);
                 }
                 Action::Close { connection } => self.forget(connection),
                 Action::Persist { at, record } => {
                     assert_eq!(at.0, self.journal.len() as u64 + 1, "positions rise by one");
+                    self.answers.persists(at.0, &record);
                     self.journal.push(record);
                 }
                 Action::Fetch { message } => self.fetches.push_back(message),
@@ -339,6 +357,7 @@ impl World {
         self.broker = broker;
         self.slots = [None; SLOTS as usize];
         self.books = Books::default();
+        self.answers.crash(&self.journal);
         self.requests.crash();
         self.questions.clear();
         self.fetches.clear();

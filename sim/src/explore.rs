@@ -14,11 +14,15 @@ mod rest;
 mod world;
 mod worlds;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 pub use worlds::{Setup, find, names};
 
+use client::Wrong;
 use world::{Step, World};
+
+/// States that wait for their turn as they are; those beyond are made again from their steps.
+const WORLDS_KEPT: usize = 50_000;
 
 /// What came of a search.
 #[derive(Clone, Debug)]
@@ -27,7 +31,7 @@ pub struct Explored {
     pub states: usize,
     /// Steps taken, those to known states included.
     pub steps: u64,
-    /// Steps of the longest path.
+    /// Every state that so many steps reach was visited.
     pub depth: usize,
     /// Whether every state that can be reached was visited.
     pub is_exhausted: bool,
@@ -35,7 +39,7 @@ pub struct Explored {
     pub violation: Option<Found>,
 }
 
-/// A way to a state in which something is wrong.
+/// A shortest way to a state in which something is wrong.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// What is wrong, behind the code of its guarantee.
@@ -44,16 +48,9 @@ pub struct Found {
     pub path: Vec<String>,
 }
 
-/// A state on the path from the beginning, with the steps not yet tried in it.
-struct Visited {
-    world: World,
-    /// The step that led here.
-    by: Option<Step>,
-    untried: Vec<Step>,
-}
-
-/// Visits up to `maximum_states` states of `setup`, depth first, and stops at the first violation.
-/// `progress` is called now and then with the number of states so far; `false` ends the search.
+/// Visits up to `maximum_states` states of `setup`, those that fewer steps reach first, and stops at
+/// the first violation. `progress` is called now and then with the number of states so far; `false`
+/// ends the search.
 ///
 /// # Panics
 /// If the broker panics: the search is of no use after that.
@@ -64,52 +61,125 @@ pub fn search(
 ) -> Explored {
     const PROGRESS_STATES: usize = 1_000;
     let mut explored =
-        Explored { states: 0, steps: 0, depth: 0, is_exhausted: false, violation: None };
-    let mut known = HashSet::new();
+        Explored { states: 1, steps: 0, depth: 0, is_exhausted: false, violation: None };
     let start = World::new(setup);
-    known.insert(start.digest());
-    let mut path = vec![visited(start, None)];
-    while let Some(visited_last) = path.last_mut() {
-        let Some(step) = visited_last.untried.pop() else {
-            path.pop();
-            continue;
-        };
-        let mut world = visited_last.world.clone();
-        explored.steps += 1;
-        let wrong = world.take(&step);
-        if let Err(what) = wrong.and_then(|()| {
-            if known.insert(world.digest()) { rest::comes_to_rest(&world) } else { Ok(()) }
-        }) {
-            let steps = path.iter().filter_map(|visited| visited.by.as_ref());
-            let path = steps.chain([&step]).map(ToString::to_string).collect();
-            explored.violation = Some(Found { what, path });
-            break;
+    let mut known = HashSet::from([start.digest()]);
+    let mut ways = Ways::default();
+    let mut waiting = Waiting::default();
+    waiting.push(Reached { way: None, depth: 0, world: Some(start.clone()) });
+    while let Some(Reached { way, depth, world }) = waiting.pop() {
+        // All states that `depth` steps reach were known when the first of them came.
+        explored.depth = depth;
+        let world = world.unwrap_or_else(|| ways.world(&start, way));
+        for step in world.steps() {
+            let mut next = world.clone();
+            explored.steps += 1;
+            let is_new = match visit(&mut next, &step, &mut known) {
+                Ok(is_new) => is_new,
+                Err(what) => {
+                    let steps = ways.steps(way);
+                    let path = steps.iter().chain([&step]).map(ToString::to_string).collect();
+                    explored.violation = Some(Found { what, path });
+                    return explored;
+                }
+            };
+            if !is_new {
+                continue;
+            }
+            explored.states += 1;
+            if explored.states >= maximum_states
+                || (explored.states.is_multiple_of(PROGRESS_STATES) && !progress(explored.states))
+            {
+                return explored;
+            }
+            let way = Some(ways.push(way, step));
+            waiting.push(Reached { way, depth: depth + 1, world: Some(next) });
         }
-        if explored.states == known.len() {
-            continue;
-        }
-        explored.states = known.len();
-        if known.len() >= maximum_states
-            || (known.len() % PROGRESS_STATES == 0 && !progress(known.len()))
-        {
-            break;
-        }
-        path.push(visited(world, Some(step)));
-        explored.depth = explored.depth.max(path.len() - 1);
     }
-    explored.states = known.len();
-    explored.is_exhausted = path.is_empty();
+    explored.is_exhausted = true;
     explored
 }
 
-fn visited(world: World, by: Option<Step>) -> Visited {
-    let untried = world.steps();
-    Visited { world, by, untried }
+/// Takes one step, and says whether that leads to a state not known so far.
+fn visit(world: &mut World, step: &Step, known: &mut HashSet<u64>) -> Result<bool, Wrong> {
+    world.take(step)?;
+    let is_new = known.insert(world.digest());
+    if is_new {
+        rest::comes_to_rest(world)?;
+    }
+    Ok(is_new)
+}
+
+/// A state whose steps have not been tried.
+struct Reached {
+    /// The last of the steps that led there; none at the beginning.
+    way: Option<usize>,
+    depth: usize,
+    /// The state, unless it is to be made again.
+    world: Option<World>,
+}
+
+/// The states that wait for their turn.
+#[derive(Default)]
+struct Waiting {
+    queue: VecDeque<Reached>,
+    /// How many of them are kept as they are.
+    worlds: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, mut reached: Reached) {
+        if self.worlds < WORLDS_KEPT {
+            self.worlds += 1;
+        } else {
+            reached.world = None;
+        }
+        self.queue.push_back(reached);
+    }
+
+    fn pop(&mut self) -> Option<Reached> {
+        let reached = self.queue.pop_front()?;
+        self.worlds -= usize::from(reached.world.is_some());
+        Some(reached)
+    }
+}
+
+/// How each state was first reached: a step, and the place of the step before it.
+#[derive(Default)]
+struct Ways(Vec<(Option<usize>, Step)>);
+
+impl Ways {
+    fn push(&mut self, before: Option<usize>, step: Step) -> usize {
+        self.0.push((before, step));
+        self.0.len() - 1
+    }
+
+    /// The steps from the beginning to `last`, in order.
+    fn steps(&self, mut last: Option<usize>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while let Some((before, step)) = last.and_then(|last| self.0.get(last)) {
+            steps.push(*step);
+            last = *before;
+        }
+        steps.reverse();
+        steps
+    }
+
+    /// The state to which the steps up to `last` lead.
+    fn world(&self, start: &World, last: Option<usize>) -> World {
+        let mut world = start.clone();
+        for step in self.steps(last) {
+            let taken = world.take(&step);
+            assert!(taken.is_ok(), "what went well goes well again: {taken:?}");
+        }
+        world
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{find, names, search};
+    use super::world::World;
+    use super::{Ways, find, names, search};
 
     #[test]
     fn every_state_of_the_smallest_world_is_right() {
@@ -133,6 +203,19 @@ mod tests {
         let setup = find("qos2").expect("a world").calmer();
         let (one, other) = (search(&setup, 100, |_| true), search(&setup, 100, |_| true));
         assert_eq!((one.states, one.steps), (other.states, other.steps));
+    }
+
+    #[test]
+    fn a_state_made_again_from_its_steps_is_the_same() {
+        let start = World::new(&find("mixed").expect("a world"));
+        let (mut world, mut ways, mut way) = (start.clone(), Ways::default(), None);
+        for turn in 0..20 {
+            let steps = world.steps();
+            let step = steps[turn * 7 % steps.len()];
+            world.take(&step).expect("nothing is wrong");
+            way = Some(ways.push(way, step));
+            assert_eq!(ways.world(&start, way).digest(), world.digest(), "{:?}", ways.steps(way));
+        }
     }
 
     #[test]

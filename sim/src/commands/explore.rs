@@ -69,7 +69,7 @@ fn line(name: &str, explored: &Explored, seconds: f64) -> String {
         "not exhausted"
     };
     format!(
-        "{name:<16} {:>9} states, {:>10} steps, depth {:>3}, {end}, {seconds:.1} s",
+        "{name:<19} {:>9} states, {:>10} steps, all of {:>2} steps and fewer, {end}, {seconds:.1} s",
         explored.states, explored.steps, explored.depth
     )
 }

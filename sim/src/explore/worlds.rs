@@ -121,6 +121,31 @@ fn all() -> Vec<Setup> {
             crashes: 3,
             ..base.clone()
         },
+        // These three are worlds from below and above with so few faults that they are exhausted.
+        Setup {
+            name: "window-one",
+            messages: vec![AtLeastOnce, ExactlyOnce],
+            cuts: 0,
+            takeovers: 0,
+            receive_maximum: 1,
+            ..base.clone()
+        },
+        Setup {
+            name: "two-subscribers-one",
+            messages: vec![ExactlyOnce],
+            subscribers: vec![ONE, Subscriber { maximum_qos: AtLeastOnce, ..ONE }],
+            cuts: 0,
+            takeovers: 0,
+            ..base.clone()
+        },
+        Setup {
+            name: "share-one",
+            messages: vec![AtLeastOnce],
+            subscribers: vec![SHARE, SHARE],
+            cuts: 0,
+            takeovers: 0,
+            ..base.clone()
+        },
         Setup {
             name: "two-subscribers",
             messages: vec![ExactlyOnce],

@@ -87,7 +87,9 @@ fn refused_requests_are_remembered_counted_and_logged_without_what_they_showed()
     let log = broker.log_with("cause=\"no_key\"");
     for (shown, word, _) in cases {
         assert!(log.contains(&format!("cause=\"{word}\"")), "{word}:\n{log}");
-        let secret = shown.rsplit(['_', '.']).next().expect("a last part");
+        // A signature may have a `_` of its own.
+        let before_secret = if shown.starts_with("shk_") { '_' } else { '.' };
+        let secret = shown.rsplit(before_secret).next().expect("a last part");
         assert!(secret.is_empty() || !(log.contains(secret) || all.contains(secret)), "{shown}");
     }
 }

@@ -102,6 +102,11 @@ impl Recovery {
         wall.max(self.index.latest)
     }
 
+    /// Learns of a moment that no record names any more: a snapshot stands for those which did.
+    pub fn know(&mut self, latest: Time) {
+        self.index.latest = self.index.latest.max(latest);
+    }
+
     /// The latest moment that a record names.
     #[must_use]
     pub fn latest(&self) -> Time {

@@ -88,7 +88,8 @@ pub async fn open<D: Disk>(disk: D, options: OpenOptions) -> Result<Opened<D>, S
     let mut layout = walk(&disk, OnDamage::Refuse, &mut load).await?;
     let mut salts = Salts(options.seed.0);
     settle(&disk, &mut layout, &mut salts).await?;
-    let Load { replay: Replay { recovery }, index, snapshot_live_bytes } = load;
+    let Load { replay: Replay { mut recovery }, index, snapshot_live_bytes } = load;
+    recovery.know(layout.latest);
     let snapshot_live_bytes = snapshot_live_bytes.unwrap_or_else(|| recovery.live_bytes());
     Ok(Opened { disk, options, layout, salts, recovery, index, snapshot_live_bytes })
 }
@@ -109,7 +110,7 @@ impl<D: Disk> Opened<D> {
     /// the store.
     #[must_use]
     pub fn beginning(&self, wall: Time) -> Time {
-        self.recovery.beginning(wall).max(self.layout.latest)
+        self.recovery.beginning(wall)
     }
 
     /// The broker, at the clock's present moment, and the journal that it goes on with.

@@ -82,8 +82,9 @@ impl Process {
         for record in records {
             recovery.apply(record).map_err(|error| recovery_violation(&error.to_string()))?;
         }
+        recovery.know(around.snapshot_latest);
         let wall = broker_time(around.now_ms, around.wall_ahead_ms);
-        let now = recovery.beginning(wall).max(around.snapshot_latest);
+        let now = recovery.beginning(wall);
         let latest = recovery.latest();
         let broker = recovery.finish(now, through);
         let snapshot = broker.snapshot();

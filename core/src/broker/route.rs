@@ -238,7 +238,9 @@ impl Broker {
         scratch: &mut Scratch,
         out: &mut Outbox,
     ) -> u32 {
+        // A message without payload is not retained [MQTT-3.3.1-7].
         if retain
+            && !message.payload.is_empty()
             && let Some(publisher) = source.publisher.as_ref().filter(|_| self.accounts.is_kept())
         {
             let bounds = self.quotas.stored_bounds(publisher);

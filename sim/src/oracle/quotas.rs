@@ -107,7 +107,10 @@ fn refused(model: &Model, publication: &Publication, most: u64) -> Result<(), Vi
 fn dropped(model: &Model, receiver: &str, topic: &str) -> Result<(), Violation> {
     // Whose quota stands against a share is not known: its members change.
     let Some(client) = model.clients.get(receiver) else { return Ok(()) };
-    if model.may_have_subscribed_ahead(receiver, topic) {
+    // What a CONNECT without an answer carried on, and what was asked for behind it, is not known.
+    let is_unanswered = |found: &Connection| found.connack.is_none() && found.refused.is_none();
+    let mut attempts = client.attempts.iter().filter_map(|number| model.connections.get(number));
+    if attempts.any(is_unanswered) {
         return Ok(());
     }
     let most = model.bounds.stored_bytes.unwrap_or(0);
@@ -281,6 +284,17 @@ mod tests {
         told.sent(2, Packet::Subscribe { id: 1, filters, properties: Vec::new() }).lose(2);
         told.publish(1, "t", "12345", 1).publish_unanswered(1, "t", "67890", 1, 5);
         told.dropped("b", "t", DROPPED).got_ack(1, AckKind::PubAck, 5, QUOTA_EXCEEDED).end();
+        passes_within(bounds(Some(11), None), Quotas::default(), &told);
+    }
+
+    #[test]
+    fn a_connect_without_an_answer_may_have_carried_a_session_on() {
+        let mut told = two();
+        let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+        told.wait(999_000)
+            .asks_in(3, Connect { properties, clean_start: false, ..connect_of("b") });
+        told.wait(100_000).publish(1, "t", "12345", 1).publish_unanswered(1, "t", "67890", 1, 5);
+        told.dropped("b", "t", DROPPED).got_ack(1, AckKind::PubAck, 5, QUOTA_EXCEEDED);
         passes_within(bounds(Some(11), None), Quotas::default(), &told);
     }
 

@@ -116,8 +116,6 @@ struct Around {
     rounds: Stream,
     /// By how much the wall clock of the broker's host was set forward, in milliseconds.
     wall_ahead_ms: i64,
-    /// The latest moment before the last snapshot.
-    snapshot_latest: Time,
     /// Counts the broker's processes.
     incarnation: u32,
     inputs: u64,
@@ -134,7 +132,6 @@ impl Around {
             record: Recorder::new(plan, keeps_lines),
             rounds: streams.stream("rounds"),
             wall_ahead_ms: 0,
-            snapshot_latest: Time::ZERO,
             incarnation: 0,
             inputs: 0,
             packets: 0,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use signalhouse::journal::codec::{decode, encode};
 use signalhouse_core::message::{Message, MessageId};
-use signalhouse_core::{Config, LogPosition, Record, Recovery, Seed};
+use signalhouse_core::{Config, LogPosition, Record, Recovery, Seed, Time};
 
 use super::agenda::Agenda;
 use super::{Happening, setting};
@@ -29,6 +29,8 @@ pub(super) struct Journal {
     compacts: bool,
     /// How many records the last snapshot has.
     snapshot_records: usize,
+    /// No moment in what it stands for is later: its file's head says it, as its records need not.
+    snapshot_latest: Time,
     /// Why compaction could not go on.
     refused: Option<String>,
     written: LogPosition,
@@ -57,6 +59,7 @@ impl Journal {
             config,
             compacts: setting(plan, "journal.snapshots").unwrap_or(0) != 0,
             snapshot_records: 0,
+            snapshot_latest: Time::ZERO,
             refused: None,
             written: LogPosition::START,
             synced: LogPosition::START,
@@ -146,10 +149,12 @@ impl Journal {
         lost
     }
 
-    /// What recovery finds. It makes sure that all of that is durable before it serves anybody.
-    pub(super) fn recover(&mut self) -> (LogPosition, Vec<Record>) {
+    /// What recovery finds: where it ends, the snapshot's moment, and the records. It makes sure that all of that
+    /// is durable before it serves anybody.
+    pub(super) fn recover(&mut self) -> (LogPosition, Time, Vec<Record>) {
         self.synced = self.written;
-        (self.written, self.records.iter().map(|(_, bytes)| read(bytes)).collect())
+        let records = self.records.iter().map(|(_, bytes)| read(bytes)).collect();
+        (self.written, self.snapshot_latest, records)
     }
 
     /// Replaces what is safe by a snapshot of it, if that is worth it, while the broker goes on.
@@ -159,6 +164,7 @@ impl Journal {
             return;
         }
         let mut recovery = Recovery::new(self.config.clone(), Seed(0));
+        recovery.know(self.snapshot_latest);
         for (_, bytes) in &self.records[..safe] {
             if let Err(error) = recovery.apply(read(bytes)) {
                 self.refused.get_or_insert(format!("compaction refuses a record: {error}"));
@@ -166,12 +172,14 @@ impl Journal {
             }
         }
         let rest = self.records.split_off(safe);
+        self.snapshot_latest = recovery.latest();
         self.put_snapshot(self.synced, recovery.into_snapshot());
         self.records.extend(rest);
     }
 
     /// Replaces all records by a snapshot of the same state.
-    pub(super) fn replace(&mut self, records: Vec<Record>) {
+    pub(super) fn replace(&mut self, records: Vec<Record>, latest: Time) {
+        self.snapshot_latest = latest;
         self.put_snapshot(self.written, records);
     }
 

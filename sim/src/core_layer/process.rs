@@ -77,12 +77,12 @@ impl Process {
         around: &mut Around,
     ) -> Result<Self, Violation> {
         let seed = Seed(options.seed);
-        let (through, records) = around.journal.recover();
+        let (through, snapshot_latest, records) = around.journal.recover();
         let mut recovery = Recovery::new(config.clone(), seed);
         for record in records {
             recovery.apply(record).map_err(|error| recovery_violation(&error.to_string()))?;
         }
-        recovery.know(around.snapshot_latest);
+        recovery.know(snapshot_latest);
         let wall = broker_time(around.now_ms, around.wall_ahead_ms);
         let now = recovery.beginning(wall);
         let latest = recovery.latest();
@@ -104,9 +104,7 @@ impl Process {
             format_args!("broker recovered through {through}, {} records", snapshot.len()),
         );
         if options.snapshots {
-            // As the head of a snapshot's file says it: its records need not name that moment.
-            around.snapshot_latest = around.snapshot_latest.max(latest);
-            around.journal.replace(snapshot);
+            around.journal.replace(snapshot, latest);
         }
         let mut process = Process {
             reader_limits: ReaderLimits {

@@ -13,14 +13,6 @@ impl Model {
         })
     }
 
-    /// Whether a client may have subscribed to a topic, for all that is known.
-    pub(crate) fn may_have_subscribed_ahead(&self, client_id: &str, topic: &str) -> bool {
-        self.asked_ahead().any(|(connection, _, whole)| {
-            let filter = topic::split_share(whole).map_or(whole, |(_, filter)| filter);
-            connection.client_id == client_id && topic::matches(filter, topic)
-        })
-    }
-
     /// Since when a share may have had a member of which nothing else is known.
     pub(super) fn joined_ahead_since(&self, share: &str) -> Option<Moment> {
         let joined = self.asked_ahead().filter(|(_, _, whole)| *whole == share);

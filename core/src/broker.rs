@@ -289,31 +289,61 @@ impl Broker {
         self.set_connection_timer(connection, at);
     }
 
-    /// The dispatch table: what a client may send, and who deals with it.
     fn packet(&mut self, connection: ConnectionId, packet: ClientPacket, out: &mut Outbox) {
-        let now = self.now;
         let Some(link) = self.links.get_mut(connection) else { return };
-        link.heard_at = now;
+        link.heard_at = self.now;
         self.counters.packets_received += 1;
-        let session = match &mut link.phase {
-            Phase::AwaitingConnect => return self.first_packet(connection, packet, out),
-            Phase::Authenticating(_) => return self.early_packet(connection, packet, out),
-            // What it was let in by has ended, which it is told after CONNACK.
-            Phase::Accepting(_) if link.ends_at <= now => return,
-            Phase::Accepting(_)
-                if link.method.is_some()
-                    && !matches!(packet, ClientPacket::Auth(_) | ClientPacket::Disconnect(_)) =>
-            {
-                // [MQTT-3.1.2-30]
-                return self.protocol_error(
-                    connection,
-                    "a packet other than AUTH before CONNACK",
-                    out,
-                );
+        match &link.phase {
+            Phase::Live(session) => {
+                let session = *session;
+                self.dispatch(connection, session, packet, out);
             }
-            Phase::Accepting(session) | Phase::Live(session) => *session,
-        };
-        let is_ahead = !link.is_live() && !matches!(packet, ClientPacket::PingReq);
+            Phase::AwaitingConnect => self.first_packet(connection, packet, out),
+            Phase::Authenticating(_) => self.early_packet(connection, packet, out),
+            Phase::Accepting(session) => {
+                let session = *session;
+                self.packet_ahead(connection, session, packet, out);
+            }
+        }
+    }
+
+    /// What comes before CONNACK has left.
+    #[cold]
+    fn packet_ahead(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionKey,
+        packet: ClientPacket,
+        out: &mut Outbox,
+    ) {
+        let Some(link) = self.links.get(connection) else { return };
+        // What it was let in by has ended, which it is told after CONNACK.
+        if link.ends_at <= self.now {
+            return;
+        }
+        if link.method.is_some()
+            && !matches!(packet, ClientPacket::Auth(_) | ClientPacket::Disconnect(_))
+        {
+            // [MQTT-3.1.2-30]
+            let detail = "a packet other than AUTH before CONNACK";
+            return self.protocol_error(connection, detail, out);
+        }
+        let is_served = !matches!(packet, ClientPacket::PingReq);
+        self.dispatch(connection, session, packet, out);
+        if is_served && let Some(link) = self.links.get_mut(connection) {
+            link.served_ahead = true;
+        }
+    }
+
+    /// The dispatch table: what a client may send, and who deals with it.
+    #[inline]
+    fn dispatch(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionKey,
+        packet: ClientPacket,
+        out: &mut Outbox,
+    ) {
         match packet {
             ClientPacket::Connect(_) => {
                 // [MQTT-3.1.0-2]
@@ -336,9 +366,6 @@ impl Broker {
                 self.client_disconnect(connection, session, *disconnect, out);
             }
             ClientPacket::Auth(auth) => self.auth(connection, *auth, out),
-        }
-        if is_ahead && let Some(link) = self.links.get_mut(connection) {
-            link.served_ahead = true;
         }
     }
 

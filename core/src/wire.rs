@@ -14,7 +14,7 @@ pub mod types;
 
 mod alias;
 mod client_reader;
-mod codes;
+pub(crate) mod codes;
 mod decode;
 mod encode;
 mod framing;

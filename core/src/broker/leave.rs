@@ -13,6 +13,8 @@ use crate::session::SessionKey;
 use crate::session::queue::{Entry, Lane, Waiting};
 use crate::time::Time;
 use crate::timers::Timer;
+use crate::wire::codes;
+use crate::wire::frame::PacketType;
 use crate::wire::packet::{ConnAck, Disconnect, ServerPacket};
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::{Text, Version};
@@ -342,17 +344,8 @@ fn disconnect_reason(cause: &Cause) -> ReasonCode {
         | Cause::NotAllowed { reason, .. }
         | Cause::Limit { reason, .. }
         | Cause::Ordered(reason) => {
-            // Codes that only CONNACK has.
-            let is_connacks = matches!(
-                reason,
-                ReasonCode::UnsupportedProtocolVersion
-                    | ReasonCode::ClientIdentifierNotValid
-                    | ReasonCode::BadUserNameOrPassword
-                    | ReasonCode::ServerUnavailable
-                    | ReasonCode::Banned
-                    | ReasonCode::BadAuthenticationMethod
-            );
-            if is_connacks { ReasonCode::NotAuthorized } else { *reason }
+            let is_disconnects = codes::is_brokers(PacketType::Disconnect, *reason);
+            if is_disconnects { *reason } else { ReasonCode::NotAuthorized }
         }
     }
 }
@@ -367,19 +360,18 @@ fn refusal_reason(cause: &Cause) -> Option<ReasonCode> {
         | Cause::ConnectTimeout
         | Cause::TakenOver => None,
         Cause::Ordered(_) => Some(ReasonCode::ServerUnavailable),
-        Cause::Malformed { reason, .. }
-        | Cause::Protocol { reason, .. }
-        | Cause::NotAllowed { reason, .. }
-        | Cause::Limit { reason, .. } => {
-            let is_disconnects = matches!(
-                reason,
-                ReasonCode::ReceiveMaximumExceeded
-                    | ReasonCode::TopicAliasInvalid
-                    | ReasonCode::WildcardSubscriptionsNotSupported
-                    | ReasonCode::SubscriptionIdentifiersNotSupported
-                    | ReasonCode::SharedSubscriptionsNotSupported
-            );
-            Some(if is_disconnects { ReasonCode::ProtocolError } else { *reason })
+        Cause::Malformed { reason, .. } | Cause::Protocol { reason, .. } => {
+            Some(connacks(*reason).unwrap_or(ReasonCode::ProtocolError))
+        }
+        Cause::NotAllowed { reason, .. } => {
+            Some(connacks(*reason).unwrap_or(ReasonCode::NotAuthorized))
+        }
+        Cause::Limit { reason, .. } => {
+            Some(connacks(*reason).unwrap_or(ReasonCode::QuotaExceeded))
         }
     }
+}
+
+fn connacks(reason: ReasonCode) -> Option<ReasonCode> {
+    codes::is_brokers(PacketType::ConnAck, reason).then_some(reason)
 }

@@ -100,6 +100,11 @@ const DISCONNECT_SERVER: &[ReasonCode] = &[
     WildcardSubscriptionsNotSupported,
 ];
 
+/// Whether a broker may put `code` into `packet`.
+pub(crate) fn is_brokers(packet: PacketType, code: ReasonCode) -> bool {
+    is_allowed(packet, Side::Server, code)
+}
+
 /// Whether `sender` may put `code` into `packet`.
 pub(in crate::wire) fn is_allowed(packet: PacketType, sender: Side, code: ReasonCode) -> bool {
     let server = sender == Side::Server;

@@ -1,6 +1,6 @@
 //! The whole machine under any list of inputs: it never panics, keeps the driver's contract and the
-//! client's limits, answers what was asked and not before it is durable, and every prefix of its
-//! journal makes a broker again.
+//! client's limits, answers what was asked and not before it is durable, sends what the client can
+//! read, and every prefix of its journal makes a broker again.
 
 mod answers;
 mod books;
@@ -13,6 +13,7 @@ mod recount;
 mod requests;
 mod settings;
 mod step;
+mod wires;
 mod world;
 
 use arbitrary::{Arbitrary, Unstructured};

@@ -215,9 +215,11 @@ impl Process {
         self.call_round(around);
     }
 
-    /// What the broker keeps.
-    pub(super) fn kept(&self) -> Kept {
-        kept::kept(&self.broker.snapshot())
+    /// What the broker keeps; `None` where it was not yet called for what has ended by now.
+    pub(super) fn kept(&self, now_ms: u64) -> Option<Kept> {
+        let now = broker_time(now_ms, self.ahead_ms);
+        let is_behind = self.broker.next_deadline().is_some_and(|deadline| deadline.at <= now);
+        (!is_behind).then(|| kept::kept(&self.broker.snapshot()))
     }
 
     /// Tokens given out from now on do not end.

@@ -529,8 +529,9 @@ impl World<'_> {
 
     /// Tells the oracle what the broker keeps.
     fn count_kept(&mut self) {
-        if let Some(process) = &self.process {
-            let kept = process.kept();
+        if let Some(process) = &self.process
+            && let Some(kept) = process.kept(self.around.now_ms)
+        {
             self.around.event(What::Kept(kept));
         }
     }

@@ -99,7 +99,7 @@ fn connect(hello: &Hello) -> ClientPacket {
         session_expiry_interval_s: u32::from(hello.expiry_interval_s),
         receive_maximum: u16::from(hello.receive_maximum).max(1),
         maximum_packet_size_bytes: maximum_packet_size_bytes.map(|size| u32::from(size).max(1)),
-        topic_alias_maximum: 0,
+        topic_alias_maximum: if is_5 { u16::from(hello.version / 3) % 3 } else { 0 },
         request_response_information: is_5 && has(5),
         request_problem_information: !has(4),
         authentication_data: method.as_ref().map(|_| Bytes::from_static(b"first")),

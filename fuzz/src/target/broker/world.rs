@@ -21,6 +21,7 @@ use super::recount;
 use super::requests::Requests;
 use super::settings::Settings;
 use super::step::{Message, Packet, Step, Stranger, Verdict};
+use super::wires::Wires;
 
 const SLOTS: u8 = 4;
 const PEERS: [&str; 2] = ["10.0.0.1:40000", "[::1]:40001"];
@@ -45,6 +46,7 @@ pub(super) struct World {
     generation: u32,
     books: Books,
     answers: Answers,
+    wires: Wires,
     requests: Requests,
     /// What the driver is asked, and whether that is an exchange.
     questions: Vec<(ConnectionId, bool)>,
@@ -73,6 +75,7 @@ impl World {
             generation: 0,
             books: Books::default(),
             answers: Answers::default(),
+            wires: Wires::default(),
             requests: Requests::default(),
             questions: Vec::new(),
             quotas: Arc::default(),
@@ -156,6 +159,8 @@ impl World {
         let packet = client_packet(packet);
         self.books.sends(connection, &packet);
         self.answers.sends(connection, &packet);
+        let alias_maximum = self.config.limits.topic_alias_outbound_maximum;
+        self.wires.sends(connection, &packet, alias_maximum);
         self.tell(Input::Packet { connection, packet });
     }
 
@@ -168,6 +173,7 @@ impl World {
     fn forget(&mut self, connection: ConnectionId) {
         self.books.closed(connection);
         self.answers.closed(connection);
+        self.wires.closed(connection);
         for slot in &mut self.slots {
             if *slot == Some(connection) {
                 *slot = None;
@@ -299,6 +305,7 @@ impl World {
                 Action::Send { connection, packet } => {
                     self.books.receives(connection, &packet, &self.rules);
                     self.answers.receives(connection, &packet, self.durable as u64);
+                    self.wires.receives(connection, &packet);
                 }
                 Action::Close { connection } => self.forget(connection),
                 Action::Persist { at, record } => {
@@ -357,6 +364,7 @@ impl World {
         self.broker = broker;
         self.slots = [None; SLOTS as usize];
         self.books = Books::default();
+        self.wires = Wires::default();
         self.answers.crash(&self.journal);
         self.requests.crash();
         self.questions.clear();

@@ -317,8 +317,9 @@ impl Broker {
         out: &mut Outbox,
     ) {
         let Some(link) = self.links.get(connection) else { return };
-        // What it was let in by has ended, which it is told after CONNACK.
-        if link.ends_at <= self.now {
+        // What it was let in by has ended, which it is told after CONNACK; it may still go, and without its will.
+        let has_ended = link.ends_at <= self.now;
+        if has_ended && !matches!(packet, ClientPacket::Disconnect(_)) {
             return;
         }
         if link.method.is_some()

@@ -84,6 +84,7 @@ impl Broker {
     /// restarted broker publishes or cancels the wills.
     fn stop(&mut self, reason: ReasonCode, server_reference: Option<&Text>, out: &mut Outbox) {
         self.record_day(out);
+        let durable_now = self.durable_now();
         for connection in self.links.ids() {
             let Some(link) = self.links.remove(connection) else { continue };
             self.timers.remove(link.timer_at, Timer::Connection(connection));
@@ -113,7 +114,7 @@ impl Broker {
             }
             if let Some(will) = &mut session.will {
                 let delay_s = will.will.delay_interval_s.min(session.expiry_interval_s);
-                will.due_at = self.now.plus_seconds(delay_s);
+                will.due_at = durable_now.plus_seconds(delay_s);
             }
             if link.is_live() {
                 self.counters.clients_gone += 1;

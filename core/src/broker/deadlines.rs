@@ -50,7 +50,7 @@ impl Remainder {
     /// What is left of a message's, in whole seconds `[MQTT-3.3.2-6]`. What may have come after a jump
     /// of time counts by the new time, or it would show more than it came with.
     pub(super) fn of(self, message: &Message) -> Option<u32> {
-        let is_new = message.expires_at? > self.jumped_to;
+        let is_new = message.expires_at? >= self.jumped_to;
         match self.held_at {
             Some(_) if is_new => message.remaining_expiry_s(self.now).map(|left_s| left_s.max(1)),
             Some(held_at) => message.remaining_expiry_s(held_at),

@@ -366,9 +366,7 @@ fn refusal_reason(cause: &Cause) -> Option<ReasonCode> {
         Cause::NotAllowed { reason, .. } => {
             Some(connacks(*reason).unwrap_or(ReasonCode::NotAuthorized))
         }
-        Cause::Limit { reason, .. } => {
-            Some(connacks(*reason).unwrap_or(ReasonCode::QuotaExceeded))
-        }
+        Cause::Limit { reason, .. } => Some(connacks(*reason).unwrap_or(ReasonCode::QuotaExceeded)),
     }
 }
 

@@ -340,10 +340,7 @@ fn put_frame(
 
 /// The broker never sends a code that is not for the packet: a fault of ours, not of a client.
 fn check_code(packet: PacketType, reason: ReasonCode) {
-    debug_assert!(
-        codes::is_brokers(packet, reason),
-        "a broker may not put {reason} into {packet}"
-    );
+    debug_assert!(codes::is_brokers(packet, reason), "a broker may not put {reason} into {packet}");
 }
 
 /// The body of a packet that has none.

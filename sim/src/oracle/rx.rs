@@ -119,7 +119,8 @@ fn never_released(model: &Model, client_id: &str, id: u16, holder: &Holder) -> O
 #[cfg(test)]
 mod tests {
     use super::Repetition;
-    use crate::oracle::told::{Told, fails, passes};
+    use crate::oracle::told::{Told, fails, passes, publish_of};
+    use crate::packet::{Packet, Publish};
 
     fn two(qos: u8) -> Told {
         let mut told = Told::new();
@@ -171,6 +172,33 @@ mod tests {
         let mut told = two(2);
         told.read_only(2, "t", "one", 2, 1).read_only(2, "t", "two", 2, 2).lose(2).resume(3, "b");
         told.read_again(3, "t", "two", 2, 2).read_again(3, "t", "one", 2, 1);
+        fails(Repetition, &told, "RX");
+    }
+
+    /// "one" came and its exchange is over; behind "two" it comes anew under the same identifier, being retained.
+    fn one_again_behind_two() -> Told {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 2).retain(1, "t", "one", 2);
+        told.read_only(2, "t", "one", 2, 2).pubrec(2, 2).release(2, 2).lose(2).resume(3, "b");
+        told.publish(1, "t", "two", 2).read_only(3, "t", "two", 2, 1).subscribe(3, "t", 2);
+        let again = publish_of("t", "one", 2, 2);
+        told.got(3, Packet::Publish(Publish { retain: true, ..again })).lose(3).resume(4, "b");
+        told
+    }
+
+    #[test]
+    fn what_comes_anew_under_its_identifier_has_its_new_place() {
+        let mut told = one_again_behind_two();
+        let again = Publish { dup: true, retain: true, ..publish_of("t", "one", 2, 2) };
+        told.read_again(4, "t", "two", 2, 1).got(4, Packet::Publish(again));
+        passes(Repetition, &told);
+    }
+
+    #[test]
+    fn what_came_anew_is_not_sent_again_first() {
+        let mut told = one_again_behind_two();
+        let again = Publish { dup: true, retain: true, ..publish_of("t", "one", 2, 2) };
+        told.got(4, Packet::Publish(again)).read_again(4, "t", "two", 2, 1);
         fails(Repetition, &told, "RX");
     }
 

@@ -70,7 +70,8 @@ impl Model {
         if delivery.qos == 2 {
             session.used_ids.insert(id);
         }
-        let first = before.as_ref().filter(|_| is_same).map_or(delivery.moment, |one| one.first);
+        let is_new = !is_same || delivery.is_fresh;
+        let first = before.as_ref().filter(|_| !is_new).map_or(delivery.moment, |one| one.first);
         // At QoS 1 a publisher repeats what it does not know to be accepted, and the broker takes it
         // for two. Once the first may be over, this may be the second.
         let is_repeated = delivery.qos == 1

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -207,11 +207,16 @@ where
             let (mut router, has_entered) = (router.clone(), Arc::clone(&door.has_entered));
             let stranger = Rc::clone(&stranger);
             async move {
-                let answered: Result<_, Infallible> =
-                    router.call(request.map(axum::body::Body::new)).await;
-                if has_entered.load(Ordering::Relaxed) {
-                    drop(stranger.take());
-                }
+                let mut answer = pin!(router.call(request.map(axum::body::Body::new)));
+                // Whoever was let in is no stranger while it waits for the answer.
+                let answered: Result<_, Infallible> = poll_fn(|cx| {
+                    let answered = answer.as_mut().poll(cx);
+                    if has_entered.load(Ordering::Relaxed) {
+                        drop(stranger.take());
+                    }
+                    answered
+                })
+                .await;
                 answered
             }
         });

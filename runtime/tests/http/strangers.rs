@@ -114,3 +114,43 @@ fn silent_connections_keep_out_nobody_who_was_let_in() {
         assert!(started.elapsed() < DEADLINE, "the places of those who left are not free");
     }
 }
+
+#[test]
+fn who_waits_for_an_answer_is_no_stranger() {
+    const STRANGERS: usize = 3;
+    let most = STRANGERS.to_string();
+    let environment = [("SIGNALHOUSE_HTTP__STRANGERS_PER_ADDRESS", most.as_str())];
+    let broker = Broker::with("127.0.0.1", &environment);
+    let key = broker.key("ann", &["--scope", "publish", "--scope", "subscribe"]);
+    let _asked = broker.client(&key).events("filter=asked", None);
+    let started = std::time::Instant::now();
+    let mut waiting = Vec::new();
+    let mut ask = |request: String| {
+        let mut stream = broker.raw();
+        stream.write_all(request.as_bytes()).expect("it reads");
+        waiting.push(stream);
+        // Served with nothing before it but those who wait.
+        while !asks(&mut broker.raw(), "/metrics") {
+            assert!(started.elapsed() < DEADLINE, "those who wait keep others out");
+        }
+    };
+    let head = format!("Host: localhost\r\nAuthorization: Bearer {key}\r\n");
+    for session in 0..STRANGERS {
+        ask(format!(
+            "GET /v1/messages?session=s{session}&filter=none&wait=30 HTTP/1.1\r\n{head}\r\n"
+        ));
+        let body = "{\"topic\":\"asked\",\"payload\":\"?\",\"timeout_s\":30}";
+        let length = body.len();
+        ask(format!(
+            "POST /v1/request HTTP/1.1\r\n{head}Content-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        ));
+        ask(format!("POST /v1/publish HTTP/1.1\r\n{head}Content-Length: {length}\r\n\r\n"));
+    }
+    for stream in &mut waiting {
+        stream.set_nonblocking(true).expect("a socket option");
+        let read = stream.read(&mut [0; 64]);
+        let waits = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        assert!(read.as_ref().is_err_and(waits), "it is answered already: {read:?}");
+    }
+}

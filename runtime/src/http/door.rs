@@ -114,7 +114,9 @@ pub(super) fn guard(routes: Router<State>, state: &State) -> Router<State> {
 /// (RFC 9112, 3.2). One of HTTP/1.0 may leave it out.
 async fn addressed(request: Request, next: Next) -> Response {
     let hosts: Vec<_> = request.headers().get_all(header::HOST).iter().collect();
+    let names_user = request.uri().authority().is_some_and(|named| named.as_str().contains('@'));
     let reason = match hosts.as_slice() {
+        _ if names_user => Some("the target names a user before the host"),
         [] if request.version() < Version::HTTP_11 => None,
         [] => Some("a request of HTTP/1.1 needs a Host header"),
         [host] if !is_host(host) => Some("the Host header is no name with a port"),
@@ -272,7 +274,7 @@ fn own_request(state: &State, parts: &Parts) -> Outcome<()> {
         }
     }
     // What the target says goes over what the header says (RFC 9112, 3.2.2).
-    let authority = parts.uri.authority().map(Authority::as_str);
+    let authority = parts.uri.authority().map(Authority::host);
     let host = authority.or_else(|| text(header::HOST)).unwrap_or("");
     if is_loopback_name(host) {
         Ok(())

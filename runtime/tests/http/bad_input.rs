@@ -154,8 +154,15 @@ fn a_request_says_once_whom_it_calls() {
                    Content-Length: 1\r\nConnection: close\r\n\r\nx";
     let answer = broker.exchange(foreign.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
-    let own = foreign.replace("evil.test", "localhost");
-    assert!(broker.exchange(own.as_bytes()).starts_with("HTTP/1.1 200"));
+    for own in ["localhost", "localhost:18083", "[::1]:1"] {
+        let own = foreign.replace("evil.test", own);
+        assert!(broker.exchange(own.as_bytes()).starts_with("HTTP/1.1 200"), "{own}");
+    }
+    // A name before the host is none, whichever of the two looks like this machine.
+    for user in ["localhost@evil.test", "localhost:x@evil.test", "[::1]@evil.test", "x@localhost"] {
+        let answer = broker.exchange(foreign.replace("evil.test", user).as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 400"), "{user}: {answer}");
+    }
 }
 
 #[test]

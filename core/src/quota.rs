@@ -290,10 +290,29 @@ impl Usage {
         }
     }
 
-    /// Forgets every connection, for a new count under new rules.
-    pub(crate) fn forget_connections(&mut self) {
+    /// Counts all connections anew: one for each of `holders`, over its quota too, unless there is no
+    /// room for it.
+    pub(crate) fn recount(
+        &mut self,
+        now: Time,
+        mut holders: alloc::vec::Vec<Holder>,
+        most_holders: u32,
+    ) {
         for used in self.used.values_mut() {
             used.connections = 0;
+        }
+        // First those that have an entry: before they are counted they would seem idle.
+        holders.retain(|holder| match self.used.get_mut(holder) {
+            Some(used) => {
+                used.connections += 1;
+                false
+            }
+            None => true,
+        });
+        for holder in holders {
+            if let Some(used) = self.entry(&holder, now, most_holders) {
+                used.connections += 1;
+            }
         }
     }
 
@@ -419,5 +438,21 @@ mod tests {
         assert_eq!(counted("[::ffff:192.0.2.1]:5").as_str(), "192.0.2.1");
         assert_eq!(counted("[2001:db8::1:2:3:4]:5").as_str(), "2001:db8::");
         assert_eq!(counted("somewhere").as_str(), "somewhere");
+    }
+
+    #[test]
+    fn a_count_anew_leaves_out_only_whom_there_is_no_room_for() {
+        let text = |name: &str| Text::try_from(name).expect("text");
+        let (ann, at_home) = (Holder::User(text("ann")), Holder::Address(text("192.0.2.1")));
+        let quota = |connections| Quota { connections, ..Quota::default() };
+        let mut usage = Usage::default();
+        assert!(usage.connect(Time::ZERO, &[(ann.clone(), quota(2))], 1));
+        let now = Time::ZERO.plus_ms(5_000);
+        let holders = [at_home.clone(), ann.clone(), at_home, ann.clone()];
+        usage.recount(now, holders.to_vec(), 1);
+        assert!(!usage.connect(now, &[(ann.clone(), quota(2))], 1), "two are there");
+        usage.disconnect(&[(ann.clone(), quota(2))]);
+        assert!(usage.connect(now, &[(ann.clone(), quota(2))], 1));
+        assert!(!usage.connect(now, &[(ann, quota(2))], 1));
     }
 }

@@ -17,17 +17,18 @@ use crate::wire::reason::ReasonCode;
 use crate::wire::types::Text;
 
 impl Broker {
+    /// Replaces the quotas. Costs a look at all that is kept, unless they are the same.
     pub(super) fn set_quotas(&mut self, quotas: Arc<Quotas>) {
+        if self.quotas == quotas {
+            return;
+        }
         self.quotas = quotas;
         self.count_all_stored();
-        self.usage.forget_connections();
+        let mut holders = Vec::new();
         for connection in self.links.ids() {
-            let bound = self.bound_of(connection);
-            // Who is in stays in; the count may be over the quota for a while.
-            let unbounded: Vec<_> =
-                bound.into_iter().map(|(holder, _)| (holder, Quota::default())).collect();
-            self.usage.connect(self.now, &unbounded, self.config.limits.quota_holders);
+            holders.extend(self.bound_of(connection).into_iter().map(|(holder, _)| holder));
         }
+        self.usage.recount(self.now, holders, self.config.limits.quota_holders);
     }
 
     /// Counts a client's publication, or says that it is over a quota.
@@ -130,5 +131,29 @@ impl Broker {
         let session = self.links.get(connection).and_then(|link| link.session());
         let session = session.and_then(|key| self.sessions.get_mut(key));
         session.map_or_else(Vec::new, |session| self.quotas.bound(&session.owner()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Seed, Time};
+
+    #[test]
+    fn the_same_quotas_again_count_nothing_again() {
+        let mut broker = Broker::new(Config::default(), Seed(7), Time::ZERO);
+        let quotas = |connections| {
+            let every_user = Some(Quota { connections, ..Quota::default() });
+            Arc::new(Quotas { every_user, ..Quotas::default() })
+        };
+        let holder = Holder::User(Text::try_from("ann").expect("a short text"));
+        let bound = [(holder.clone(), Quota { connections: 1, ..Quota::default() })];
+        broker.set_quotas(quotas(5));
+        // Of a connection that is not there: a count would not find it.
+        broker.usage.recount(Time::ZERO, alloc::vec![holder], 9);
+        broker.set_quotas(quotas(5));
+        assert!(!broker.usage.connect(Time::ZERO, &bound, 9));
+        broker.set_quotas(quotas(6));
+        assert!(broker.usage.connect(Time::ZERO, &bound, 9));
     }
 }

@@ -15,8 +15,11 @@ use signalhouse_core::{Broker, DeliveryView, Input, Outbox, Time};
 pub(crate) fn check(broker: &Broker, now: Time, quotas: &Arc<Quotas>) -> u64 {
     let kept = accounts(broker);
     let mut again = broker.clone();
-    let command = Command::SetQuotas(Arc::clone(quotas));
-    again.handle(now, Input::Command(command), &mut Outbox::new());
+    // The same again would be left as they are.
+    for quotas in [Arc::default(), Arc::clone(quotas)] {
+        let command = Command::SetQuotas(quotas);
+        again.handle(now, Input::Command(command), &mut Outbox::new());
+    }
     assert_eq!(kept, accounts(&again), "what quotas count of stored bytes");
     check_sums(broker);
     kept.into_values().max().unwrap_or(0)

@@ -6,7 +6,6 @@ mod recovery;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use signalhouse_core::input::Command;
 use signalhouse_core::wire::reason::ReasonCode;
@@ -159,7 +158,7 @@ impl Serving<'_> {
         self.announce(&bound);
         let http = self.serve_http(&shard, clock, trust)?;
         let handle = shard.handle();
-        self.set_quotas(&self.settings.quotas, &handle);
+        handle.command(Command::SetQuotas(guard.quotas()));
         // As a task of its own: what wakes it wakes nothing else.
         let mut shard = tokio::task::spawn_local(shard.run());
         loop {
@@ -234,13 +233,6 @@ impl Serving<'_> {
             info!(listen = bound.join(","), "HTTP is served");
         }
         Ok(server)
-    }
-
-    fn set_quotas<S>(&self, quotas: &settings::Quotas, handle: &Handle<S>) {
-        match quotas.to_core() {
-            Ok(quotas) => handle.command(Command::SetQuotas(Arc::new(quotas))),
-            Err(fault) => error!("the quotas stay as they are: {fault}"),
-        }
     }
 
     fn announce(&self, bound: &[(Kind, SocketAddr)]) {

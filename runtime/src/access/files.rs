@@ -28,7 +28,9 @@ pub struct Loaded {
     /// Who may use the HTTP interface.
     pub trust: Trust,
     /// How much everybody may use.
-    pub quotas: Quotas,
+    pub quotas: Arc<Quotas>,
+    /// The state of the files before they were read: what changes while they are is seen later.
+    pub stamp: Stamp,
 }
 
 /// What is wrong with one of the files.
@@ -57,6 +59,7 @@ pub enum FileError {
 /// # Errors
 /// The first fault that was found.
 pub fn load(settings: &Settings) -> Result<Loaded, FileError> {
+    let stamp = Stamp::of(settings);
     let (security, jwt) = (&settings.security, &settings.jwt);
     let passwords = read_text("security.password_file", &security.password_file, |text| {
         Passwords::parse(text).map_err(|error| error.to_string())
@@ -97,8 +100,8 @@ pub fn load(settings: &Settings) -> Result<Loaded, FileError> {
         asks: settings.authenticates(),
         allow_anonymous: security.allow_anonymous || !settings.authenticates(),
     };
-    let quotas = settings.quotas.to_core().map_err(FileError::Quotas)?;
-    Ok(Loaded { known, secured, trust, quotas })
+    let quotas = Arc::new(settings.quotas.to_core().map_err(FileError::Quotas)?);
+    Ok(Loaded { known, secured, trust, quotas, stamp })
 }
 
 /// The state of all the files, to see whether one has changed.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use signalhouse_core::input::Command;
+use signalhouse_core::quota::Quotas;
 use signalhouse_core::wire::reason::ReasonCode;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{error, info};
@@ -54,6 +55,8 @@ pub(super) struct Guard {
     access: Rc<Access<TokioClock>>,
     locks: Rc<RefCell<Locks>>,
     strangers: Rc<Strangers>,
+    /// The quotas in force.
+    quotas: Arc<Quotas>,
     clock: TokioClock,
     stamp: Stamp,
     reading: Option<JoinHandle<Result<Read, ReadError>>>,
@@ -74,8 +77,9 @@ impl Guard {
                 origins: Origins::new(&settings.websocket.origins),
             })),
             strangers: Strangers::new(network.strangers_per_address, network.strangers),
+            quotas: loaded.quotas,
             clock,
-            stamp: Stamp::of(settings),
+            stamp: loaded.stamp,
             reading: None,
             next_look: None,
         }
@@ -83,6 +87,10 @@ impl Guard {
 
     pub(super) fn access(&self) -> Rc<Access<TokioClock>> {
         Rc::clone(&self.access)
+    }
+
+    pub(super) fn quotas(&self) -> Arc<Quotas> {
+        Arc::clone(&self.quotas)
     }
 
     /// The door for listeners of a kind.
@@ -145,7 +153,7 @@ impl Guard {
         http: &http::Server<TokioClock, LocalSpawn>,
     ) -> Settings {
         let Read { settings, loaded, .. } = read;
-        self.stamp = Stamp::of(&settings);
+        self.stamp = loaded.stamp;
         *self.locks.borrow_mut() =
             Locks { secured: loaded.secured, origins: Origins::new(&settings.websocket.origins) };
         info!(
@@ -153,7 +161,10 @@ impl Guard {
             "files of users, rules, quotas and certificates read again"
         );
         handle.command(Command::SetPermissions(loaded.known.permissions()));
-        handle.command(Command::SetQuotas(Arc::new(loaded.quotas)));
+        if self.quotas != loaded.quotas {
+            self.quotas = loaded.quotas;
+            handle.command(Command::SetQuotas(self.quotas()));
+        }
         for connection in http.set_trust(loaded.trust) {
             handle.refuse(connection, ReasonCode::NotAuthorized);
         }
@@ -168,5 +179,34 @@ impl Guard {
             }
         });
         settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_changes_while_the_store_is_recovered_is_read_again() {
+        let path = std::env::temp_dir().join(format!("signalhouse-guard-{}", std::process::id()));
+        let quota =
+            |connections: u32| format!("[[quota]]\nuser = \"ann\"\nconnections = {connections}");
+        std::fs::write(&path, quota(5)).expect("a writable folder");
+        let mut settings = Settings::default();
+        settings.quotas.file = path.to_str().expect("text").to_owned();
+        settings.security.watch_interval_ms = 10;
+        let loaded = files::load(&settings).expect("right files");
+        std::fs::write(&path, quota(12)).expect("a writable folder");
+        let clock = TokioClock::from_wall_clock();
+        let mut guard = Guard::new(&settings, clock, loaded);
+        let of_ann = |quotas: &Quotas| quotas.of.values().next().map(|quota| quota.connections);
+        // Nothing but this is in force, whatever the file says by now.
+        assert_eq!(of_ann(&guard.quotas()), Some(5));
+        let read = tokio::select! {
+            read = guard.read(&settings) => read.expect("right files"),
+            () = clock.sleep_until(clock.now().plus_ms(10_000)) => panic!("it does not look again"),
+        };
+        std::fs::remove_file(&path).expect("it is there");
+        assert_eq!((read.occasion, of_ann(&read.loaded.quotas)), (Occasion::Change, Some(12)));
     }
 }

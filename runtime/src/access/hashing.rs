@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use signalhouse_core::quota::network;
 use tokio::sync::Semaphore;
 
 use super::Bounds;
 use super::hash::PasswordHash;
 
-/// One address may have this part of the waiting places.
+/// One address, or [`network`], may have this part of the waiting places.
 const SHARE_OF_ADDRESS: u32 = 4;
 
 /// There is no place to wait.
@@ -71,6 +72,7 @@ impl Hashing {
     }
 
     fn place(&self, address: IpAddr) -> Option<Place> {
+        let address = network(address);
         let mut waiting = self.waiting.borrow_mut();
         let of_address = waiting.of.get(&address).copied().unwrap_or(0);
         let share = (self.waiting_maximum / SHARE_OF_ADDRESS).max(1);
@@ -124,5 +126,16 @@ mod tests {
         assert_eq!([first, second, third, fourth], [Ok(true), Ok(false), Err(Busy), Ok(true)]);
         assert!(hashing.waiting.borrow().of.is_empty());
         assert_eq!(hashing.verify(one, None, Bytes::from_static(b"x")).await, Ok(false));
+    }
+
+    #[test]
+    fn a_network_has_the_places_of_one_address() {
+        let hashing = Hashing::new(Bounds { password_threads: 1, waiting_logins: 8 });
+        let place = |address: &str| hashing.place(address.parse().expect("an address"));
+        let places = [place("2001:db8::1"), place("2001:db8::2")];
+        assert!(places.iter().all(Option::is_some) && place("2001:db8::3").is_none());
+        assert!(place("2001:db8:0:1::1").is_some());
+        drop(places);
+        assert!(hashing.waiting.borrow().of.is_empty());
     }
 }

@@ -65,8 +65,8 @@ pub struct Limits {
     pub request_keys: u32,
     /// Milliseconds such a key is remembered.
     pub request_key_ms: u64,
-    /// Users, clients and addresses whose use is counted against quotas. Over it, and with none of
-    /// them idle, a new one is refused as if over its quota.
+    /// Users, clients, API keys and addresses whose use is counted against quotas. Over it, and with
+    /// none of them idle, a new one is refused as if over its quota.
     pub quota_holders: u32,
 }
 

@@ -352,7 +352,7 @@ impl Broker {
         out: &mut Outbox,
     ) -> Result<Target, (Text, DropCause)> {
         let limits = &self.config.limits;
-        let now = self.held_at.unwrap_or(self.now);
+        let now = self.durable_now();
         let Some(session) = self.sessions.get(key) else {
             return Err((Text::default(), DropCause::Offline));
         };

@@ -100,7 +100,7 @@ pub(crate) enum TokenError {
 }
 
 impl TokenError {
-    /// Whether the token is genuine, and held or will hold at another time.
+    /// Whether nothing is wrong with the token but the time: it held, or will hold.
     pub(crate) fn is_of_time(&self) -> bool {
         match self {
             TokenError::Ended | TokenError::NotYet => true,

@@ -54,7 +54,8 @@ struct FileArgs {
 struct AddArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// Whose key it is: permissions and quotas are about this name.
+    /// Whose key it is: permissions and quotas of users are about this name, a quota of the key
+    /// about its id.
     #[arg(long)]
     user: String,
     /// What it may be used for: publish, subscribe, tokens, metrics or admin. Repeatable.

@@ -55,7 +55,7 @@ impl Scope {
 pub struct KeyEntry {
     /// Names the key, in the key itself and in logs.
     pub id: String,
-    /// Whose key it is: the identity that permissions and quotas are about.
+    /// Whose key it is: the identity that permissions and quotas of users are about.
     pub user: String,
     /// SHA-256 of the secret, in hexadecimal.
     pub sha256: String,

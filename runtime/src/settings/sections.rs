@@ -111,7 +111,7 @@ section! {
         request_keys: u32 = limits().request_keys, Whole(0, 10_000_000);
         /// Milliseconds an idempotency key is remembered.
         request_key_ms: u64 = limits().request_key_ms, Whole(1_000, 30 * 24 * HOUR_MS);
-        /// Users, clients and addresses whose use is counted against quotas. Over it: refused.
+        /// Users, clients, API keys and addresses whose use is counted against quotas. Over it: refused.
         quota_holders: u32 = limits().quota_holders, Whole(1, 10_000_000);
     }
 }

@@ -1,10 +1,8 @@
 //! Known differences of a target from the standard, each explained.
 
-use std::collections::BTreeSet;
-
 use serde::Deserialize;
 
-use crate::run::Outcome;
+use crate::run::{Outcome, Verdict};
 
 /// A file of known differences.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +23,9 @@ pub struct Deviation {
     pub case: String,
     /// The statement or expected behaviour that is not kept.
     pub statement: String,
+    /// How the sentence begins with which the case fails, so that another difference in the same case does not pass for
+    /// this one.
+    pub fails: String,
     /// What was on the wire, `>` towards the target and `<` from it.
     pub bytes: String,
     /// What is different, and why it is the target's.
@@ -43,15 +44,28 @@ impl Deviations {
         toml::from_str(text).map_err(|error| error.to_string())
     }
 
+    /// Whether the outcome is a failure that the file explains.
+    #[must_use]
+    pub fn explain(&self, outcome: &Outcome) -> bool {
+        let of_case = |one: &&Deviation| one.case == outcome.case.name;
+        sentence(outcome).is_some_and(|sentence| {
+            self.deviation.iter().filter(of_case).any(|one| one.explains(sentence))
+        })
+    }
+
     /// What the outcomes and the file do not agree in, one line each.
     #[must_use]
     pub fn disagreements(&self, outcomes: &[Outcome]) -> Vec<String> {
         let mut lines = Vec::new();
-        let known: BTreeSet<&str> = self.deviation.iter().map(|one| one.case.as_str()).collect();
-        for outcome in outcomes.iter().filter(|outcome| outcome.failed()) {
-            if !known.contains(outcome.case.name) {
-                lines.push(format!("{} fails and is not explained", outcome.case.name));
+        for outcome in outcomes {
+            let Some(sentence) = sentence(outcome) else { continue };
+            let name = outcome.case.name;
+            if self.explain(outcome) {
+                continue;
             }
+            let is_known = self.deviation.iter().any(|one| one.case == name);
+            let how = if is_known { "otherwise than explained" } else { "and is not explained" };
+            lines.push(format!("{name} fails {how}: {sentence}"));
         }
         for deviation in &self.deviation {
             let Deviation { case, statement, .. } = deviation;
@@ -68,5 +82,20 @@ impl Deviations {
             }
         }
         lines
+    }
+}
+
+impl Deviation {
+    /// Whether this is the difference that a case tells in `sentence`.
+    fn explains(&self, sentence: &str) -> bool {
+        !self.fails.is_empty() && sentence.starts_with(&self.fails)
+    }
+}
+
+/// How a case failed, if it did.
+fn sentence(outcome: &Outcome) -> Option<&str> {
+    match &outcome.verdict {
+        Verdict::Failed(sentence, _) | Verdict::Unadvised(sentence, _) => Some(sentence),
+        Verdict::Passed | Verdict::NotOffered(_) => None,
     }
 }

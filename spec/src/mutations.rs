@@ -48,6 +48,9 @@ const CONTROLS: [&str; 10] = [
 /// CONNACK and CONNECT, which every case uses.
 const CONNECTING: u32 = 1 << 2 | 1 << (16 + 1);
 
+/// How many statements must be noticed broken for a run over the whole suite to prove it.
+pub const LEAST_STATEMENTS: usize = 100;
+
 /// How long an answer may take at first: each broken rule costs a wait or two.
 const IMPATIENT_MS: u64 = 1_500;
 
@@ -119,6 +122,38 @@ impl Noticed {
     }
 }
 
+/// The statements whose breaking was noticed by exactly the right cases.
+#[must_use]
+pub fn statements(noticed: &[Noticed]) -> BTreeSet<&'static str> {
+    let right = noticed.iter().filter(|one| one.fault().is_none());
+    right.map(|one| one.mutation.statement).collect()
+}
+
+/// Why the cases are not proven by what came of the mutations; nothing if they are.
+///
+/// `sound` are the outcomes without any proxy: where a case failed there, [`of_target`] leaves its mutations out, and
+/// nobody would miss them. At least `least` statements have to be noticed broken.
+#[must_use]
+pub fn unproven(sound: &[Outcome], noticed: &[Noticed], least: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let failed = sound.iter().filter(|outcome| outcome.failed()).count();
+    if failed > 0 {
+        lines
+            .push(format!("{failed} cases fail with no rule broken, which leaves their rules out"));
+    }
+    let faults = noticed.iter().filter(|one| one.fault().is_some()).count();
+    if faults > 0 {
+        lines.push(format!("{faults} mutations were not noticed by exactly the right cases"));
+    }
+    let statements = statements(noticed).len();
+    if statements < least {
+        lines.push(format!(
+            "{statements} statements noticed broken, at least {least} are asked for"
+        ));
+    }
+    lines
+}
+
 /// Plays what shows each broken statement, and the controls, through a proxy that breaks it.
 ///
 /// `sound` are the outcomes without any proxy, which tell what each case uses.
@@ -133,8 +168,8 @@ pub fn play(
     play_among(mutations, &BTreeSet::new(), target, capabilities, sound, parallel)
 }
 
-/// As [`play`], and for one mutation of each type of packet and direction every case is a control that
-/// does not use such packets.
+/// As [`play`], and every case is a control that does not use packets of the type and direction that are broken. Of
+/// CONNECT and CONNACK there is none, since all cases connect.
 #[must_use]
 pub fn play_widely(
     mutations: &[Mutation],
@@ -143,12 +178,11 @@ pub fn play_widely(
     sound: &[Outcome],
     parallel: usize,
 ) -> Vec<Noticed> {
-    let mut kinds = BTreeSet::new();
-    let first = |mutation: &&Mutation| {
-        let kind = mutation.spoil.kinds();
-        kind != 0 && kind & CONNECTING == 0 && kinds.insert(kind)
+    let has_others = |mutation: &&Mutation| {
+        let kinds = mutation.spoil.kinds();
+        kinds != 0 && kinds & CONNECTING == 0
     };
-    let wide = mutations.iter().filter(first).map(|mutation| mutation.name).collect();
+    let wide = mutations.iter().filter(has_others).map(|mutation| mutation.name).collect();
     play_among(mutations, &wide, target, capabilities, sound, parallel)
 }
 

@@ -5,10 +5,12 @@ use std::process::{Command, Output};
 
 use signalhouse_spec::capabilities::Capabilities;
 use signalhouse_spec::deviations::Deviations;
+use signalhouse_spec::mutations::{self, Mutation, Noticed};
+use signalhouse_spec::run::{Outcome, Verdict};
+use signalhouse_spec::suite;
 use signalhouse_spec::wire::packet::{Ack, Packet, Publish};
 use signalhouse_spec::wire::property::{Value, id};
 use signalhouse_spec::wire::{Frame, Version, encode, parse};
-use signalhouse_spec::{mutations, suite};
 
 #[test]
 fn mutations_name_cases_that_show_the_broken_statement() {
@@ -36,6 +38,7 @@ fn deviations_name_cases_that_show_the_statement() {
         let case = cases.iter().find(|case| case.name == deviation.case);
         let case = case.unwrap_or_else(|| panic!("there is no case {}", deviation.case));
         assert!(case.statements.contains(&deviation.statement.as_str()), "{}", case.name);
+        assert!(deviation.fails.len() > 8, "{} fails with a sentence", case.name);
         assert!(deviation.why.len() > 8 && !deviation.why.contains("As above"), "{}", case.name);
         let packets = packets_of(&deviation.bytes).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         assert!(packets > 0, "{}", case.name);
@@ -108,13 +111,92 @@ fn accounts_of_the_wire_are_read_strictly() {
     }
 }
 
+/// What came of the case of this name.
+fn outcome(name: &str, verdict: Verdict) -> Outcome {
+    let cases = suite::cases();
+    let case = *cases.iter().find(|case| case.name == name).expect("a case");
+    Outcome { case, verdict, ms: 0, kinds: 0 }
+}
+
+const CASE: &str = "pingreq_is_answered";
+
+fn deviations(fails: &str) -> Deviations {
+    let text = format!(
+        "target = \"a\"\n[[deviation]]\ncase = \"{CASE}\"\nstatement = \"MQTT-3.12.4-1\"\n\
+         fails = \"{fails}\"\nbytes = \"d\"\nwhy = \"e\"\n"
+    );
+    Deviations::parse(&text).expect("valid")
+}
+
 #[test]
 fn deviations_disagree_with_what_they_do_not_explain() {
-    let deviations = Deviations::parse(
-        "target = \"a\"\n[[deviation]]\ncase = \"b\"\nstatement = \"c\"\nbytes = \"d\"\nwhy = \"e\"\n",
-    );
-    let lines = deviations.expect("valid").disagreements(&[]);
-    assert_eq!(lines, ["b is explained and was not played"]);
+    let other = "a_good_connect_is_accepted";
+    let failed = |what: &str| Verdict::Failed(what.to_owned(), Vec::new());
+    let known = deviations("nothing came");
+    let disagreements = |outcomes: &[Outcome]| known.disagreements(outcomes);
+    let none: [&str; 0] = [];
+    assert_eq!(disagreements(&[]), [format!("{CASE} is explained and was not played")]);
+    assert_eq!(disagreements(&[outcome(CASE, failed("nothing came in 5 ms"))]), none);
+    let passed = outcome(CASE, Verdict::Passed);
+    assert_eq!(disagreements(&[passed]), [format!("{CASE} is explained and no longer fails")]);
+    let otherwise = outcome(CASE, failed("it was closed"));
+    let expected = format!("{CASE} fails otherwise than explained: it was closed");
+    assert_eq!(disagreements(std::slice::from_ref(&otherwise)), [expected.as_str()]);
+    assert!(!known.explain(&otherwise));
+    let advice = outcome(CASE, Verdict::Unadvised("it was closed".to_owned(), Vec::new()));
+    assert_eq!(disagreements(&[advice]), [expected]);
+    let more = outcome(other, failed("no"));
+    let both = [outcome(CASE, failed("nothing came")), more];
+    assert_eq!(disagreements(&both), [format!("{other} fails and is not explained: no")]);
+    // An empty beginning would explain everything.
+    assert_eq!(deviations("").disagreements(&[otherwise]).len(), 1);
+}
+
+/// The mutation of a single case, noticed as it should be or by nobody.
+fn noticed(mutation: &Mutation, is_noticed: bool) -> Noticed {
+    let failed = mutation.noticed_by.iter().copied().filter(|_| is_noticed).collect();
+    Noticed { mutation: *mutation, failed, played: 1 }
+}
+
+#[test]
+fn a_suite_is_proven_by_enough_noticed_mutations_of_a_broker_without_failures() {
+    let all = mutations::all();
+    let sound: Vec<Outcome> =
+        suite::cases().iter().map(|case| outcome(case.name, Verdict::Passed)).collect();
+    let least = mutations::LEAST_STATEMENTS;
+    let of_target = mutations::of_target(&sound);
+    assert_eq!(of_target.len(), all.len());
+    let right: Vec<Noticed> = of_target.iter().map(|one| noticed(one, true)).collect();
+    assert!(mutations::statements(&right).len() >= least);
+    let unproven = |sound: &[Outcome], noticed: &[Noticed]| -> String {
+        mutations::unproven(sound, noticed, least).join("; ")
+    };
+    assert_eq!(unproven(&sound, &right), "");
+    let said = unproven(&sound, &[]);
+    assert_eq!(said, "0 statements noticed broken, at least 100 are asked for");
+    // The last statement that is missing counts; a second mutation of one that was broken does not.
+    let mut few = Vec::new();
+    for one in &right {
+        let is_new = !mutations::statements(&few).contains(one.mutation.statement);
+        if !is_new || mutations::statements(&few).len() < least - 1 {
+            few.push(one.clone());
+        }
+    }
+    assert_eq!(unproven(&sound, &few), "99 statements noticed broken, at least 100 are asked for");
+    let mut faulty = right.clone();
+    faulty[0] = noticed(&of_target[0], false);
+    assert!(unproven(&sound, &faulty).starts_with("1 mutations were not noticed"));
+    // What fails takes its rules with it.
+    let name = of_target[0].noticed_by[0];
+    for verdict in [Verdict::Failed, Verdict::Unadvised] {
+        let mut failing = sound.clone();
+        failing.retain(|one| one.case.name != name);
+        failing.push(outcome(name, verdict("no".to_owned(), Vec::new())));
+        let left = mutations::of_target(&failing);
+        assert!(left.len() < all.len());
+        let right: Vec<Noticed> = left.iter().map(|one| noticed(one, true)).collect();
+        assert!(unproven(&failing, &right).starts_with("1 cases fail with no rule broken"));
+    }
 }
 
 #[test]

@@ -83,11 +83,12 @@ fn no_expiry_means_none(scene: &Scene<'_>) -> Checked {
 fn a_retained_message_expires(scene: &Scene<'_>) -> Checked {
     let topic = scene.topic("a");
     let mut client = scene.start("a")?;
-    client.publish(&expiring(&topic, "short", 1).retain())?;
+    // More than a second, for a clock that counts in seconds.
+    client.publish(&expiring(&topic, "short", 2).retain())?;
     client.alive()?;
     client.subscribe(&Subscribe::to(&topic, 0))?;
     client.take_payload("short")?;
-    scene.wait_ms(2_200);
+    scene.wait_ms(3_200);
     client.subscribe(&Subscribe::to(&topic, 0))?;
     client.quiet()
 }

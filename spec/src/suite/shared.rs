@@ -152,7 +152,9 @@ fn a_share_and_a_plain_subscription_are_separate(scene: &Scene<'_>) -> Checked {
     member.subscribe(&Subscribe::to(share(scene, &topic), 0))?;
     other.subscribe(&Subscribe::to(format!("$share/other{}/{topic}", scene.unique), 0))?;
     plain.subscribe(&Subscribe::to(&topic, 0))?;
-    scene.start("p")?.publish(&Publish::new(&topic, "x"))?;
+    let mut publisher = scene.start("p")?;
+    publisher.publish(&Publish::new(&topic, "x"))?;
+    publisher.alive()?;
     let came = drain(&mut [&mut member, &mut plain, &mut other])?;
     ensure!(came.iter().all(|mine| mine.len() == 1), "one for each expected: {came:?}");
     Ok(())

@@ -17,9 +17,15 @@ pub(super) struct ExploreArguments {
     /// Stop a world after so many states, exhausted or not
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     states: usize,
+    /// Fail if a world was stopped before its end
+    #[arg(long)]
+    exhausted: bool,
+    /// Fail if there are fewer distinct states in all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    at_least: usize,
 }
 
-/// Explores the worlds one after the other and stops at the first violation.
+/// Explores the worlds one after the other and stops at the first violation. Too little visited fails as well.
 pub(super) fn explore(arguments: &ExploreArguments) -> Ended {
     let names: Vec<&str> = if arguments.world.is_empty() {
         explore::names()
@@ -34,7 +40,7 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Ended {
     let setups = names.into_iter().map(|name| Ok((name, find(name)?)));
     let setups = setups.collect::<Result<Vec<_>, String>>()?;
     let watch = Watch::begin();
-    let mut total = 0;
+    let (mut total, mut stopped) = (0, Vec::new());
     for (name, setup) in setups {
         let start = Instant::now();
         let explored = explore::search(&setup, arguments.states, |states| {
@@ -52,12 +58,32 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Ended {
             }
             return Ok(Verdict::Violated);
         }
+        if !explored.is_exhausted {
+            stopped.push(name);
+        }
         if watch::is_interrupted() {
             break;
         }
     }
     println!("{total} distinct states in all");
-    watch::ended(Verdict::Clean)
+    if watch::is_interrupted() {
+        return watch::ended(Verdict::Clean);
+    }
+    let lines = too_little(arguments, &stopped, total);
+    lines.iter().for_each(|line| println!("FAIL {line}"));
+    Ok(if lines.is_empty() { Verdict::Clean } else { Verdict::Violated })
+}
+
+/// What was asked for and not visited, if these worlds were stopped and so many states were found.
+fn too_little(arguments: &ExploreArguments, stopped: &[&str], states: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    if arguments.exhausted && !stopped.is_empty() {
+        lines.push(format!("stopped before the end: {}", stopped.join(", ")));
+    }
+    if states < arguments.at_least {
+        lines.push(format!("at least {} states are asked for", arguments.at_least));
+    }
+    lines
 }
 
 fn line(name: &str, explored: &Explored, seconds: f64) -> String {
@@ -72,4 +98,23 @@ fn line(name: &str, explored: &Explored, seconds: f64) -> String {
         "{name:<19} {:>9} states, {:>10} steps, all of {:>2} steps and fewer, {end}, {seconds:.1} s",
         explored.states, explored.steps, explored.depth
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ExploreArguments, too_little};
+
+    #[test]
+    fn what_was_asked_for_has_to_be_visited() {
+        let said = |exhausted, at_least, stopped: &[&str], states| {
+            let arguments = ExploreArguments { world: Vec::new(), states: 1, exhausted, at_least };
+            too_little(&arguments, stopped, states).join("; ")
+        };
+        assert_eq!(said(false, 0, &["a"], 0), "");
+        assert_eq!(said(true, 10, &[], 10), "");
+        assert_eq!(said(false, 10, &["a"], 9), "at least 10 states are asked for");
+        assert_eq!(said(true, 10, &["a", "b"], 10), "stopped before the end: a, b");
+        let both = "stopped before the end: a; at least 10 states are asked for";
+        assert_eq!(said(true, 10, &["a"], 9), both);
+    }
 }

@@ -134,6 +134,30 @@ fn ctrl_c_ends_a_command_with_what_it_found() {
 }
 
 #[test]
+fn a_search_that_visits_too_little_fails_where_that_is_asked() {
+    let folder = Folder::new();
+    let explore = |arguments: &[&str]| {
+        let worlds = ["explore", "crashes", "qos0", "--states"];
+        let output = sim(&folder, &[&worlds, arguments].concat()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let stopped = "FAIL stopped before the end: crashes, qos0\n";
+    let few = "FAIL at least 401 states are asked for\n";
+    let cases: [(&[&str], i32, &str); 5] = [
+        (&["200"], 0, ""),
+        (&["200", "--at-least", "400"], 0, ""),
+        (&["200", "--at-least", "401"], 1, few),
+        (&["200", "--exhausted", "--at-least", "400"], 1, stopped),
+        (&["200", "--exhausted", "--at-least", "401"], 1, &[stopped, few].concat()),
+    ];
+    for (arguments, code, said) in cases {
+        let (ended, text) = explore(arguments);
+        let (_, behind) = text.split_once("400 distinct states in all\n").unwrap();
+        assert_eq!((ended, behind), (Some(code), said), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
 fn a_trace_of_one_client_has_its_lines_alone() {
     let folder = Folder::new();
     folder.write(

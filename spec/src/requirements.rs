@@ -49,6 +49,9 @@ pub struct Older {
     pub paraphrase: String,
     /// What shows it.
     pub shown_by: Vec<String>,
+    /// Why nothing shows it here, if nothing does.
+    #[serde(default)]
+    pub not_shown: String,
 }
 
 /// Behaviour that the text asks for, advises or allows outside the numbered statements.

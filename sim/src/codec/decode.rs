@@ -110,7 +110,7 @@ fn connect(reader: &mut Reader<'_>) -> Result<Connect, Fault> {
     let has = |bit: u8| flags & bit != 0;
     let will_qos = flags >> 3 & 3;
     let stray_will = !has(0x04) && flags & 0x38 != 0;
-    // [MQTT-3.1.2-22] of 3.1.1: there, no password comes without a user name.
+    // [MQTT311-3.1.2-22]: before 5.0, no password comes without a user name.
     let stray_password = level < 5 && has(0x40) && !has(0x80);
     if has(0x01) || stray_will || will_qos == 3 || stray_password {
         return Err(Fault::ReservedBits { field: "connect flags" });

@@ -12,11 +12,17 @@ pub(super) const CASES: &[Case] = &[
     case!(version_4_is_served_beside_5, "v311-coexistence", "MQTT311-3.2.0-1").needs(V4),
     case!(version_4_cleans_and_resumes, "MQTT311-3.1.2-4", "MQTT311-3.1.2-6", "MQTT311-3.2.2-2")
         .needs(V4),
+    case!(version_4_stores_what_comes_while_it_is_away, "MQTT311-3.1.2-5")
+        .needs(&[Need::Version4, Need::Qos2]),
+    case!(a_session_of_version_4_lasts_as_long_as_its_connection, "MQTT311-4.1.0-2")
+        .needs(&[Need::Version4, Need::Qos2])
+        .slow(),
     case!(an_empty_identifier_needs_a_clean_session, "MQTT311-3.1.3-7", "MQTT311-3.1.3-8")
         .needs(V4),
     case!(a_rejected_identifier_gets_return_code_2, "MQTT311-3.1.3-9").needs(V4),
     case!(a_password_needs_a_user_name, "MQTT311-3.1.2-22").needs(V4),
     case!(a_reserved_flag_closes_without_a_word, "MQTT311-3.1.2-3", "MQTT311-4.8.0-1").needs(V4),
+    case!(a_connect_that_no_return_code_fits_gets_no_connack, "MQTT311-3.2.2-6").needs(V4),
     case!(an_unknown_version_gets_return_code_1, "MQTT311-3.1.2-2").advice(),
     case!(a_takeover_closes_the_older_version, "MQTT311-3.1.4-2").needs(V4),
     case!(a_violation_closes_without_disconnect, "MQTT311-4.8.0-1", "MQTT311-3.8.3-4").needs(V4),
@@ -24,6 +30,13 @@ pub(super) const CASES: &[Case] = &[
     case!(unsuback_has_no_codes_in_version_4, "MQTT311-3.10.4-4").needs(V4),
     case!(retained_messages_in_version_4, "MQTT311-3.3.1-8", "MQTT311-3.3.1-9", "MQTT311-3.8.4-3")
         .needs(&[Need::Version4, Need::Retain]),
+    case!(retained_messages_outlive_a_session_of_version_4, "MQTT311-3.1.2-7")
+        .needs(&[Need::Version4, Need::Retain]),
+    case!(a_retained_message_at_qos_0_discards_the_one_before, "MQTT311-3.3.1-7").needs(&[
+        Need::Version4,
+        Need::Retain,
+        Need::Qos1,
+    ]),
     case!(version_4_repeats_with_dup_on_resuming, "MQTT311-4.4.0-1")
         .needs(&[Need::Version4, Need::Qos2]),
     case!(wills_in_version_4, "MQTT311-3.1.2-8", "MQTT311-3.14.4-3").needs(V4),
@@ -77,6 +90,59 @@ fn version_4_cleans_and_resumes(scene: &Scene<'_>) -> Checked {
     client.disconnect()?;
     // Nothing of this case is to stay.
     scene.connect(&v4(scene, "a"))?.disconnect()
+}
+
+fn version_4_stores_what_comes_while_it_is_away(scene: &Scene<'_>) -> Checked {
+    let topic = scene.topic("a");
+    let mut publisher = scene.start("p")?;
+    let mut client = scene.connect(&v4(scene, "a").resume())?;
+    client.subscribe(&Subscribe::to(&topic, 2))?;
+    client.disconnect()?;
+    for round in 0..2 {
+        let payloads = [1, 2].map(|qos| (qos, format!("{round} at {qos}")));
+        for (qos, payload) in &payloads {
+            publisher.publish(&Publish::new(&topic, payload).qos(*qos))?;
+        }
+        let mut client = scene.connect(&v4(scene, "a").resume())?;
+        present(&client, true)?;
+        for (qos, payload) in &payloads {
+            let message = client.take_payload(payload)?;
+            // A connection that was cut may not be known to be gone when the message is sent.
+            let is_new = round == 1 || !message.dup;
+            ensure!(message.qos == *qos && is_new, "QoS {qos}, once, expected: {message:?}");
+        }
+        client.quiet()?;
+        // The second time it is away without having said so.
+        client.cut();
+    }
+    scene.connect(&v4(scene, "a"))?.disconnect()
+}
+
+/// Subscriptions, a delivery that is not acknowledged and an identifier that is held stay while time passes.
+fn a_session_of_version_4_lasts_as_long_as_its_connection(scene: &Scene<'_>) -> Checked {
+    let (there, back) = (scene.topic("there"), scene.topic("back"));
+    let mut other = scene.start("p")?;
+    other.subscribe(&Subscribe::to(&back, 0))?;
+    let mut client = scene.connect(&v4(scene, "a"))?;
+    client.subscribe(&Subscribe::to(&there, 2))?;
+    other.publish(&Publish::new(&there, "open").qos(2))?;
+    let open = client.message()?;
+    let held = Publish::new(&back, "held").qos(2).id(9);
+    client.send_publish(&held);
+    client.ack(kind::PUBREC, 9)?;
+    scene.wait_ms(2_500);
+    client.send_publish(&held.clone().again());
+    client.ack(kind::PUBREC, 9)?;
+    client.answer(kind::PUBREL, 9, 0);
+    client.ack(kind::PUBCOMP, 9)?;
+    other.take_payload("held")?;
+    other.quiet()?;
+    client.answer(kind::PUBREC, open.packet_id, 0);
+    client.ack(kind::PUBREL, open.packet_id)?;
+    client.answer(kind::PUBCOMP, open.packet_id, 0);
+    other.publish(&Publish::new(&there, "later").qos(1))?;
+    client.take_payload("later")?;
+    client.quiet()
 }
 
 fn an_empty_identifier_needs_a_clean_session(scene: &Scene<'_>) -> Checked {
@@ -141,6 +207,31 @@ fn closed_at(scene: &Scene<'_>, bytes: &[u8]) -> Checked {
 fn a_reserved_flag_closes_without_a_word(scene: &Scene<'_>) -> Checked {
     let connect = v4(scene, "a");
     closed_at(scene, &connect.with_flags(connect.flags() | 1))
+}
+
+/// Refused for what is in no list of return codes: CONNECT is not as it should be.
+fn a_connect_that_no_return_code_fits_gets_no_connack(scene: &Scene<'_>) -> Checked {
+    let connect = v4(scene, "a");
+    let flags = connect.flags();
+    let will_at_qos_3 = connect.with_flags(flags | 0x1C);
+    let will_qos_without_a_will = connect.with_flags(flags | 0x08);
+    let will_that_is_missing = connect.with_flags(flags | 0x04);
+    let mut left_over = connect.payload();
+    left_over.push(0);
+    let bad = [
+        connect.with_flags(flags | 1),
+        will_at_qos_3,
+        will_qos_without_a_will,
+        will_that_is_missing,
+        connect.with_payload(&left_over),
+    ];
+    for bytes in bad {
+        let mut client = scene.open("a")?;
+        client.speak(Version::V4);
+        client.send(&bytes);
+        client.ended()?;
+    }
+    Ok(())
 }
 
 fn an_unknown_version_gets_return_code_1(scene: &Scene<'_>) -> Checked {
@@ -211,6 +302,42 @@ fn retained_messages_in_version_4(scene: &Scene<'_>) -> Checked {
         ensure!(kept.retain, "a retained message without RETAIN: {kept:?}");
     }
     client.quiet()
+}
+
+fn retained_messages_outlive_a_session_of_version_4(scene: &Scene<'_>) -> Checked {
+    let topics = ["clean", "stored"].map(|name| scene.topic(name));
+    for (topic, connect) in topics.iter().zip([v4(scene, "a"), v4(scene, "b").resume()]) {
+        let mut client = scene.connect(&connect)?;
+        client.publish(&Publish::new(topic, "kept").retain())?;
+        client.alive()?;
+        client.disconnect()?;
+    }
+    // This ends the session that outlived its connection.
+    let mut client = scene.connect(&v4(scene, "b"))?;
+    present(&client, false)?;
+    for topic in &topics {
+        client.subscribe(&Subscribe::to(topic, 0))?;
+        client.take_payload("kept")?;
+    }
+    client.quiet()
+}
+
+/// What takes its place may be discarded at any time, so that it may come or not.
+fn a_retained_message_at_qos_0_discards_the_one_before(scene: &Scene<'_>) -> Checked {
+    let topic = scene.topic("a");
+    let mut client = scene.connect(&v4(scene, "a"))?;
+    client.publish(&Publish::new(&topic, "before").qos(1).retain())?;
+    client.publish(&Publish::new(&topic, "behind").retain())?;
+    client.subscribe(&Subscribe::to(&topic, 1))?;
+    scene.wait_ms(50);
+    client.send(&build::PINGREQ);
+    match client.receive()? {
+        Packet::PingResp => Ok(()),
+        Packet::Publish(message) if message.payload == b"behind" => client.alive(),
+        other => Err(Failure(format!(
+            "[MQTT311-3.3.1-7] \"behind\" or nothing expected, {other:?} came"
+        ))),
+    }
 }
 
 fn version_4_repeats_with_dup_on_resuming(scene: &Scene<'_>) -> Checked {

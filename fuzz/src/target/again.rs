@@ -1,5 +1,8 @@
-//! What was decoded, encoded and decoded again is the same.
+//! What was decoded, encoded and decoded again is the same; so is a packet made of typed fields, encoded and decoded.
 
+mod made;
+
+use arbitrary::{Arbitrary, Unstructured};
 use bytes::BytesMut;
 use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
 use signalhouse_core::wire::types::Version;
@@ -7,14 +10,41 @@ use signalhouse_core::wire::{
     ClientReader, Reader, ReaderLimits, Written, encode_client, encode_server,
 };
 
-/// Reads packets off `data`, after a first byte that chooses the side and the version.
+use made::Made;
+
+/// The first byte of an input that is a [`Made`] packet.
+const MADE: u8 = 0xFE;
+
+/// Reads packets off `data`, after a first byte that chooses the side and the version, or makes one of it.
 ///
 /// # Panics
 /// If a packet changes on the way.
 pub fn run(data: &[u8]) {
     let Some((choice, stream)) = data.split_first() else { return };
+    if *choice == MADE {
+        return from_fields(stream);
+    }
     let version = [Version::V5, Version::V311, Version::V31][usize::from(choice >> 1) % 3];
     if choice & 1 == 0 { from_client(stream) } else { from_server(stream, version) }
+}
+
+fn from_fields(data: &[u8]) {
+    let Ok(made) = Made::arbitrary_take_rest(Unstructured::new(data)) else { return };
+    let (version, Some(packet)) = made.packet() else { return };
+    let mut bytes = BytesMut::new();
+    let Written::Whole(length) = encode_client(&packet, version, &mut bytes) else {
+        panic!("it fits into a packet: {packet:?}");
+    };
+    assert_eq!(length, bytes.len(), "{packet:?}");
+    let mut reader = Reader::new(ReaderLimits::default());
+    if !matches!(packet, ClientPacket::Connect(_)) {
+        let mut greeting = made::greeting(version);
+        let read = reader.read(&mut greeting);
+        assert!(matches!(read, Ok(Some(ClientPacket::Connect(_)))), "{read:?}");
+    }
+    let before = bytes.clone();
+    assert_eq!(reader.read(&mut bytes), Ok(Some(packet)), "{version} {before:?}");
+    assert!(bytes.is_empty());
 }
 
 fn from_client(stream: &[u8]) {

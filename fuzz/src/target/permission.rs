@@ -1,15 +1,22 @@
 //! Files of rules and of passwords: any text is read or refused with its line, what was read and
 //! written stays the same, and what the rules say is what a plain reading of them says.
 
+mod mosquitto;
+
 use arbitrary::{Arbitrary, Unstructured};
 use signalhouse::access::Known;
 use signalhouse::access::texts::Texts;
 use signalhouse_core::credential::Claims;
-use signalhouse_core::permission::{Action, Subject};
+use signalhouse_core::permission::{Action, Effect, Subject};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::types::Text;
 
 use super::filter::matches;
+use mosquitto::{MosquittoJudged, reaches};
+
+/// The first byte of an input that is a [`MosquittoJudged`]. Another variant of [`Case`] would give every input that
+/// there is another meaning.
+const MOSQUITTO: u8 = 0xFD;
 
 const NAMES: [&str; 8] = ["ann", "bob", "c1", "$x", "a/b", "+", "#", "{username}"];
 const LEVELS: [&str; 12] = [
@@ -60,9 +67,13 @@ struct Line {
 /// # Panics
 /// If what comes of it is not as it should be.
 pub fn run(data: &[u8]) {
+    if let Some((&MOSQUITTO, data)) = data.split_first() {
+        let judged = MosquittoJudged::arbitrary_take_rest(Unstructured::new(data));
+        return judged.map_or((), |judged| judged.play());
+    }
     let Ok(case) = Case::arbitrary_take_rest(Unstructured::new(data)) else { return };
     match case {
-        Case::Rules(text) => refused_by_line(&read(&rules(text))),
+        Case::Rules(text) => rules_of(text),
         Case::Passwords(text) => {
             let known = read(&passwords(text));
             refused_by_line(&known);
@@ -73,6 +84,52 @@ pub fn run(data: &[u8]) {
             }
         }
         Case::Judged(judged) => judged.play(),
+    }
+}
+
+/// What is read has a rule for each line that is one, and what is refused is refused for just the line that is named.
+fn rules_of(text: &str) {
+    let lines: Vec<&str> = text.lines().collect();
+    let words = |line: &usize| -> Vec<&str> {
+        let line = lines.get(line - 1).expect("a line of the file");
+        line.split_whitespace().take(2).collect()
+    };
+    match read(&rules(text)) {
+        Ok(known) => {
+            let mut seen = Vec::new();
+            for (place, rule) in known.permissions().rules().iter().enumerate() {
+                let line = known.rule_line(place).expect("every rule has a line");
+                if line == 0 {
+                    continue;
+                }
+                seen.push(line);
+                let denies = match words(&line)[..] {
+                    ["allow", _] => false,
+                    ["deny", _] => true,
+                    ["topic" | "pattern", access] => {
+                        // The topic itself may be called so.
+                        access == "deny" && lines[line - 1].split_whitespace().count() > 2
+                    }
+                    ref other => panic!("{other:?} is no rule"),
+                };
+                assert_eq!(rule.effect == Effect::Deny, denies, "line {line} of {text:?}");
+            }
+            seen.sort_unstable();
+            let is_rule = |line: &usize| {
+                matches!(words(line).first(), Some(&("allow" | "deny" | "topic" | "pattern")))
+            };
+            let expected: Vec<usize> = (1..=lines.len()).filter(is_rule).collect();
+            assert_eq!(seen, expected, "{text:?}");
+        }
+        Err(error) => {
+            let number = error.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
+            let number: Option<usize> = number.and_then(|(number, _)| number.parse().ok());
+            let number = number.unwrap_or_else(|| panic!("{error:?} names no line"));
+            let until = |line: usize| lines.get(..line).expect("a line of the file").join("\n");
+            assert!(!words(&number).is_empty(), "{error}, which is empty: {text:?}");
+            assert!(read(&rules(&until(number - 1))).is_ok(), "{error}, not the first: {text:?}");
+            assert_eq!(read(&rules(&until(number))).err(), Some(error), "{text:?}");
+        }
     }
 }
 
@@ -155,15 +212,20 @@ impl Judged {
                 4 => client == name(rule.name),
                 _ => roles.contains(&name(rule.name)),
             };
-            let pattern = expand(&join(&rule.topic, &LEVELS), user, client, roles);
-            let reaches = pattern.is_some_and(|pattern| {
-                // What denies reaches what begins with $ as well.
-                let shown = topic
-                    .strip_prefix('$')
-                    .filter(|_| !rule.allows && pattern.starts_with(['+', '#']));
-                matches(&pattern, &shown.map_or(topic.to_owned(), |rest| format!("_{rest}")))
-            });
-            if is_about && rule.actions().contains(&action) && reaches {
+            let role = match roles {
+                [role] => Some(*role),
+                _ => None,
+            };
+            let variables = [
+                ("{username}", user),
+                ("%u", user),
+                ("{client_id}", Some(client)),
+                ("%c", Some(client)),
+                ("{claim.role}", role),
+            ];
+            let pattern = expand(&join(&rule.topic, &LEVELS), &variables);
+            let is_reached = pattern.is_some_and(|pattern| reaches(&pattern, topic, !rule.allows));
+            if is_about && rule.actions().contains(&action) && is_reached {
                 return (rule.allows, Some(place + 1));
             }
         }
@@ -209,21 +271,11 @@ fn join(levels: &[u8], known: &[&str]) -> String {
 }
 
 /// The pattern for one client; nothing if a variable has no value that can be a level's part.
-fn expand(pattern: &str, user: Option<&str>, client: &str, roles: &[&str]) -> Option<String> {
-    let role = match roles {
-        [role] => Some(*role),
-        _ => None,
-    };
+fn expand(pattern: &str, variables: &[(&str, Option<&str>)]) -> Option<String> {
     let mut rest = pattern;
     let mut out = String::new();
     'next: while !rest.is_empty() {
-        for (variable, value) in [
-            ("{username}", user),
-            ("%u", user),
-            ("{client_id}", Some(client)),
-            ("%c", Some(client)),
-            ("{claim.role}", role),
-        ] {
+        for (variable, value) in variables {
             if let Some(behind) = rest.strip_prefix(variable) {
                 let value =
                     value.filter(|value| !value.is_empty() && !value.contains(['/', '+', '#']))?;

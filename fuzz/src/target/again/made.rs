@@ -1,0 +1,360 @@
+//! Clients' packets made of typed fields, so that those deep in a packet differ without its lengths having to fit.
+//! What comes out is a packet that the version has: what an older one cannot say is left out.
+
+use arbitrary::Arbitrary;
+use bytes::{Bytes, BytesMut};
+use signalhouse_core::routing::topic::{Topic, TopicFilter};
+use signalhouse_core::wire::packet::{
+    Ack, Auth, ClientPacket, Connect, Disconnect, Publish, ReasonDetails, RetainHandling,
+    Subscribe, SubscriptionOptions, Unsubscribe, Will,
+};
+use signalhouse_core::wire::property::{MessageProperties, UserProperties};
+use signalhouse_core::wire::reason::ReasonCode;
+use signalhouse_core::wire::types::{
+    Delivery, InboundPacketId, OutboundPacketId, PacketId, QoS, Text, Version,
+};
+
+/// What a client may answer a PUBLISH with.
+const RECEIPTS: [u8; 8] = [0x00, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+const RELEASES: [u8; 2] = [0x00, 0x92];
+const DISCONNECTS: [u8; 14] =
+    [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99];
+
+/// A packet and its version.
+#[derive(Arbitrary, Debug)]
+pub(super) struct Made<'a> {
+    version: u8,
+    packet: Packet<'a>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Packet<'a> {
+    Connect(Box<Hello<'a>>),
+    Publish {
+        dup: bool,
+        retain: bool,
+        qos: u8,
+        id: u16,
+        message: Message<'a>,
+    },
+    Ack {
+        kind: u8,
+        id: u16,
+        reason: u8,
+        details: Details<'a>,
+    },
+    Subscribe {
+        id: u16,
+        subscription_id: Option<u32>,
+        filters: Vec<(&'a str, u8)>,
+        user: Pairs<'a>,
+    },
+    Unsubscribe {
+        id: u16,
+        filters: Vec<&'a str>,
+        user: Pairs<'a>,
+    },
+    Ping,
+    Disconnect {
+        reason: u8,
+        expiry_s: Option<u32>,
+        details: Details<'a>,
+    },
+    Auth {
+        again: bool,
+        method: &'a str,
+        data: Option<&'a [u8]>,
+        details: Details<'a>,
+    },
+}
+
+type Pairs<'a> = Vec<(&'a str, &'a str)>;
+
+#[derive(Arbitrary, Debug)]
+struct Details<'a> {
+    reason: Option<&'a str>,
+    user: Pairs<'a>,
+}
+
+/// What a PUBLISH and a will have both.
+#[derive(Arbitrary, Debug)]
+struct Message<'a> {
+    topic: &'a str,
+    expiry_s: Option<u32>,
+    is_text: Option<bool>,
+    content_type: Option<&'a str>,
+    response_topic: Option<&'a str>,
+    correlation: Option<&'a [u8]>,
+    user: Pairs<'a>,
+    payload: &'a [u8],
+}
+
+#[derive(Arbitrary, Debug)]
+struct Hello<'a> {
+    clean_start: bool,
+    keep_alive_s: u16,
+    client_id: &'a str,
+    will: Option<(u8, bool, u32, Message<'a>)>,
+    user_name: Option<&'a str>,
+    password: Option<&'a [u8]>,
+    expiry_s: u32,
+    receive_maximum: u16,
+    maximum_packet_size_bytes: Option<u32>,
+    topic_alias_maximum: u16,
+    wants_response_information: bool,
+    wants_problem_information: bool,
+    method: Option<(&'a str, Option<&'a [u8]>)>,
+    user: Pairs<'a>,
+}
+
+impl Made<'_> {
+    /// The version, and the packet if the version has such a one.
+    pub(super) fn packet(&self) -> (Version, Option<ClientPacket>) {
+        let version = [Version::V5, Version::V311, Version::V31][usize::from(self.version) % 3];
+        (version, self.packet.of(version))
+    }
+}
+
+/// A CONNECT of this version, as it comes before any other packet.
+pub(super) fn greeting(version: Version) -> BytesMut {
+    let (name, level) = match version {
+        Version::V5 => ("MQTT", 5),
+        Version::V311 => ("MQTT", 4),
+        Version::V31 => ("MQIsdp", 3),
+    };
+    let mut body = vec![0, name.len() as u8];
+    body.extend_from_slice(name.as_bytes());
+    body.extend_from_slice(&[level, 2, 0, 60]);
+    if version == Version::V5 {
+        body.push(0);
+    }
+    body.extend_from_slice(&[0, 1, b'c']);
+    let mut bytes = BytesMut::from(&[0x10, body.len() as u8][..]);
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+impl Packet<'_> {
+    fn of(&self, version: Version) -> Option<ClientPacket> {
+        let is_5 = version == Version::V5;
+        let user = |pairs: &Pairs<'_>| if is_5 { pairs_of(pairs) } else { Vec::new() };
+        Some(match self {
+            Packet::Connect(hello) => ClientPacket::Connect(Box::new(hello.of(version))),
+            Packet::Publish { dup, retain, qos, id, message } => {
+                let id = inbound(*id);
+                let delivery = match qos_of(*qos) {
+                    QoS::AtMostOnce => Delivery::AtMostOnce,
+                    QoS::AtLeastOnce => Delivery::AtLeastOnce(id),
+                    QoS::ExactlyOnce => Delivery::ExactlyOnce(id),
+                };
+                ClientPacket::Publish(message.published(*dup, *retain, delivery, is_5))
+            }
+            Packet::Ack { kind, id, reason, details } => ack(*kind, *id, *reason, details, is_5),
+            Packet::Subscribe { id, subscription_id, filters, user: pairs } => {
+                ClientPacket::Subscribe(Box::new(Subscribe {
+                    packet_id: inbound(*id),
+                    subscription_id: subscription_id
+                        .filter(|_| is_5)
+                        .map(|id| id % 0x0FFF_FFFF + 1),
+                    subscriptions: subscriptions(filters, is_5),
+                    user_properties: user(pairs),
+                }))
+            }
+            Packet::Unsubscribe { id, filters, user: pairs } => {
+                let mut filters: Vec<_> = filters.iter().map(|filter| filter_of(filter)).collect();
+                if filters.is_empty() {
+                    filters.push(filter_of("#"));
+                }
+                ClientPacket::Unsubscribe(Box::new(Unsubscribe {
+                    packet_id: inbound(*id),
+                    filters,
+                    user_properties: user(pairs),
+                }))
+            }
+            Packet::Ping => ClientPacket::PingReq,
+            Packet::Disconnect { reason, expiry_s, details } if is_5 => {
+                ClientPacket::Disconnect(Box::new(Disconnect {
+                    reason: reason_of(&DISCONNECTS, *reason),
+                    session_expiry_interval_s: *expiry_s,
+                    server_reference: None,
+                    reason_string: details.reason.map(text_of),
+                    user_properties: pairs_of(&details.user),
+                }))
+            }
+            Packet::Disconnect { .. } => ClientPacket::Disconnect(Box::default()),
+            Packet::Auth { again, method, data, details } if is_5 => {
+                let reasons = [ReasonCode::ContinueAuthentication, ReasonCode::ReAuthenticate];
+                ClientPacket::Auth(Box::new(Auth {
+                    reason: reasons[usize::from(*again)],
+                    method: Some(text_of(method)),
+                    data: data.map(Bytes::copy_from_slice),
+                    reason_string: details.reason.map(text_of),
+                    user_properties: pairs_of(&details.user),
+                }))
+            }
+            Packet::Auth { .. } => return None,
+        })
+    }
+}
+
+impl Hello<'_> {
+    fn of(&self, version: Version) -> Connect {
+        let is_5 = version == Version::V5;
+        let of_older = if self.clean_start { 0 } else { u32::MAX };
+        let method = self.method.as_ref().filter(|_| is_5);
+        // Before 5.0 a session that lasts needs a name, and a password a user; 3.1 has no empty names at all.
+        let client_id = match self.client_id {
+            "" if !is_5 => "c",
+            other => other,
+        };
+        let has_password = is_5 || self.user_name.is_some();
+        Connect {
+            version,
+            clean_start: self.clean_start,
+            keep_alive_s: self.keep_alive_s,
+            client_id: text_of(client_id),
+            will: self.will.as_ref().map(|(qos, retain, delay_s, message)| {
+                Box::new(Will {
+                    topic: topic_of(message.topic),
+                    payload: Bytes::copy_from_slice(message.payload),
+                    qos: qos_of(*qos),
+                    retain: *retain,
+                    delay_interval_s: if is_5 { *delay_s } else { 0 },
+                    message_expiry_interval_s: message.expiry_s.filter(|_| is_5),
+                    properties: message.properties().filter(|_| is_5),
+                })
+            }),
+            user_name: self.user_name.map(text_of),
+            password: self.password.filter(|_| has_password).map(Bytes::copy_from_slice),
+            session_expiry_interval_s: if is_5 { self.expiry_s } else { of_older },
+            receive_maximum: if is_5 { self.receive_maximum.max(1) } else { u16::MAX },
+            maximum_packet_size_bytes: self
+                .maximum_packet_size_bytes
+                .filter(|_| is_5)
+                .map(|bytes| bytes.max(1)),
+            topic_alias_maximum: if is_5 { self.topic_alias_maximum } else { 0 },
+            request_response_information: is_5 && self.wants_response_information,
+            request_problem_information: !is_5 || self.wants_problem_information,
+            authentication_method: method.map(|(name, _)| text_of(name)),
+            authentication_data: method.and_then(|(_, data)| data.map(Bytes::copy_from_slice)),
+            user_properties: if is_5 { pairs_of(&self.user) } else { Vec::new() },
+        }
+    }
+}
+
+fn subscriptions(filters: &[(&str, u8)], is_5: bool) -> Vec<(TopicFilter, SubscriptionOptions)> {
+    let mut subscriptions: Vec<_> = filters
+        .iter()
+        .map(|(filter, options)| {
+            let filter = filter_of(filter);
+            let options = options_of(*options, is_5, filter.is_shared());
+            (filter, options)
+        })
+        .collect();
+    if subscriptions.is_empty() {
+        subscriptions.push((filter_of("#"), SubscriptionOptions::default()));
+    }
+    subscriptions
+}
+
+impl Message<'_> {
+    fn published(
+        &self,
+        dup: bool,
+        retain: bool,
+        delivery: Delivery<InboundPacketId>,
+        is_5: bool,
+    ) -> Publish {
+        Publish {
+            // There is nothing to repeat at QoS 0.
+            dup: dup && delivery != Delivery::AtMostOnce,
+            retain,
+            delivery,
+            topic: topic_of(self.topic),
+            payload: Bytes::copy_from_slice(self.payload),
+            message_expiry_interval_s: self.expiry_s.filter(|_| is_5),
+            properties: self.properties().filter(|_| is_5),
+        }
+    }
+
+    fn properties(&self) -> Option<Box<MessageProperties>> {
+        let properties = MessageProperties {
+            payload_format_indicator: self.is_text,
+            content_type: self.content_type.map(text_of),
+            response_topic: self.response_topic.map(topic_of),
+            correlation_data: self.correlation.map(Bytes::copy_from_slice),
+            user_properties: pairs_of(&self.user),
+        };
+        (!properties.is_empty()).then(|| Box::new(properties))
+    }
+}
+
+fn ack(kind: u8, id: u16, reason: u8, details: &Details<'_>, is_5: bool) -> ClientPacket {
+    let (inbound, outbound) = (inbound(id), OutboundPacketId(packet_id(id)));
+    let details = ReasonDetails {
+        reason_string: details.reason.map(text_of),
+        user_properties: pairs_of(&details.user),
+    };
+    let has_details = is_5 && details != ReasonDetails::default();
+    let details = has_details.then(|| Box::new(details));
+    let reason = |codes: &[u8]| {
+        if is_5 { reason_of(codes, reason) } else { ReasonCode::Success }
+    };
+    match kind % 4 {
+        0 => ClientPacket::PubAck(Ack { packet_id: outbound, reason: reason(&RECEIPTS), details }),
+        1 => ClientPacket::PubRec(Ack { packet_id: outbound, reason: reason(&RECEIPTS), details }),
+        2 => ClientPacket::PubRel(Ack { packet_id: inbound, reason: reason(&RELEASES), details }),
+        _ => ClientPacket::PubComp(Ack { packet_id: outbound, reason: reason(&RELEASES), details }),
+    }
+}
+
+fn options_of(bits: u8, is_5: bool, is_shared: bool) -> SubscriptionOptions {
+    let maximum_qos = qos_of(bits);
+    if !is_5 {
+        return SubscriptionOptions { maximum_qos, ..SubscriptionOptions::default() };
+    }
+    let handling = [RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never];
+    SubscriptionOptions {
+        maximum_qos,
+        // A share has no publications of its own.
+        no_local: bits & 0x40 != 0 && !is_shared,
+        retain_as_published: bits & 0x80 != 0,
+        retain_handling: handling[usize::from(bits >> 2) % 3],
+    }
+}
+
+fn reason_of(codes: &[u8], place: u8) -> ReasonCode {
+    let code = codes[usize::from(place) % codes.len()];
+    ReasonCode::from_u8(code).expect("a code of the standard")
+}
+
+fn qos_of(bits: u8) -> QoS {
+    [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(bits) % 3]
+}
+
+fn packet_id(id: u16) -> PacketId {
+    PacketId::new(id.max(1)).expect("not 0")
+}
+
+fn inbound(id: u16) -> InboundPacketId {
+    InboundPacketId(packet_id(id))
+}
+
+fn pairs_of(pairs: &Pairs<'_>) -> UserProperties {
+    pairs.iter().map(|(name, value)| (text_of(name), text_of(value))).collect()
+}
+
+/// Another one where MQTT does not allow this.
+fn text_of(text: &str) -> Text {
+    Text::try_from(text).or_else(|_| Text::try_from("t")).expect("a letter is a text")
+}
+
+fn topic_of(topic: &str) -> Topic {
+    Topic::try_from(topic).or_else(|_| Topic::try_from("t")).expect("a letter is a topic")
+}
+
+fn filter_of(filter: &str) -> TopicFilter {
+    TopicFilter::try_from(filter)
+        .or_else(|_| TopicFilter::try_from("t/+"))
+        .expect("a letter is a filter")
+}

@@ -11,13 +11,18 @@ use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Text, Version};
 use signalhouse_core::{Notice, Time};
 
+mod repeats;
+
+pub use self::repeats::Repeated;
+pub(crate) use self::repeats::{Repeats, origin};
 use crate::transport::KeptOut;
 
 /// Clients that are remembered; the one that was quiet longest is forgotten first.
 pub const CLIENTS: usize = 10_000;
 /// Events remembered of one client; the oldest is forgotten first.
 pub const EVENTS: usize = 32;
-/// Refused connections that are remembered; the oldest is forgotten first.
+/// Refused clients that are remembered, beside connections without a name; the oldest is forgotten
+/// first.
 pub const REFUSED: usize = 1_000;
 
 /// Something that happened to a client, once or several times in a row.
@@ -119,7 +124,7 @@ impl What {
     }
 }
 
-/// A connection that was not let in.
+/// A client that was not let in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefusedEvent {
     /// When.
@@ -127,12 +132,12 @@ pub struct RefusedEvent {
     /// Where it comes from.
     pub peer: Text,
     /// Who it said it was.
-    pub client_id: Option<Text>,
+    pub client_id: Text,
     /// Why.
-    pub cause: RefusedCause,
+    pub cause: Cause,
 }
 
-/// Why a connection was not let in.
+/// Why a connection without a name was not let in.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RefusedCause {
     /// The broker's reason.
@@ -155,6 +160,7 @@ pub struct History {
     places: BTreeMap<u64, Text>,
     next_place: u64,
     refused: VecDeque<RefusedEvent>,
+    nameless: Repeats<RefusedCause>,
 }
 
 impl History {
@@ -163,9 +169,14 @@ impl History {
         self.clients.get(client_id).into_iter().flat_map(|client| &client.events)
     }
 
-    /// Connections that were not let in, the latest first.
+    /// Clients that were not let in, the latest first.
     pub fn refused(&self) -> impl Iterator<Item = &RefusedEvent> {
         self.refused.iter().rev()
+    }
+
+    /// Connections that were not let in and did not say who they are, the latest first.
+    pub fn nameless(&self) -> impl Iterator<Item = &Repeated<RefusedCause>> {
+        self.nameless.latest()
     }
 
     /// How many clients are remembered.
@@ -188,8 +199,11 @@ impl History {
                 (client_id, What::Connected { peer, version, session_present: *session_present })
             }
             Notice::Refused { peer, client_id, cause, .. } => {
-                self.refuse(now, peer, client_id.as_ref(), RefusedCause::Broker(cause.clone()));
-                let Some(client_id) = client_id else { return };
+                let Some(client_id) = client_id else {
+                    self.nameless.add(now, peer, RefusedCause::Broker(cause.clone()));
+                    return;
+                };
+                self.refuse(now, peer, client_id, cause.clone());
                 (client_id, What::Refused { peer: peer.clone(), cause: cause.clone() })
             }
             Notice::Disconnected { client_id, cause, queued, .. } => {
@@ -254,19 +268,15 @@ impl History {
 
     /// Remembers a connection that did not come as far as the broker.
     pub(crate) fn keep_out(&mut self, now: Time, peer: &Text, cause: KeptOut) {
-        self.refuse(now, peer, None, RefusedCause::Door(cause));
+        self.nameless.add(now, peer, RefusedCause::Door(cause));
     }
 
-    fn refuse(&mut self, now: Time, peer: &Text, client_id: Option<&Text>, cause: RefusedCause) {
+    fn refuse(&mut self, now: Time, peer: &Text, client_id: &Text, cause: Cause) {
         if self.refused.len() >= REFUSED {
             self.refused.pop_front();
         }
-        self.refused.push_back(RefusedEvent {
-            at: now,
-            peer: peer.clone(),
-            client_id: client_id.map(Text::compact),
-            cause,
-        });
+        let client_id = client_id.compact();
+        self.refused.push_back(RefusedEvent { at: now, peer: peer.clone(), client_id, cause });
     }
 }
 
@@ -289,6 +299,7 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::TooMany;
 
     fn text(text: &str) -> Text {
         Text::try_from(text).expect("a short text")
@@ -341,17 +352,41 @@ mod tests {
         for number in 0..REFUSED as u32 + 8 {
             let connection = signalhouse_core::ConnectionId { index: 0, generation: number };
             let cause = Cause::ConnectTimeout;
-            let peer = text(&number.to_string());
-            history
-                .notice(Time::ZERO, &Notice::Refused { connection, peer, client_id: None, cause });
+            let (peer, client_id) = (text(&number.to_string()), Some(text("b")));
+            history.notice(Time::ZERO, &Notice::Refused { connection, peer, client_id, cause });
         }
         assert_eq!(history.refused().count(), REFUSED);
         let latest = history.refused().next().expect("there are some");
         assert_eq!(latest.peer.as_str(), (REFUSED + 7).to_string());
-        for _ in 0..REFUSED + 8 {
-            history.keep_out(Time::ZERO, &text("a"), KeptOut::Strangers);
+    }
+
+    #[test]
+    fn who_connects_in_a_loop_hides_nobody() {
+        let mut history = History::default();
+        let refuse = |history: &mut History, client_id, peer: &str, cause| {
+            let connection = signalhouse_core::ConnectionId { index: 0, generation: 0 };
+            let peer = text(peer);
+            history.notice(Time::ZERO, &Notice::Refused { connection, peer, client_id, cause });
+        };
+        refuse(&mut history, Some(text("a")), "192.0.2.1:1", Cause::ConnectTimeout);
+        refuse(&mut history, None, "192.0.2.1:2", Cause::ConnectTimeout);
+        let strangers = || KeptOut::Strangers(TooMany::OfAddress);
+        for port in 0..REFUSED + 8 {
+            let peer = format!("192.0.2.2:{port}");
+            history.keep_out(Time::ZERO, &text(&peer), strangers());
+            refuse(&mut history, None, &peer, Cause::PeerClosed);
         }
-        assert_eq!(history.refused().count(), REFUSED);
-        assert!(history.refused().all(|one| one.cause == RefusedCause::Door(KeptOut::Strangers)));
+        let named: Vec<_> = history.refused().map(|one| one.client_id.as_str()).collect();
+        assert_eq!(named, ["a"]);
+        let nameless: Vec<_> = history.nameless().map(|one| (&one.cause, one.count)).collect();
+        let most = REFUSED as u64 + 8;
+        assert_eq!(
+            nameless,
+            [
+                (&RefusedCause::Broker(Cause::PeerClosed), most),
+                (&RefusedCause::Door(strangers()), most),
+                (&RefusedCause::Broker(Cause::ConnectTimeout), 1),
+            ]
+        );
     }
 }

@@ -25,4 +25,5 @@ pub mod seams;
 pub mod serve;
 pub mod settings;
 pub mod shard;
+mod tally;
 pub mod transport;

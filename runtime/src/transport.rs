@@ -21,7 +21,7 @@ use tokio_rustls::TlsStream;
 
 pub use self::door::{Door, DoorError, Locks, Refusal};
 pub use self::kept_out::KeptOut;
-pub use self::strangers::{Stranger, Strangers};
+pub use self::strangers::{Stranger, Strangers, TooMany};
 use self::websocket::WebSocket;
 
 /// What is spoken below MQTT.

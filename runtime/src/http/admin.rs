@@ -317,12 +317,15 @@ pub(super) async fn refused(
     let of = |wanted| if door.is_none_or(|door| door == wanted) { limit } else { 0 };
     let (clients, requests) = (of(RefusedAt::Mqtt), of(RefusedAt::Http));
     let look = state.look(move |view| {
-        let clients = view.history.refused().take(clients);
-        clients.map(|client| (client.at, render::refused(client))).collect::<Vec<_>>()
+        let named = view.history.refused().take(clients);
+        let named = named.map(|client| (client.at, render::refused(client)));
+        let nameless = view.history.nameless().take(clients);
+        named.chain(nameless.map(|one| (one.last_at, render::nameless(one)))).collect::<Vec<_>>()
     });
     let mut refused = look.await?;
-    let requests = state.refused.latest(requests);
+    let (unserved, requests) = (state.refused.unserved(requests), state.refused.latest(requests));
     refused.extend(requests.iter().map(|request| (request.at, render::refused_request(request))));
+    refused.extend(unserved.iter().map(|one| (one.last_at, render::unserved(one))));
     refused.sort_by_key(|(at, _)| Reverse(*at));
     refused.truncate(limit);
     let refused: Vec<_> = refused.into_iter().map(|(_, refused)| refused).collect();

@@ -1,17 +1,21 @@
 //! Requests that were answered 401, and connections that were closed before one was whole: the latest of
-//! them, and how many there were for each cause.
+//! them, how many there were for each cause, and their lines in the log, as in a flood there is one a
+//! second.
 //!
 //! Clients of MQTT that were not let in are in the shard's history. These are kept apart, so that
 //! whoever guesses at one door hides nothing of the other.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use signalhouse_core::Time;
 use signalhouse_core::wire::types::Text;
-use tracing::info;
+use tokio::sync::Notify;
+use tracing::{info, warn};
 
-use crate::history::REFUSED;
+use super::Timer;
+use crate::history::{REFUSED, Repeated, Repeats, origin};
+use crate::tally::{Tallies, Tally};
 
 /// Why a request was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,41 +75,104 @@ pub(crate) struct RefusedRequest {
 
 /// What is remembered of requests that were not let in.
 #[derive(Debug, Default)]
-pub(crate) struct Refused(Mutex<Remembered>);
+pub(crate) struct Refused {
+    remembered: Mutex<Remembered>,
+    /// Told when something waits to be said.
+    counted: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Remembered {
     latest: VecDeque<RefusedRequest>,
+    /// Connections that came as far as no request, by what is said of them.
+    unserved: Repeats<&'static str>,
     counts: BTreeMap<&'static str, u64>,
+    /// By cause and address.
+    lines: Tallies<(Why, Text)>,
 }
 
 impl Refused {
-    /// Remembers one more, at most [`REFUSED`] of them.
+    /// Remembers one more request, at most [`REFUSED`] of them.
     pub(crate) fn add(&self, request: RefusedRequest, why: Why, route: &str) {
-        let (peer, reason) = (&request.peer, &request.reason);
-        info!(%peer, route, cause = why.word(), %reason, "an HTTP request was refused");
-        self.remember(request, why);
-    }
-
-    /// The same without a line in the log.
-    pub(crate) fn remember(&self, request: RefusedRequest, why: Why) {
-        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *remembered.counts.entry(why.word()).or_default() += 1;
+        let example = format!("{} at {route}: {}", request.peer, request.reason);
+        let mut remembered = self.lock();
+        remembered.count(request.at, &request.peer, why, example);
         if remembered.latest.len() >= REFUSED {
             remembered.latest.pop_front();
         }
         remembered.latest.push_back(request);
+        drop(remembered);
+        self.counted.notify_one();
     }
 
-    /// The latest `limit` of them, the very latest first.
+    /// Remembers a connection that ended before a request of it was whole.
+    pub(crate) fn add_unserved(&self, now: Time, peer: &Text, why: Why, reason: &'static str) {
+        let mut remembered = self.lock();
+        remembered.count(now, peer, why, format!("{peer}: {reason}"));
+        remembered.unserved.add(now, peer, reason);
+        drop(remembered);
+        self.counted.notify_one();
+    }
+
+    /// Waits until the log is to be told.
+    pub(crate) async fn due(&self, timer: &Timer) {
+        loop {
+            let due = self.lock().lines.due();
+            match due {
+                Some(due) => return timer.sleep_until(due).await,
+                None => self.counted.notified().await,
+            }
+        }
+    }
+
+    /// Tells it.
+    pub(crate) fn write_out(&self) {
+        self.lock().lines.write_out(|(why, address), tally| write_tally(why, &address, &tally));
+    }
+
+    /// The latest `limit` requests, the very latest first.
     pub(crate) fn latest(&self, limit: usize) -> Vec<RefusedRequest> {
-        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        remembered.latest.iter().rev().take(limit).cloned().collect()
+        self.lock().latest.iter().rev().take(limit).cloned().collect()
+    }
+
+    /// The same of connections.
+    pub(crate) fn unserved(&self, limit: usize) -> Vec<Repeated<&'static str>> {
+        self.lock().unserved.latest().take(limit).cloned().collect()
     }
 
     /// How many there were, by the word for why.
     pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).counts.clone()
+        self.lock().counts.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Remembered {
+    fn count(&mut self, now: Time, peer: &Text, why: Why, example: String) {
+        *self.counts.entry(why.word()).or_default() += 1;
+        self.lines.count(now, (why, origin(peer)), 1, &example, |key| key);
+    }
+}
+
+fn write_tally(why: Why, address: &Text, tally: &Tally) {
+    let (Tally { count, example }, cause) = (tally, why.word());
+    match why {
+        Why::Connections | Why::Strangers => {
+            warn!(count, %address, cause, example, "HTTP connections closed unserved");
+        }
+        Why::HeadTimeout => info!(count, %address, cause, example, "HTTP connections closed"),
+        Why::NoKey
+        | Why::NotOwn
+        | Why::Malformed
+        | Why::KeyUnknown
+        | Why::KeyExpired
+        | Why::Withdrawn
+        | Why::TokenInvalid
+        | Why::TokenEnded
+        | Why::TokenNotYet => info!(count, %address, cause, example, "HTTP requests refused"),
     }
 }
 

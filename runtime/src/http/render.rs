@@ -7,10 +7,11 @@ use signalhouse_core::message::Message;
 use signalhouse_core::notice::Cause;
 use signalhouse_core::wire::property::MessageProperties;
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::{DeliveryView, SessionView, SubscriptionView};
+use signalhouse_core::wire::types::Text;
+use signalhouse_core::{DeliveryView, SessionView, SubscriptionView, Time};
 
 use super::refused::RefusedRequest;
-use crate::history::{Event, RefusedCause, RefusedEvent, What};
+use crate::history::{Event, RefusedCause, RefusedEvent, Repeated, What};
 
 /// A message's content: topic, payload and what travels with it. A payload that is text is
 /// `payload`, any other `payload_base64`.
@@ -92,12 +93,14 @@ pub(super) fn retained(retained: &Message) -> Value {
 }
 
 pub(super) fn refused(refused: &RefusedEvent) -> Value {
-    let mut object = Map::new();
-    object.insert("at_ms".into(), json!(refused.at.as_ms()));
-    object.insert("door".into(), json!("mqtt"));
-    object.insert("peer".into(), json!(refused.peer.as_str()));
-    let client_id = refused.client_id.as_ref().map(|client_id| client_id.as_str());
-    object.insert("client_id".into(), json!(client_id));
+    let RefusedEvent { at, peer, client_id, cause } = refused;
+    let mut object = not_let_in("mqtt", *at, peer, Some(client_id));
+    add_cause(&mut object, cause);
+    Value::Object(object)
+}
+
+pub(super) fn nameless(refused: &Repeated<RefusedCause>) -> Value {
+    let mut object = repeated("mqtt", refused);
     match &refused.cause {
         RefusedCause::Broker(cause) => add_cause(&mut object, cause),
         RefusedCause::Door(cause) => {
@@ -108,13 +111,33 @@ pub(super) fn refused(refused: &RefusedEvent) -> Value {
 }
 
 pub(super) fn refused_request(refused: &RefusedRequest) -> Value {
-    json!({
-        "at_ms": refused.at.as_ms(),
-        "door": "http",
-        "peer": refused.peer.as_str(),
-        "client_id": null,
-        "cause": refused.reason,
-    })
+    let mut object = not_let_in("http", refused.at, &refused.peer, None);
+    object.insert("cause".into(), json!(refused.reason));
+    Value::Object(object)
+}
+
+pub(super) fn unserved(refused: &Repeated<&'static str>) -> Value {
+    let mut object = repeated("http", refused);
+    object.insert("cause".into(), json!(refused.cause));
+    Value::Object(object)
+}
+
+fn repeated<K>(door: &str, refused: &Repeated<K>) -> Map<String, Value> {
+    let mut object = not_let_in(door, refused.at, &refused.peer, None);
+    if refused.count > 1 {
+        object.insert("last_at_ms".into(), json!(refused.last_at.as_ms()));
+        object.insert("count".into(), json!(refused.count));
+    }
+    object
+}
+
+fn not_let_in(door: &str, at: Time, peer: &Text, client_id: Option<&Text>) -> Map<String, Value> {
+    let mut object = Map::new();
+    object.insert("at_ms".into(), json!(at.as_ms()));
+    object.insert("door".into(), json!(door));
+    object.insert("peer".into(), json!(peer.as_str()));
+    object.insert("client_id".into(), json!(client_id.map(Text::as_str)));
+    object
 }
 
 pub(super) fn event(event: &Event) -> Value {

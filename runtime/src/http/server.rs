@@ -28,15 +28,23 @@ use tracing::{debug, info, warn};
 
 use super::door::Door;
 use super::head::{HEADER_LINES, Worded};
-use super::refused::{RefusedRequest, Why};
+use super::refused::Why;
 use super::{Options, State, Timer, Trust, router, trust};
 use crate::seams::{Clock, Listener, Net, Spawn};
 use crate::shard::Gateway;
-use crate::transport::{Stranger, Strangers};
+use crate::transport::{Stranger, Strangers, TooMany};
 
 /// How long accepting pauses after a failure, so that a process without free file descriptors does
 /// not spin.
 const RETRY_MS: u64 = 100;
+
+/// Why a connection ends before a request of it is whole.
+const CONNECTIONS: &str = "too many connections (http.connections)";
+const STRANGERS_OF_ADDRESS: &str =
+    "too many connections of which no request was let in (http.strangers_per_address)";
+const STRANGERS: &str =
+    "too many connections of which no request was let in (half of http.connections)";
+const HEAD_TIMEOUT: &str = "no whole head came in time (http.header_timeout_ms)";
 
 /// Serves HTTP until it is told to stop.
 #[derive(Clone, Debug)]
@@ -84,7 +92,9 @@ where
         };
         let (stop, _) = watch::channel(false);
         let state = State(Arc::new(inner));
-        Server { state, clock, spawn, open: Rc::default(), strangers, stop }
+        let server = Server { state, clock, spawn, open: Rc::default(), strangers, stop };
+        server.spawn.spawn(server.clone().tell());
+        server
     }
 
     /// Begins to accept connections at `at` and says where that is, with the port found for 0.
@@ -120,6 +130,21 @@ where
         while self.open.get() > 0 {
             self.clock.sleep_until(self.clock.now().plus_ms(LOOK_MS)).await;
         }
+        self.state.refused.write_out();
+    }
+
+    /// Tells the log, once a second, who was refused.
+    async fn tell(self) {
+        let mut stop = self.stop.subscribe();
+        let mut is_stopping = false;
+        while !is_stopping {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => is_stopping = true,
+                () = self.state.refused.due(&self.state.timer) => {}
+            }
+            self.state.refused.write_out();
+        }
     }
 
     async fn accept<L>(self, mut listener: L, is_loopback: bool)
@@ -137,17 +162,20 @@ where
             };
             match accepted {
                 Ok((_, peer)) if self.open.get() >= self.state.options.connections => {
-                    self.turn_away(peer, Why::Connections);
+                    self.keep_out(peer, Why::Connections, CONNECTIONS);
                 }
                 Ok((stream, peer)) => match self.strangers.enter(peer.ip()) {
-                    Some(stranger) => {
+                    Ok(stranger) => {
                         self.open.set(self.open.get() + 1);
                         let has_entered = Arc::default();
                         let door = Door { peer, is_loopback, has_entered };
                         let served = self.clone().serve(stream, router.clone(), door, stranger);
                         self.spawn.spawn(served);
                     }
-                    None => self.turn_away(peer, Why::Strangers),
+                    Err(TooMany::OfAddress) => {
+                        self.keep_out(peer, Why::Strangers, STRANGERS_OF_ADDRESS);
+                    }
+                    Err(TooMany::OfAll) => self.keep_out(peer, Why::Strangers, STRANGERS),
                 },
                 Err(error) => {
                     warn!(%error, "an HTTP connection could not be accepted");
@@ -157,22 +185,10 @@ where
         }
     }
 
-    /// Says and remembers that a connection is closed unserved.
-    fn turn_away(&self, peer: SocketAddr, why: Why) {
-        let reason = if why == Why::Connections {
-            "too many connections (http.connections)"
-        } else {
-            "too many connections of which no request was let in (http.strangers_per_address)"
-        };
-        warn!(%peer, "an HTTP connection was closed unserved: {reason}");
-        self.remember(peer, why, reason);
-    }
-
     /// Remembers a connection that ended before a request of it was whole.
-    fn remember(&self, peer: SocketAddr, why: Why, reason: &str) {
+    fn keep_out(&self, peer: SocketAddr, why: Why, reason: &'static str) {
         let peer = Text::try_from(peer.to_string()).unwrap_or_default();
-        let request = RefusedRequest { at: self.clock.now(), peer, reason: reason.to_owned() };
-        self.state.refused.remember(request, why);
+        self.state.refused.add_unserved(self.clock.now(), &peer, why, reason);
     }
 
     /// Says why a connection ended early.
@@ -184,9 +200,7 @@ where
                  (http.write_stall_timeout_ms)"
             );
         } else if error.is_timeout() && is_owed {
-            let reason = "no whole head came in time (http.header_timeout_ms)";
-            info!(%peer, "an HTTP connection was closed: {reason}");
-            self.remember(peer, Why::HeadTimeout, reason);
+            self.keep_out(peer, Why::HeadTimeout, HEAD_TIMEOUT);
         } else {
             debug!(%peer, %error, "an HTTP connection ended early");
         }

@@ -41,12 +41,14 @@ pub(crate) async fn run<L, C, P>(
         };
         match accepted {
             Ok((stream, peer)) => match door.strangers().enter(peer.ip()) {
-                None => shared.keep_out(peer, KeptOut::Strangers, clock.now()),
-                Some(stranger) if door.is_plain() => {
+                Err(too_many) => {
+                    shared.keep_out(peer, KeptOut::Strangers(too_many), clock.now());
+                }
+                Ok(stranger) if door.is_plain() => {
                     let visitor = Visitor { peer, stranger, certificate: None };
                     open(&shared, Transport::Plain(stream), visitor, &clock, &spawn);
                 }
-                Some(stranger) => {
+                Ok(stranger) => {
                     let visitor = Visitor { peer, stranger, certificate: None };
                     let (shared, door) = (Rc::clone(&shared), door.clone());
                     let (clock, spawner) = (clock.clone(), spawn.clone());

@@ -3,7 +3,6 @@
 //! Every connect, refusal and disconnect has its line. What a flood could repeat without end
 //! (dropped messages, ignored packets) is counted, and said once a second with the count.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use signalhouse_core::notice::{DropCause, SessionEnd};
@@ -12,12 +11,8 @@ use signalhouse_core::wire::types::Text;
 use signalhouse_core::{ConnectionId, Notice, Time};
 use tracing::{debug, error, info, warn};
 
+use crate::tally::{Tallies, Tally};
 use crate::transport::KeptOut;
-
-/// How long counts are gathered before they are said.
-const WINDOW_MS: u64 = 1_000;
-/// Different lines in one window; what is beyond is counted together.
-const LINES: usize = 64;
 
 /// Kinds of what is counted. The order is that of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,25 +28,14 @@ enum Kind {
     AcceptFailed,
 }
 
-#[derive(Debug)]
-struct Tally {
-    count: u64,
-    /// The first one's topic, filter or packet.
-    example: String,
-}
-
 /// Counts what is said once a second.
 #[derive(Debug, Default)]
-pub(crate) struct Events {
-    since: Option<Time>,
-    tallies: BTreeMap<(Kind, Text), Tally>,
-    beyond: u64,
-}
+pub(crate) struct Events(Tallies<(Kind, Text)>);
 
 impl Events {
     /// When counts are to be said.
     pub(crate) fn due(&self) -> Option<Time> {
-        self.since.map(|since| since.plus_ms(WINDOW_MS))
+        self.0.due()
     }
 
     /// Says them when it is time.
@@ -63,34 +47,19 @@ impl Events {
 
     /// Says them now.
     pub(crate) fn write_out(&mut self) {
-        self.since = None;
-        for ((kind, who), tally) in std::mem::take(&mut self.tallies) {
-            write_tally(kind, &who, &tally);
-        }
-        let beyond = std::mem::take(&mut self.beyond);
-        if beyond > 0 {
-            warn!(count = beyond, "more of the same, of others");
-        }
+        self.0.write_out(|(kind, who), tally| write_tally(kind, &who, &tally));
     }
 
     fn count(&mut self, now: Time, kind: Kind, who: &Text, count: u64, example: &dyn ToString) {
-        self.since.get_or_insert(now);
-        let full = self.tallies.len() >= LINES;
         // A slice of a read buffer must not stay: the key is copied when it is new.
-        match self.tallies.get_mut(&(kind, who.clone())) {
-            Some(tally) => tally.count += count,
-            None if full => self.beyond += count,
-            None => {
-                let tally = Tally { count, example: example.to_string() };
-                self.tallies.insert((kind, who.compact()), tally);
-            }
-        }
+        let compact = |(kind, who): (Kind, Text)| (kind, who.compact());
+        self.0.count(now, (kind, who.clone()), count, example, compact);
     }
 
     /// A connection ended before it was the broker's. Whether that is counted and said later.
     pub(crate) fn kept_out(&mut self, now: Time, peer: &Text, cause: &KeptOut) -> bool {
         match cause {
-            KeptOut::Strangers | KeptOut::Connections => {
+            KeptOut::Strangers(_) | KeptOut::Connections => {
                 let example = format!("{peer}: {cause}");
                 self.count(now, Kind::TurnedAway(cause.word()), &Text::default(), 1, &example);
                 true

@@ -1,17 +1,14 @@
 //! Why a connection ended before it was the broker's: what the log, the list of the refused and the
 //! metrics say of it.
 
-use super::{DoorError, Kind, Refusal};
+use super::{DoorError, Kind, Refusal, TooMany};
 
 /// Why a connection did not come as far as MQTT.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeptOut {
-    /// Too many are there that have not been let in, of its address or of all.
-    #[error(
-        "too many connections of which no client was let in (network.strangers_per_address, \
-         network.strangers)"
-    )]
-    Strangers,
+    /// Too many are there that have not been let in.
+    #[error("too many connections of which no client was let in ({})", bound(*.0))]
+    Strangers(TooMany),
     /// Too many are there.
     #[error("too many connections (limits.connections)")]
     Connections,
@@ -31,7 +28,7 @@ impl KeptOut {
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
-            KeptOut::Strangers => "strangers",
+            KeptOut::Strangers(_) => "strangers",
             KeptOut::Connections => "connections",
             KeptOut::HandshakeTimeout(_) => "handshake_timeout",
             KeptOut::Refused(Refusal::Tls(_)) => "tls",
@@ -39,6 +36,14 @@ impl KeptOut {
             KeptOut::Refused(Refusal::WebSocket(_)) => "websocket",
             KeptOut::Gone(_) => "handshake_gone",
         }
+    }
+}
+
+/// The setting that says how many there may be.
+const fn bound(too_many: TooMany) -> &'static str {
+    match too_many {
+        TooMany::OfAddress => "network.strangers_per_address",
+        TooMany::OfAll => "network.strangers",
     }
 }
 

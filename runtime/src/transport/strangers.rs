@@ -21,6 +21,15 @@ struct Counts {
     of: BTreeMap<IpAddr, u32>,
 }
 
+/// Which bound a connection would be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooMany {
+    /// That of its address.
+    OfAddress,
+    /// That of all.
+    OfAll,
+}
+
 /// One such connection, counted until this is dropped.
 #[derive(Debug)]
 pub struct Stranger {
@@ -35,19 +44,24 @@ impl Strangers {
         Rc::new(Strangers { per_address, total, counts: RefCell::default() })
     }
 
-    /// Counts one more, unless there are too many.
-    #[must_use]
-    pub fn enter(self: &Rc<Self>, address: IpAddr) -> Option<Stranger> {
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// Of which there are too many.
+    pub fn enter(self: &Rc<Self>, address: IpAddr) -> Result<Stranger, TooMany> {
         let address = network(address);
         let mut counts = self.counts.borrow_mut();
         let of_address = counts.of.get(&address).copied().unwrap_or(0);
-        if counts.total >= self.total || of_address >= self.per_address {
-            return None;
+        if of_address >= self.per_address {
+            return Err(TooMany::OfAddress);
+        }
+        if counts.total >= self.total {
+            return Err(TooMany::OfAll);
         }
         counts.total += 1;
         counts.of.insert(address, of_address + 1);
         drop(counts);
-        Some(Stranger { strangers: Rc::clone(self), address })
+        Ok(Stranger { strangers: Rc::clone(self), address })
     }
 }
 
@@ -72,14 +86,18 @@ mod tests {
     fn an_address_has_its_bound_and_all_have_theirs() {
         let strangers = Strangers::new(2, 3);
         let [one, other] = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])];
+        let refused = |address| strangers.enter(address).err();
         let first = strangers.enter(one);
         let second = strangers.enter(one);
-        assert!(first.is_some() && second.is_some() && strangers.enter(one).is_none());
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(refused(one), Some(TooMany::OfAddress));
         let third = strangers.enter(other);
-        assert!(third.is_some() && strangers.enter(other).is_none());
-        assert!(strangers.enter("::ffff:192.0.2.1".parse().expect("an address")).is_none());
+        assert!(third.is_ok());
+        assert_eq!(refused(other), Some(TooMany::OfAll));
+        let again = "::ffff:192.0.2.1".parse().expect("an address");
+        assert_eq!(refused(again), Some(TooMany::OfAddress));
         drop(first);
-        assert!(strangers.enter(one).is_some());
+        assert!(strangers.enter(one).is_ok());
         drop((second, third));
         assert!(strangers.counts.borrow().of.is_empty());
     }

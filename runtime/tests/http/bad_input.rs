@@ -205,10 +205,10 @@ fn slow_requests_are_given_up() {
         ],
     );
     let started = Instant::now();
-    for (bytes, lines) in [("GET /livez HT", 1), ("", 2)] {
+    for bytes in ["GET /livez HT", ""] {
         assert_eq!(broker.exchange(bytes.as_bytes()), "", "{bytes}");
-        broker.wait_for_lines("no whole head came in time (http.header_timeout_ms)", lines);
     }
+    broker.log_with("no whole head came in time (http.header_timeout_ms)");
     // Who is idle behind an answer is closed as well, and that is nothing to speak of.
     let idle = broker.exchange(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(idle.starts_with("HTTP/1.1 200"), "{idle}");
@@ -216,12 +216,10 @@ fn slow_requests_are_given_up() {
     assert!(slow.starts_with("HTTP/1.1 200"), "{slow}");
     let ops = broker.client(&broker.key("ops", &["--scope", "admin", "--scope", "metrics"]));
     let refused = ops.get("/v1/refused?door=http&limit=1000").with(200)["refused"].clone();
-    let slow = refused
-        .as_array()
-        .expect("a list")
-        .iter()
-        .filter(|one| one["cause"] == "no whole head came in time (http.header_timeout_ms)");
-    let slow = slow.count();
+    let mut slow = refused.as_array().expect("a list").iter();
+    let slow =
+        slow.find(|one| one["cause"] == "no whole head came in time (http.header_timeout_ms)");
+    let slow = slow.and_then(|slow| slow["count"].as_u64()).expect("they are remembered");
     assert!((2..=3).contains(&slow), "{refused}");
     let count = format!("signalhouse_http_refused_total{{cause=\"head_timeout\"}} {slow}");
     assert!(ops.get("/metrics").text.contains(&count), "{count}");

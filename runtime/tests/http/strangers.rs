@@ -154,3 +154,37 @@ fn who_waits_for_an_answer_is_no_stranger() {
         assert!(read.as_ref().is_err_and(waits), "it is answered already: {read:?}");
     }
 }
+
+#[test]
+fn who_connects_in_a_loop_hides_nobody_and_fills_no_log() {
+    const LOOP: u64 = 1_100;
+    let broker = Broker::with("127.0.0.1", &[("SIGNALHOUSE_HTTP__STRANGERS_PER_ADDRESS", "2")]);
+    let ops = broker.client(&broker.key("ops", &["--scope", "admin", "--scope", "metrics"]));
+    assert_eq!(broker.client("shk_x_y").status("GET", "/livez"), 401);
+    let refused = || ops.get("/v1/refused?limit=1000").with(200)["refused"].clone();
+    let known = refused().as_array().expect("a list").len();
+    let silent = [broker.raw(), broker.raw()];
+    for _ in 0..LOOP {
+        drop(broker.raw().read_to_end(&mut Vec::new()));
+    }
+    drop(silent);
+    let refused = refused();
+    let list = refused.as_array().expect("a list");
+    assert_eq!(list.len(), known + 1, "{refused}");
+    assert!(list[0]["cause"].to_string().contains("(http.strangers_per_address)"), "{refused}");
+    assert!(list[0]["count"].as_u64() >= Some(LOOP - 2), "{refused}");
+    assert_eq!(list[1]["cause"], "the key is not known");
+    broker.log_with("(http.strangers_per_address)");
+    let lines = broker.lines_with("HTTP connections closed unserved");
+    assert!((1..100).contains(&lines), "{lines} lines for {LOOP} connections");
+}
+
+#[test]
+fn half_of_all_connections_are_for_those_who_were_let_in() {
+    let broker = Broker::with("127.0.0.1", &[("SIGNALHOUSE_HTTP__CONNECTIONS", "4")]);
+    let mut silent = vec![broker.raw(), broker.raw()];
+    // Which of them came to be accepted last is the one that is closed.
+    silent.push(broker.raw());
+    let log = broker.log_with("(half of http.connections)");
+    assert!(!log.contains("http.strangers_per_address"), "{log}");
+}

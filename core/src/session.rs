@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use slab::Slab;
 
@@ -231,13 +232,25 @@ impl Session {
 }
 
 /// All sessions, by key and by client identifier.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Sessions {
     slab: Slab<Session>,
     by_client: KeyedMap<Text, SessionKey>,
     /// Ends of sessions that are recorded but perhaps not yet durable.
     ends: KeyedMap<Text, LogPosition>,
     ends_in_order: VecDeque<(LogPosition, Text)>,
+}
+
+/// With what is in them, which the slab does not show by itself.
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sessions { slab, by_client: _, ends: _, ends_in_order } = self;
+        let sessions: BTreeMap<usize, &Session> = slab.iter().collect();
+        f.debug_struct("Sessions")
+            .field("sessions", &sessions)
+            .field("ends_in_order", ends_in_order)
+            .finish()
+    }
 }
 
 impl Sessions {

@@ -178,6 +178,8 @@ impl Ways {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
     use super::world::World;
     use super::{Ways, find, names, search};
 
@@ -215,6 +217,37 @@ mod tests {
             world.take(&step).expect("nothing is wrong");
             way = Some(ways.push(way, step));
             assert_eq!(ways.world(&start, way).digest(), world.digest(), "{:?}", ways.steps(way));
+        }
+    }
+
+    /// What one step makes of a state, whatever the steps are called.
+    fn successors(world: &World) -> BTreeSet<u64> {
+        let after = |step| {
+            let mut next = world.clone();
+            next.take(&step).expect("nothing is wrong");
+            next.digest()
+        };
+        world.steps().into_iter().map(after).collect()
+    }
+
+    #[test]
+    fn states_that_count_as_the_same_go_on_alike() {
+        for name in names() {
+            let start = World::new(&find(name).expect("a world").calmer());
+            let mut known = BTreeMap::from([(start.digest(), successors(&start))]);
+            let mut waiting = VecDeque::from([start]);
+            while let Some(world) = waiting.pop_front() {
+                for step in world.steps() {
+                    let mut next = world.clone();
+                    next.take(&step).expect("nothing is wrong");
+                    let after = successors(&next);
+                    if let Some(before) = known.insert(next.digest(), after.clone()) {
+                        assert_eq!(before, after, "{name}: after {step}");
+                    } else if known.len() < 15 {
+                        waiting.push_back(next);
+                    }
+                }
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Groups of shared subscriptions: their members and the messages that wait for one of them.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::fmt;
 
 use slab::Slab;
 
@@ -129,10 +130,18 @@ impl Group {
 }
 
 /// All groups, by key and by filter.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Groups {
     slab: Slab<Group>,
     by_filter: KeyedMap<TopicFilter, GroupKey>,
+}
+
+/// With what is in them, which the slab does not show by itself.
+impl fmt::Debug for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Groups { slab, by_filter: _ } = self;
+        f.debug_map().entries(slab.iter()).finish()
+    }
 }
 
 impl Groups {

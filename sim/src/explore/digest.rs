@@ -8,9 +8,8 @@ use std::fmt::Write as _;
 
 use crate::chance::hash64;
 
-/// Fields that make no difference to what can still happen: counts, configuration, and what only
-/// serves to choose names.
-const LEFT_OUT: [&str; 22] = [
+/// Fields that make no difference to what can still happen: counts, and configuration.
+const LEFT_OUT: [&str; 15] = [
     "config",
     "permissions",
     "rng",
@@ -24,20 +23,19 @@ const LEFT_OUT: [&str; 22] = [
     "room_bytes",
     "heard_at",
     "timer_at",
-    "last_id",
-    "next_order",
-    "next_session",
-    "next_group",
-    "next_message",
-    "next_seq",
     "peer",
-    "next_id",
     "moved_at",
 ];
 
-/// Names of numbers of which only the order matters.
-const RANKED: [&str; 6] =
-    ["MessageId", "QueueSeq", "SessionId", "GroupId", "PacketId", "generation"];
+/// Names of numbers of which only the order matters, with the counter that the next one comes from. Packet
+/// identifiers and the order of exchanges are not among them: each session has its own.
+const RANKED: [(&str, &str); 5] = [
+    ("MessageId", "next_message"),
+    ("QueueSeq", "next_seq"),
+    ("SessionId", "next_session"),
+    ("GroupId", "next_group"),
+    ("generation", "generation"),
+];
 
 /// What a state's text is relative to.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +85,7 @@ fn canonical(text: &str, present: Present) -> String {
         let Some(number) = behind.strip_prefix(opening) else { continue };
         let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
         let Ok(value) = number[..digits].parse::<u64>() else { continue };
-        if let Some(kind) = RANKED.iter().position(|name| *name == word) {
+        if let Some(kind) = RANKED.iter().position(|(name, next)| *name == word || *next == word) {
             ranked.push(Ranked { kind, value, at: kept.len() });
         } else if word == "LogPosition" {
             let _ = write!(kept, "+{}", value.saturating_sub(present.durable));
@@ -173,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_difference_is_left_out() {
-        let text = r#"A { config: C { x: [1, 2], y: "a}\",b" }, kept: 1, next_seq: 8 }"#;
+        let text = r#"A { config: C { x: [1, 2], y: "a}\",b" }, kept: 1, counters: 8 }"#;
         assert_eq!(canonical(text, PRESENT), "A { , kept: 1, }");
     }
 

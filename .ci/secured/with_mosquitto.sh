@@ -31,8 +31,12 @@ wait_for roger 'Subscribed (mid: 1): 1'
 wait_for ann 'Subscribed (mid: 1): 1'
 pub -u ann -P ann -t mail/ann/1 -m 'to myself' >/dev/null
 pub -u ann -P ann -t foo/bar -m 'not allowed' >/dev/null || true
+# Denied, though roger may read foo/#: it is refused there, and comes to nobody by an allowed way.
+pub -u roger -P roger -t foo/secret -m 'a secret' >/dev/null || true
+pub -u ann -P ann -t foo/secret -m 'a secret' >/dev/null || true
+pub -u web -P web -t foo/secret -m 'kept secret' >/dev/null || fail "web may write to foo/secret"
 pub -u roger -P roger -t foo/bar -m 'to foo' >/dev/null
 wait_for roger 'foo/bar to foo'
 wait_for ann 'mail/ann/1 to myself'
-! grep -qE 'not allowed|to myself' "$work/roger" || fail "roger heard what he must not"
+! grep -qE 'not allowed|to myself|secret' "$work/roger" || fail "roger heard what he must not"
 echo "  passwords, users, topics and patterns hold"

@@ -71,12 +71,24 @@ impl Pattern {
     /// # Errors
     /// [`PatternError`], also for names in braces that are no variables.
     pub fn new(source: &str) -> Result<Self, PatternError> {
+        Pattern::parse(source, Syntax::Own)
+    }
+
+    /// Reads a pattern in which `%u` and `%c` are the variables, and braces stand for themselves.
+    ///
+    /// # Errors
+    /// [`PatternError`].
+    pub fn with_percents(source: &str) -> Result<Self, PatternError> {
+        Pattern::parse(source, Syntax::Percents)
+    }
+
+    fn parse(source: &str, syntax: Syntax) -> Result<Self, PatternError> {
         let mut filter = String::new();
         let mut levels = Vec::new();
         let mut variables = Vec::new();
         let mut leading = None;
         for (place, level) in source.split('/').enumerate() {
-            let parts = parse_level(level)?;
+            let parts = parse_level(level, syntax)?;
             if place > 0 {
                 filter.push('/');
             }
@@ -240,7 +252,16 @@ enum RawPart<'a> {
     Variable(Variable),
 }
 
-fn parse_level(level: &str) -> Result<Vec<RawPart<'_>>, PatternError> {
+/// Which variables a pattern may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Syntax {
+    /// All of them.
+    Own,
+    /// `%u` and `%c`.
+    Percents,
+}
+
+fn parse_level(level: &str, syntax: Syntax) -> Result<Vec<RawPart<'_>>, PatternError> {
     let mut parts = Vec::new();
     let mut rest = level;
     // Of `rest`, what is known to be literal.
@@ -248,7 +269,7 @@ fn parse_level(level: &str) -> Result<Vec<RawPart<'_>>, PatternError> {
     while let Some(found) = rest.get(literal_bytes..).and_then(|tail| tail.find(['%', '{'])) {
         let start = literal_bytes + found;
         let (before, tail) = rest.split_at(start);
-        let Some((variable, bytes)) = parse_variable(before, tail)? else {
+        let Some((variable, bytes)) = parse_variable(before, tail, syntax)? else {
             literal_bytes = start + 1;
             continue;
         };
@@ -265,12 +286,19 @@ fn parse_level(level: &str) -> Result<Vec<RawPart<'_>>, PatternError> {
 }
 
 /// The variable with which `tail` begins, and its length in bytes.
-fn parse_variable(before: &str, tail: &str) -> Result<Option<(Variable, usize)>, PatternError> {
+fn parse_variable(
+    before: &str,
+    tail: &str,
+    syntax: Syntax,
+) -> Result<Option<(Variable, usize)>, PatternError> {
     if tail.starts_with("%u") {
         return Ok(Some((Variable::UserName, 2)));
     }
     if tail.starts_with("%c") {
         return Ok(Some((Variable::ClientId, 2)));
+    }
+    if syntax == Syntax::Percents {
+        return Ok(None);
     }
     let Some((name, _)) = tail.strip_prefix('{').and_then(|tail| tail.split_once('}')) else {
         return Ok(None);
@@ -364,6 +392,21 @@ mod tests {
             let source = alloc::format!("a/{variable}/b");
             assert_eq!(error(&source), Err(PatternError::UnknownVariable(variable.into())));
         }
+    }
+
+    #[test]
+    fn braces_may_stand_for_themselves() {
+        let name = Text::try_from("ann").expect("a name");
+        let subject = Subject::new(Some(&name), &name);
+        for (source, topic) in
+            [("mail/%u/{id}", "mail/ann/{id}"), ("%c/{username}/${x}/+", "ann/{username}/${x}/y")]
+        {
+            let pattern = Pattern::with_percents(source).expect("a pattern");
+            assert!(pattern.covers(&subject, topic.as_bytes(), false), "{source}");
+        }
+        let pattern = Pattern::with_percents("%u/{username}").expect("a pattern");
+        assert!(!pattern.covers(&subject, b"ann/ann", false));
+        assert_eq!(Pattern::with_percents("$share/g/%u"), Err(PatternError::Shared));
     }
 
     #[test]

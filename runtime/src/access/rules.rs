@@ -268,7 +268,8 @@ fn literal(topic: &str) -> Result<Pattern, RuleFault> {
 
 /// A pattern in which `%u` and `%c` stand for something else, and names in braces do not.
 fn mosquitto_pattern(topic: &str) -> Result<Pattern, RuleFault> {
-    if topic.contains("%u") || topic.contains("%c") { parse_pattern(topic) } else { literal(topic) }
+    Pattern::with_percents(topic)
+        .map_err(|error| RuleFault::Topic { topic: topic.to_owned(), error })
 }
 
 #[cfg(test)]
@@ -339,7 +340,9 @@ mod tests {
              topic deny from/secret\n\
              topic write to/{username} x\n\
              pattern write $SYS/broker/connection/%c/state\n\
-             pattern readwrite mail/%u\n",
+             pattern readwrite mail/%u\n\
+             pattern read mail/%u/{id}\n\
+             pattern read by/%c/{username}/${x}\n",
         )
         .expect("rules");
         let roger = Some("roger smith");
@@ -357,6 +360,9 @@ mod tests {
         );
         assert_eq!(ask(&file, roger, Action::Receive, "mail/roger smith"), (true, 11));
         assert_eq!(ask(&file, None, Action::Receive, "mail/roger smith"), (false, 0));
+        assert_eq!(ask(&file, roger, Action::Receive, "mail/roger smith/{id}"), (true, 12));
+        assert_eq!(ask(&file, roger, Action::Receive, "by/c1/{username}/${x}"), (true, 13));
+        assert_eq!(ask(&file, roger, Action::Receive, "by/c1/roger smith/${x}"), (false, 0));
         assert_eq!(ask(&file, roger, Action::Subscribe, "anything/#"), (true, 0));
     }
 

@@ -12,6 +12,7 @@ mod passwd;
 mod place;
 mod properties;
 mod publish;
+mod replace;
 mod store;
 mod subscribe;
 mod tool;

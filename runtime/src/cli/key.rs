@@ -1,12 +1,12 @@
 //! `signalhouse key`: the file of API keys.
 
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, complain};
+use super::replace::replace;
 use crate::http::keys::{KeyEntry, KeyFile, KeyFileError, Keys, Scope};
 use crate::seams::{Clock, TokioClock};
 use crate::settings::{self, Overrides, Sources};
@@ -160,23 +160,10 @@ fn read_or_new(path: &Path) -> Outcome<KeyFile> {
     }
 }
 
-/// Replaces the file as a whole, for its owner's eyes only.
 fn write(path: &Path, file: &KeyFile) -> Outcome<()> {
     Keys::new(file).map_err(|error| (Exit::Arguments, error.to_string()))?;
     let text = toml::to_string(file).map_err(|error| (Exit::Failed, error.to_string()))?;
-    let new = path.with_extension("new");
-    let replaced = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .and_then(|mut out| {
-            out.write_all(text.as_bytes())?;
-            out.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&new, path));
-    replaced.map_err(|error| (Exit::Failed, format!("{}: {error}", path.display())))
+    replace(path, &text).map_err(|error| (Exit::Failed, format!("{}: {error}", path.display())))
 }
 
 fn fault(path: &Path, error: &KeyFileError) -> (Exit, String) {

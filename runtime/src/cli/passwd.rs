@@ -1,13 +1,13 @@
 //! `signalhouse passwd`: the users of a password file.
 
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::exit::{Exit, complain};
+use super::replace::replace;
 use crate::access::hash::PasswordHash;
 use crate::access::passwords::{Passwords, User, check_name};
 use crate::access::scram::Verifier;
@@ -89,31 +89,4 @@ fn ask_password(user: &str) -> Result<String, String> {
         line.trim_end_matches(['\r', '\n']).to_owned()
     };
     if password.is_empty() { Err("the password is empty".to_owned()) } else { Ok(password) }
-}
-
-/// Replaces the file as a whole, so that nobody ever reads a half.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // A link is kept, and what it leads to is replaced.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let beside = path.with_file_name(name);
-    let written = (|| {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&beside)?;
-        if let Ok(before) = fs::metadata(&path) {
-            file.set_permissions(fs::Permissions::from_mode(before.permissions().mode()))?;
-            std::os::unix::fs::fchown(
-                &file,
-                Some(std::os::unix::fs::MetadataExt::uid(&before)),
-                Some(std::os::unix::fs::MetadataExt::gid(&before)),
-            )?;
-        }
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
 }

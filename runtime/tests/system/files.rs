@@ -247,6 +247,61 @@ fn files_that_change_are_read_again_and_wrong_ones_change_nothing() {
     std::fs::remove_dir_all(&folder).expect("the folder is ours");
 }
 
+/// So that the broker, which may be another user's, can go on reading it.
+#[test]
+fn files_of_secrets_keep_their_mode_owner_and_links() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+    let folder = Folder::new("kept");
+    for (name, made) in [("users", "ann"), ("keys.toml", "user = ")] {
+        let (file, link) = (folder.0.join(name), folder.0.join(format!("link-to-{name}")));
+        symlink(&file, &link).expect("a writable folder");
+        let change = |user: &str| {
+            if name == "users" {
+                let (done, said) = passwd(&link, &[user], "secret\n");
+                assert!(done, "{said}");
+                return;
+            }
+            let link = link.to_str().expect("text");
+            let done =
+                run(&["key", "add", "--file", link, "--user", user, "--scope", "publish"], &[]);
+            assert!(done.status.success(), "{done:?}");
+        };
+        std::fs::write(&file, "").expect("a writable folder");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640))
+            .expect("it is ours");
+        // Only some may give a file away.
+        let _ = chown(&file, Some(12_345), Some(12_345));
+        let kept = || {
+            let file = std::fs::metadata(&file).expect("it is there");
+            (file.mode() & 0o777, file.uid(), file.gid())
+        };
+        let before = kept();
+        assert_eq!(before.0, 0o640);
+        for user in ["ann", "bob"] {
+            change(user);
+            assert_eq!(kept(), before, "{name}");
+        }
+        assert!(link.is_symlink(), "{name}");
+        let text = std::fs::read_to_string(&file).expect("text");
+        assert_eq!(text.matches(made).count(), if name == "users" { 1 } else { 2 }, "{text}");
+        let new = format!("new-{name}");
+        let new = folder.0.join(&new);
+        let path = new.to_str().expect("text");
+        if name == "users" {
+            assert!(passwd(&new, &["ann"], "secret\n").0);
+        } else {
+            assert!(
+                run(&["key", "add", "--file", path, "--user", "a", "--scope", "publish"], &[])
+                    .status
+                    .success()
+            );
+        }
+        assert_eq!(std::fs::metadata(&new).expect("it is there").mode() & 0o777, 0o600, "{name}");
+    }
+    let left = std::fs::read_dir(&folder.0).expect("a folder").count();
+    assert_eq!(left, 6, "nothing is left beside the files");
+}
+
 #[test]
 fn the_deciding_rule_is_named() {
     let path = std::env::temp_dir().join(format!("signalhouse-rules-{}", std::process::id()));

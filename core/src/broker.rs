@@ -58,7 +58,7 @@ mod wires;
 
 pub use counters::Counters;
 pub use deadlines::{Deadline, DeadlineReason};
-pub use inspect::{Census, DeliveryView, SessionView, SubscriptionView};
+pub use inspect::{Census, DeliveryView, SessionView, ShareView, SubscriptionView};
 pub use recover::{DoubtfulSession, Doubts, RecoverError, Recovery, Totals};
 
 /// An MQTT broker without a network, a disk or a clock. See the crate documentation.

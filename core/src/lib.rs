@@ -54,7 +54,7 @@ pub mod wire;
 
 pub use broker::{
     Broker, Census, Counters, Deadline, DeadlineReason, DeliveryView, DoubtfulSession, Doubts,
-    RecoverError, Recovery, SessionView, SubscriptionView, Totals,
+    RecoverError, Recovery, SessionView, ShareView, SubscriptionView, Totals,
 };
 pub use input::{ConnectionId, Input};
 pub use limits::{Config, Limits};

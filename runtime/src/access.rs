@@ -47,6 +47,9 @@ use self::token::{Bearer, Tokens};
 use crate::seams::{Authenticate, Caller, Clock};
 use crate::transport::tls::Authority;
 
+/// The enhanced methods.
+const METHODS: [&str; 2] = [token::METHOD, scram::METHOD];
+
 /// What clients are judged by, as it was read from files.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -63,6 +66,21 @@ impl Known {
     #[must_use]
     pub fn permissions(&self) -> Arc<Permissions> {
         self.rules.as_ref().map(|rules| Arc::clone(&rules.permissions)).unwrap_or_default()
+    }
+
+    /// Whether clients have to say who they are.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.asks && !self.allow_anonymous
+    }
+
+    /// Whether there is a file for this enhanced method.
+    fn serves(&self, method: &str) -> bool {
+        match method {
+            token::METHOD => !self.tokens.is_empty(),
+            scram::METHOD => self.passwords.is_some(),
+            _ => false,
+        }
     }
 
     /// How many users, keys' worth of tokens, and rules there are, for people.
@@ -88,9 +106,6 @@ pub struct Bounds {
 pub struct Access<C> {
     clock: C,
     known: RefCell<Arc<Known>>,
-    /// As at the start: the broker was told then.
-    asks: bool,
-    methods: Vec<Text>,
     hashing: Hashing,
     backoff: RefCell<Backoff>,
     exchanges: RefCell<BTreeMap<ConnectionId, Exchange>>,
@@ -119,23 +134,20 @@ impl<C: Clock> Access<C> {
     /// Judges by `known`. Clones share everything.
     #[must_use]
     pub fn new(clock: C, known: Known, bounds: Bounds) -> Self {
-        let mut methods = Vec::new();
-        if !known.tokens.is_empty() {
-            methods.push(token::METHOD);
-        }
-        if known.passwords.is_some() {
-            methods.push(scram::METHOD);
-        }
         Access {
             clock,
-            asks: known.asks,
-            methods: methods.into_iter().filter_map(|name| Text::try_from(name).ok()).collect(),
             known: RefCell::new(Arc::new(known)),
             hashing: Hashing::new(bounds),
             backoff: RefCell::default(),
             exchanges: RefCell::default(),
             guests: RefCell::default(),
         }
+    }
+
+    /// Whether clients have to say who they are.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.known.borrow().asks()
     }
 
     /// Judges by `known` from now on. What comes of those who are in already is for the review
@@ -238,6 +250,15 @@ impl<C: Clock> Access<C> {
         step: ExchangeStep,
     ) -> Result<Step, Refusal> {
         let data = data.map_or(&b""[..], |data| data);
+        if !known.serves(method.as_str()) {
+            // DISCONNECT has no code of its own for this.
+            let reason = match step {
+                ExchangeStep::Connect => ReasonCode::BadAuthenticationMethod,
+                ExchangeStep::Continue | ExchangeStep::ReAuthenticate => ReasonCode::NotAuthorized,
+            };
+            let cause = "there is no file for this authentication method";
+            return Err(Refusal::new(reason, cause));
+        }
         if method.as_str() == token::METHOD {
             return self.bearer(caller, known, data).map(Step::In);
         }
@@ -305,6 +326,9 @@ impl<C: Clock> Access<C> {
         let is_there = self.guests.borrow_mut().answer(caller.connection);
         Ok(match step? {
             Step::Anonymous => {
+                if is_there {
+                    self.guests.borrow_mut().enter_unnamed(caller.connection);
+                }
                 let credential = Credential::default();
                 AuthOutcome::Accepted { identity: None, data: None, credential }
             }
@@ -355,12 +379,17 @@ impl Entrance {
 }
 
 impl<C: Clock> Authenticate for Access<C> {
-    fn asks_credentials(&self) -> bool {
-        self.asks
+    fn asks_credentials(&self, connection: ConnectionId) -> bool {
+        let asks = self.known.borrow().asks;
+        if !asks {
+            self.guests.borrow_mut().enter_unnamed(connection);
+        }
+        asks
     }
 
+    /// Those for which there are files now, and those for which there may be some later.
     fn methods(&self) -> Vec<Text> {
-        self.methods.clone()
+        METHODS.into_iter().filter_map(|name| Text::try_from(name).ok()).collect()
     }
 
     fn answer(
@@ -393,8 +422,8 @@ impl<C: Clock> Authenticate for Access<C> {
 
 /// One authority for every listener, and for whoever reads the files again.
 impl<C: Clock> Authenticate for Rc<Access<C>> {
-    fn asks_credentials(&self) -> bool {
-        (**self).asks_credentials()
+    fn asks_credentials(&self, connection: ConnectionId) -> bool {
+        (**self).asks_credentials(connection)
     }
 
     fn methods(&self) -> Vec<Text> {

@@ -12,6 +12,7 @@ mod fault;
 mod head;
 pub mod keys;
 mod publish;
+mod query;
 pub mod read;
 mod refused;
 mod render;
@@ -80,8 +81,6 @@ pub(crate) struct Inner {
     pub(crate) trust: RwLock<Trust>,
     /// Clients inside the process, by what they were let in by.
     pub(crate) guests: trust::Guests,
-    /// Whether clients without credentials are let in at all.
-    pub(crate) allows_anonymous: bool,
     pub(crate) started_at: Time,
     /// Set once no more requests are let in.
     pub(crate) is_stopping: AtomicBool,

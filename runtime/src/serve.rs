@@ -24,7 +24,7 @@ use crate::logging::Logging;
 use crate::seams::{
     Authenticate, Clock, Journal, LocalSpawn, MemoryJournal, OpenFolderError, TcpNet, TokioClock,
 };
-use crate::settings::{self, Overrides, Settings, Sources};
+use crate::settings::{self, Overrides, Security, Settings, Sources};
 use crate::shard::{Handle, RunError, Shard, Surroundings};
 use crate::transport::Kind;
 
@@ -170,7 +170,7 @@ impl Serving<'_> {
                         http.stop();
                         break;
                     }
-                    Order::Reload => guard.order(&self.sources, &self.overrides),
+                    Order::Reload => guard.order(&self.sources, &self.overrides, &self.settings),
                 },
                 read = guard.read(&self.settings) => match read {
                     Ok(read) => self.reload(read, &mut guard, &handle, &http),
@@ -212,12 +212,9 @@ impl Serving<'_> {
         trust: http::Trust,
     ) -> Result<http::Server<TokioClock, LocalSpawn>, ServeError> {
         let settings = &self.settings.http;
-        let allows_anonymous =
-            self.settings.security.allow_anonymous || !self.settings.authenticates();
         let gateway = shard.gateway();
         let options = settings.options();
-        let server =
-            http::Server::new(gateway, clock, LocalSpawn, options, trust, allows_anonymous);
+        let server = http::Server::new(gateway, clock, LocalSpawn, options, trust);
         let mut bound = Vec::new();
         for address in settings.addresses() {
             match server.listen(&TcpNet, address, self.settings.network.accept_backlog) {
@@ -302,7 +299,11 @@ impl Serving<'_> {
         self.settings.http.token_secret_file.clone_from(&new.http.token_secret_file);
         self.settings.tls = new.tls.clone();
         self.settings.websocket = new.websocket.clone();
-        self.settings.security = new.security.clone();
+        self.settings.security = Security {
+            password_threads: self.settings.security.password_threads,
+            waiting_logins: self.settings.security.waiting_logins,
+            ..new.security.clone()
+        };
         self.settings.jwt = new.jwt.clone();
         self.logging.set_level(&self.settings.log.level);
         handle.set_timeouts(self.settings.timeouts());

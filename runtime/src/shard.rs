@@ -216,12 +216,6 @@ where
         self.driver.watch(Box::new(watcher));
     }
 
-    /// Whether clients have to say who they are.
-    #[must_use]
-    pub fn asks_credentials(&self) -> bool {
-        self.driver.asks_credentials()
-    }
-
     /// The way in for what is not MQTT.
     #[must_use]
     pub fn gateway(&self) -> Gateway {

@@ -67,6 +67,23 @@ pub struct SubscriptionView {
     pub subscription_id: Option<u32>,
 }
 
+/// A shared subscription, as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareView {
+    /// The filter, `$share/NAME/` included.
+    pub filter: TopicFilter,
+    /// Its members.
+    pub members: usize,
+    /// Those of them that are connected.
+    pub members_connected: usize,
+    /// Messages that wait for a member.
+    pub queued: usize,
+    /// Bytes of their content.
+    pub queued_bytes: u64,
+    /// The first of them.
+    pub oldest_queued: Option<DeliveryView>,
+}
+
 /// A message on its way to one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryView {
@@ -139,6 +156,34 @@ impl Broker {
         while place < end && place - from < visits && found.len() < limit {
             let session = self.live_session(place);
             found.extend(session.map(|session| self.view(session)).filter(&wanted));
+            place += 1;
+        }
+        (found, (place < end).then_some(place))
+    }
+
+    /// Shared subscriptions with at least `least` messages that wait for a member, as
+    /// [`Broker::sessions`] lists sessions.
+    #[must_use]
+    pub fn shares(
+        &self,
+        from: u32,
+        limit: usize,
+        visits: u32,
+        least: usize,
+    ) -> (Vec<ShareView>, Option<u32>) {
+        let end = self.groups.end();
+        let mut found = Vec::new();
+        let mut place = from;
+        while place < end && place - from < visits && found.len() < limit {
+            let group = self.groups.get(place).filter(|group| group.queue.len() >= least);
+            found.extend(group.map(|group| ShareView {
+                filter: group.filter.clone(),
+                members: group.members().count(),
+                members_connected: group.online_len(),
+                queued: group.queue.len(),
+                queued_bytes: group.queue.content_bytes(),
+                oldest_queued: group.queue.iter().next().map(|entry| delivery(&entry, None)),
+            }));
             place += 1;
         }
         (found, (place < end).then_some(place))

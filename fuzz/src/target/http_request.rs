@@ -151,7 +151,7 @@ fn answers(stream: &[u8]) -> Vec<u8> {
         let shard = Shard::new(surroundings, shard_options());
         let keys = KeyFile::parse(KEYS).and_then(|file| Keys::new(&file)).expect("a right file");
         let server =
-            Server::new(shard.gateway(), clock, LocalSpawn, options(), Trust::in_keys(keys), true);
+            Server::new(shard.gateway(), clock, LocalSpawn, options(), Trust::in_keys(keys));
         let at = SocketAddr::from(([127, 0, 0, 1], 0));
         server.listen(&net, at, 1).expect("this network has no errors");
         drop(tokio::task::spawn_local(async move { drop(shard.run().await) }));

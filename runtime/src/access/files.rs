@@ -91,14 +91,15 @@ pub fn load(settings: &Settings) -> Result<Loaded, FileError> {
         Some(tls::load(&settings.tls)?)
     };
     let tokens = Arc::new(tokens);
-    let trust = Trust::new(keys.unwrap_or_default(), Arc::clone(&tokens), issuer);
+    let allow_anonymous = security.allow_anonymous || !settings.authenticates();
+    let trust = Trust::new(keys.unwrap_or_default(), Arc::clone(&tokens), issuer, allow_anonymous);
     let known = Known {
         passwords: passwords.map(Arc::new),
         tokens,
         authority: secured.as_ref().and_then(|secured| secured.authority.clone()),
         rules: rules.map(Arc::new),
         asks: settings.authenticates(),
-        allow_anonymous: security.allow_anonymous || !settings.authenticates(),
+        allow_anonymous,
     };
     let quotas = Arc::new(settings.quotas.to_core().map_err(FileError::Quotas)?);
     Ok(Loaded { known, secured, trust, quotas, stamp })

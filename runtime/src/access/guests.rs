@@ -43,6 +43,8 @@ impl Proof {
 pub(crate) struct Guests {
     waiting: BTreeSet<ConnectionId>,
     inside: BTreeMap<ConnectionId, Proof>,
+    /// Let in without showing anything.
+    unnamed: BTreeSet<ConnectionId>,
 }
 
 impl Guests {
@@ -61,9 +63,15 @@ impl Guests {
         self.inside.insert(connection, proof);
     }
 
+    /// The connection is let in without having shown anything.
+    pub(crate) fn enter_unnamed(&mut self, connection: ConnectionId) {
+        self.unnamed.insert(connection);
+    }
+
     pub(crate) fn leave(&mut self, connection: ConnectionId) {
         self.waiting.remove(&connection);
         self.inside.remove(&connection);
+        self.unnamed.remove(&connection);
     }
 
     /// What has to be judged again now that `known` is known.
@@ -77,6 +85,9 @@ impl Guests {
                 }
                 Proof::Password { .. } | Proof::Token(_) => {}
             }
+        }
+        if !known.allow_anonymous {
+            review.gone.extend(&self.unnamed);
         }
         review.authority.clone_from(&known.authority);
         review
@@ -93,7 +104,8 @@ pub struct Review {
 
 impl Review {
     /// The connections whose users are gone or have another password than the one they came in with,
-    /// whose token's key is gone, or whose certificate nobody vouches for any more. Checks
+    /// that did not say who they are and now would have to, whose token's key is gone, or whose
+    /// certificate nobody vouches for any more. Checks
     /// the signatures of certificates, so with many of them it belongs on a thread of its own.
     #[must_use]
     pub fn gone(self) -> Vec<ConnectionId> {

@@ -18,6 +18,7 @@ use signalhouse_core::wire::types::{QoS, Text};
 use super::door::Caller;
 use super::fault::{Fault, Outcome};
 use super::keys::Scope;
+use super::query::NoQuery;
 use super::{State, render, text};
 
 /// Items of one page: without a word, and at most.
@@ -76,6 +77,7 @@ pub(super) async fn sessions(
 pub(super) async fn session(
     Shared(state): Shared<State>,
     _: Operator,
+    _: NoQuery,
     client_id: Path_,
 ) -> Outcome<Json<Value>> {
     let client_id = text("client_id", &client_id?.0)?;
@@ -104,6 +106,7 @@ pub(super) async fn session(
 pub(super) async fn events(
     Shared(state): Shared<State>,
     _: Operator,
+    _: NoQuery,
     client_id: Path_,
 ) -> Outcome<Json<Value>> {
     let client_id = text("client_id", &client_id?.0)?;
@@ -122,6 +125,7 @@ pub(super) async fn events(
 pub(super) async fn disconnect(
     Shared(state): Shared<State>,
     _: Operator,
+    _: NoQuery,
     client_id: Path_,
 ) -> Outcome<StatusCode> {
     let reason = ReasonCode::AdministrativeAction;
@@ -131,6 +135,7 @@ pub(super) async fn disconnect(
 pub(super) async fn end_session(
     Shared(state): Shared<State>,
     _: Operator,
+    _: NoQuery,
     client_id: Path_,
 ) -> Outcome<StatusCode> {
     order(&state, &client_id?.0, |client_id| Command::EndSession { client_id }).await
@@ -262,18 +267,22 @@ pub(super) async fn delete_retained(
 pub(super) struct StuckQuery {
     limit: Option<usize>,
     next: Option<u32>,
-    /// Messages that must wait for a session to be listed.
+    /// The same of shared subscriptions.
+    next_share: Option<u32>,
+    /// Messages that must wait for a session or share to be listed.
     queued: Option<usize>,
 }
 
-/// Sessions for which something waits: who, since when, how much, and what they owe.
+/// Sessions for which something waits: who, since when, how much, and what they owe. And shared
+/// subscriptions: what waits for any of their members waits for no session.
 pub(super) async fn stuck(
     Shared(state): Shared<State>,
     _: Operator,
     query: Query_<StuckQuery>,
 ) -> Outcome<Json<Value>> {
-    let StuckQuery { limit, next, queued } = query?.0;
-    let (limit, from, least) = (page(limit)?, next.unwrap_or(0), queued.unwrap_or(1).max(1));
+    let StuckQuery { limit, next, next_share, queued } = query?.0;
+    let (limit, least) = (page(limit)?, queued.unwrap_or(1).max(1));
+    let (from, from_share) = (next.unwrap_or(0), next_share.unwrap_or(0));
     let look = state.look(move |view| {
         let broker = view.broker;
         let (found, next) = broker
@@ -286,7 +295,10 @@ pub(super) async fn stuck(
             object["oldest_queued"] = head.first().map_or(Value::Null, render::delivery);
             object
         });
-        json!({"stuck": stuck.collect::<Vec<_>>(), "next": next})
+        let stuck: Vec<_> = stuck.collect();
+        let (shares, next_share) = broker.shares(from_share, limit, VISITS, least);
+        let shares: Vec<_> = shares.iter().map(render::share).collect();
+        json!({"stuck": stuck, "next": next, "shares": shares, "next_share": next_share})
     });
     look.await.map(Json)
 }

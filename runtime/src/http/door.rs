@@ -208,7 +208,7 @@ fn caller(state: &State, parts: &Parts) -> Outcome<Caller> {
     if !door.is_loopback {
         return Err(Fault::unauthorized(Why::NoKey, "send a key: Authorization: Bearer KEY"));
     }
-    if !state.options.loopback_without_key || !state.allows_anonymous {
+    if !state.options.loopback_without_key || !state.trust().allows_anonymous {
         return Err(Fault::unauthorized(
             Why::NoKey,
             "send a key: the settings let nobody in without one",

@@ -55,7 +55,7 @@ struct MessageBody {
 }
 
 /// The same where the body is the payload.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MessageQuery {
     topic: Option<String>,
@@ -127,9 +127,10 @@ pub(super) async fn request(
     // Whoever answers at once must find the subscription there.
     let mut replies = Subscriber::open(&state, &caller, Opening::inbox(&topic)).await?;
     let answer = send(&state, &caller, message, None).await?;
+    // The publication has counted, whatever comes of it.
+    let counted = |fault| Fault { remaining_today: answer.quota.remaining_today, ..fault };
     let no_reply = |error, reason: String| {
-        let fault = Fault::new(StatusCode::GATEWAY_TIMEOUT, error, reason);
-        Err(Fault { remaining_today: answer.quota.remaining_today, ..fault })
+        Err(counted(Fault::new(StatusCode::GATEWAY_TIMEOUT, error, reason)))
     };
     if answer.matched == 0 {
         let reason = "nobody subscribes to the topic, so nobody can reply";
@@ -141,7 +142,7 @@ pub(super) async fn request(
             Happened::Silence => {
                 return no_reply("no_reply", format!("no reply came within {timeout_s} s"));
             }
-            Happened::Closed | Happened::Order(_) => return Err(Fault::unavailable()),
+            Happened::Closed | Happened::Order(_) => return Err(counted(Fault::unavailable())),
         };
         let properties = delivered.message.properties.as_ref();
         let correlated = properties.and_then(|properties| properties.correlation_data.as_ref());
@@ -212,6 +213,10 @@ fn once(headers: &HeaderMap) -> Outcome<Option<Text>> {
 /// The message from JSON or, if the topic stands in the query, with the body as its payload.
 fn message_body(query: MessageQuery, headers: &HeaderMap, body: Bytes) -> Outcome<MessageBody> {
     let Some(topic) = query.topic else {
+        if query != MessageQuery::default() {
+            let reason = "without topic in the query, the body has all that is said of a message";
+            return Err(Fault::bad_request(reason));
+        }
         return body::json(headers, &body, "a message");
     };
     let payload = String::from_utf8(body.to_vec());

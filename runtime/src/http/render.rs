@@ -8,7 +8,7 @@ use signalhouse_core::notice::Cause;
 use signalhouse_core::wire::property::MessageProperties;
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
-use signalhouse_core::{DeliveryView, SessionView, SubscriptionView, Time};
+use signalhouse_core::{DeliveryView, SessionView, ShareView, SubscriptionView, Time};
 
 use super::refused::RefusedRequest;
 use crate::history::{Event, RefusedCause, RefusedEvent, Repeated, What};
@@ -72,6 +72,17 @@ pub(super) fn subscription(subscription: &SubscriptionView) -> Value {
         "no_local": subscription.no_local,
         "retain_as_published": subscription.retain_as_published,
         "subscription_id": subscription.subscription_id,
+    })
+}
+
+pub(super) fn share(share: &ShareView) -> Value {
+    json!({
+        "filter": share.filter.as_str(),
+        "members": share.members,
+        "members_connected": share.members_connected,
+        "queued": share.queued,
+        "queued_bytes": share.queued_bytes,
+        "oldest_queued": share.oldest_queued.as_ref().map(delivery),
     })
 }
 

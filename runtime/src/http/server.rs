@@ -63,17 +63,9 @@ where
     C::Sleep: Send,
     P: Spawn,
 {
-    /// A server for the shard behind `gateway`. `allows_anonymous` says whether MQTT clients
-    /// without credentials are let in.
+    /// A server for the shard behind `gateway`.
     #[must_use]
-    pub fn new(
-        gateway: Gateway,
-        clock: C,
-        spawn: P,
-        options: Options,
-        trust: Trust,
-        allows_anonymous: bool,
-    ) -> Self {
+    pub fn new(gateway: Gateway, clock: C, spawn: P, options: Options, trust: Trust) -> Self {
         // Half of the connections stay free for those who were let in.
         let strangers =
             Strangers::new(options.strangers_per_address, options.connections.div_ceil(2));
@@ -83,7 +75,6 @@ where
             timer: Timer::new(clock.clone()),
             trust: RwLock::new(trust),
             guests: trust::Guests::default(),
-            allows_anonymous,
             started_at: clock.now(),
             is_stopping: AtomicBool::new(false),
             requests: Mutex::default(),

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::door::Caller;
 use super::fault::{Fault, Outcome};
 use super::keys::Scope;
+use super::query::NoQuery;
 use super::subscriber::{Delivered, EventId, Happened, Opening, Subscriber, acknowledge_idle};
 use super::{State, Timer, body, render, text};
 
@@ -34,6 +35,10 @@ const GATHER_MS: u64 = 20;
 /// Messages of one poll: without a word, and at most.
 const MESSAGES: usize = 100;
 const MESSAGES_MOST: usize = 200;
+
+/// What the query may name; of these `wait` and `max` in `/v1/messages` alone.
+const NAMES: &str = "`filter`, `qos`, `session`, `session_expiry_s`, `last_event_id`, `wait`, \
+                     `max` or `access_token`";
 
 /// The query of both ways to receive. Filters repeat, so it is taken apart by hand.
 #[derive(Debug, Default)]
@@ -207,6 +212,7 @@ struct AckBody {
 pub(super) async fn ack(
     Shared(state): Shared<State>,
     caller: Caller,
+    _: NoQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Outcome<Json<Value>> {
@@ -267,7 +273,10 @@ impl Wish {
                 "last_event_id" => &mut wish.acknowledged,
                 "wait" => &mut wish.wait,
                 "max" => &mut wish.max,
-                _ => return Err(Fault::bad_request(format!("{name} is not known here"))),
+                _ => {
+                    let reason = format!("the query: unknown field `{name}`, expected {NAMES}");
+                    return Err(Fault::bad_request(reason));
+                }
             };
             if place.replace(value).is_some() {
                 return Err(Fault::bad_request(format!("{name} is there twice")));

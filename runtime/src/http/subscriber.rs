@@ -170,7 +170,7 @@ pub(crate) struct Subscriber {
     orders: mpsc::Receiver<Order>,
     entry: Option<Entry>,
     /// Sends it away when what its caller showed is withdrawn.
-    _guest: Option<Guest>,
+    _guest: Guest,
 }
 
 /// A stream's entry among the open ones, for as long as it lives.

@@ -9,12 +9,13 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use signalhouse_core::permission::Subject;
+use signalhouse_core::permission::{Pattern, Subject};
 use signalhouse_core::routing::topic::TopicFilter;
 
 use super::door::Caller;
 use super::fault::{Fault, Outcome};
 use super::keys::Scope;
+use super::query::NoQuery;
 use super::{State, body, text};
 
 /// How long a token holds, in seconds: without a word, and at most.
@@ -44,11 +45,13 @@ enum TokenAction {
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
+    _: NoQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Outcome<Json<Value>> {
     caller.needs(Scope::Tokens)?;
-    let issuer = state.trust().issuer.ok_or_else(|| {
+    let trust = state.trust();
+    let issuer = trust.issuer.as_ref().ok_or_else(|| {
         let reason = "this broker makes no tokens: http.token_secret_file is not set";
         Fault::new(StatusCode::NOT_FOUND, "no_tokens", reason)
     })?;
@@ -68,6 +71,9 @@ pub(super) async fn create(
     let token = issuer.issue(&user, exp, topics).map_err(|error| {
         Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
     })?;
+    if let Err(error) = trust.judge(state.timer.now(), &token) {
+        return Err(Fault::bad_request(format!("no door would take such a token: {error}")));
+    }
     Ok(Json(json!({"token": token, "expires_at_s": exp})))
 }
 
@@ -95,6 +101,8 @@ fn check_topics(caller: &Caller, topics: &[String]) -> Outcome<()> {
         let bad = |error: String| Fault::new(StatusCode::BAD_REQUEST, "bad_filter", error);
         let filter = TopicFilter::new(text("topics", topic)?)
             .map_err(|error| bad(format!("topics: {topic}: {error}")))?;
+        // As whoever takes the token reads it, with variables.
+        Pattern::new(topic).map_err(|error| bad(format!("topics: {topic}: {error}")))?;
         let subject = Subject::new(caller.identity.as_ref(), &caller.client_id);
         if grants.is_some_and(|grants| !grants.allows_subscribe(&subject, &filter).allowed) {
             return Err(Fault::forbidden(format!("the key is bound to other topics than {topic}")));

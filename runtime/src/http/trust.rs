@@ -22,6 +22,8 @@ pub struct Trust {
     tokens: Arc<Tokens>,
     /// Makes tokens, if the broker makes any.
     pub(super) issuer: Option<Issuer>,
+    /// Whether clients without credentials are let in, by any door.
+    pub(super) allows_anonymous: bool,
 }
 
 /// What a caller was let in by.
@@ -34,14 +36,32 @@ pub(crate) enum Evidence {
 }
 
 impl Trust {
-    pub(crate) fn new(keys: Keys, tokens: Arc<Tokens>, issuer: Option<Issuer>) -> Self {
-        Trust { keys: Arc::new(keys), tokens, issuer }
+    pub(crate) fn new(
+        keys: Keys,
+        tokens: Arc<Tokens>,
+        issuer: Option<Issuer>,
+        allows_anonymous: bool,
+    ) -> Self {
+        Trust { keys: Arc::new(keys), tokens, issuer, allows_anonymous }
     }
 
-    /// Trust in these keys, and in no token.
+    /// Trust in these keys and in no token, and in requests of the machine's own.
     #[must_use]
     pub fn in_keys(keys: Keys) -> Self {
-        Trust::new(keys, Arc::default(), None)
+        Trust::new(keys, Arc::default(), None, true)
+    }
+
+    /// The same, and in tokens that are signed with this secret, and made with it.
+    ///
+    /// # Errors
+    /// If the secret is too short.
+    pub fn in_keys_and_tokens(keys: Keys, secret: &[u8]) -> Result<Self, String> {
+        let user_claim = "sub";
+        let mut tokens = Tokens::default();
+        user_claim.clone_into(&mut tokens.user_claim);
+        tokens.add_secret(secret).map_err(|error| error.to_string())?;
+        let issuer = Issuer::new(Arc::from(secret), "", "", user_claim);
+        Ok(Trust::new(keys, Arc::new(tokens), Some(issuer), true))
     }
 
     /// Who bears this key or token.
@@ -88,10 +108,16 @@ impl Trust {
         })
     }
 
-    fn holds(&self, evidence: &Evidence) -> bool {
+    /// Whether the doors take this token.
+    pub(super) fn judge(&self, now: Time, token: &str) -> Result<(), TokenError> {
+        self.tokens.check(now, token.as_bytes()).map(drop)
+    }
+
+    fn holds(&self, evidence: Option<&Evidence>) -> bool {
         match evidence {
-            Evidence::Key(key) => self.keys.has(key),
-            Evidence::Token(basis) => self.tokens.still_has(*basis),
+            None => self.allows_anonymous,
+            Some(Evidence::Key(key)) => self.keys.has(key),
+            Some(Evidence::Token(basis)) => self.tokens.still_has(*basis),
         }
     }
 }
@@ -121,15 +147,16 @@ fn refused_token(error: TokenError) -> Fault {
     Fault::unauthorized(why, error.to_string())
 }
 
-/// Clients inside the process that receive for a request, by what that was believed for.
+/// Clients inside the process that receive for a request, by what that was believed for; `None` for
+/// the machine's own.
 #[derive(Debug, Default)]
-pub(crate) struct Guests(Mutex<BTreeMap<ConnectionId, Evidence>>);
+pub(crate) struct Guests(Mutex<BTreeMap<ConnectionId, Option<Evidence>>>);
 
 impl Guests {
     /// Those whose evidence counts for nothing any more.
     pub(super) fn gone(&self, trust: &Trust) -> Vec<ConnectionId> {
         let guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = guests.iter().filter(|(_, evidence)| !trust.holds(evidence));
+        let gone = guests.iter().filter(|(_, evidence)| !trust.holds(evidence.as_ref()));
         gone.map(|(connection, _)| *connection).collect()
     }
 }
@@ -141,22 +168,18 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Notes that `caller` has a client now; `None` for one who needed no evidence.
+    /// Notes that `caller` has a client now.
     ///
     /// # Errors
     /// If what the caller showed was withdrawn since its request was let in.
-    pub(super) fn enter(
-        state: &State,
-        caller: &Caller,
-        connection: ConnectionId,
-    ) -> Outcome<Option<Self>> {
-        let Some(evidence) = &caller.evidence else { return Ok(None) };
+    pub(super) fn enter(state: &State, caller: &Caller, connection: ConnectionId) -> Outcome<Self> {
+        let evidence = &caller.evidence;
         let mut guests = state.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
         guests.insert(connection, evidence.clone());
         drop(guests);
         let guest = Guest { state: state.clone(), connection };
-        if state.trust().holds(evidence) {
-            Ok(Some(guest))
+        if state.trust().holds(evidence.as_ref()) {
+            Ok(guest)
         } else {
             Err(Fault::unauthorized(Why::Withdrawn, "the key has just been withdrawn"))
         }

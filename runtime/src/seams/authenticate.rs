@@ -28,11 +28,12 @@ pub struct Caller {
 /// An answer may take its time (password hashing belongs on another thread): the connection waits,
 /// nobody else does. A connection has one question open at a time.
 pub trait Authenticate: 'static {
-    /// Whether every client's credentials are to be checked. If not, clients that use no enhanced
-    /// method come in as anonymous, without a question.
-    fn asks_credentials(&self) -> bool;
+    /// Whether the credentials of a client that uses no enhanced method are to be checked. If not,
+    /// it comes in as anonymous at once. Heard at every CONNECT, for the answer may change.
+    fn asks_credentials(&self, connection: ConnectionId) -> bool;
 
-    /// The enhanced methods that [`Question::Exchange`] may name. Others are refused with 0x8C.
+    /// The enhanced methods that [`Question::Exchange`] may ever name, as known at the start. Others
+    /// are refused with 0x8C.
     fn methods(&self) -> Vec<Text>;
 
     /// The answer to `question`. An enhanced method keeps what it must remember between the steps
@@ -52,7 +53,7 @@ pub trait Authenticate: 'static {
 pub struct Anonymous;
 
 impl Authenticate for Anonymous {
-    fn asks_credentials(&self) -> bool {
+    fn asks_credentials(&self, _: ConnectionId) -> bool {
         false
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::pending;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use signalhouse_core::input::Command;
 use signalhouse_core::quota::Quotas;
 use signalhouse_core::wire::reason::ReasonCode;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::access::files::{self, FileError, Loaded, Stamp};
 use crate::access::{Access, Bounds};
@@ -48,6 +49,13 @@ pub(super) enum ReadError {
     Settings(Problem),
     #[error(transparent)]
     Files(#[from] FileError),
+    /// Where the broker listens changes with a restart only, so these settings alone do not say who
+    /// could come in.
+    #[error(
+        "{0} is open to the network, and no client would have to say who it is; set \
+         security.allow_anonymous = true if everybody may come in, or start again"
+    )]
+    Open(SocketAddr),
 }
 
 /// Lets clients in, and keeps what it goes by up to date.
@@ -104,11 +112,18 @@ impl Guard {
         Door::new(kind, locks, strangers, messages, network.handshake_timeout_ms)
     }
 
-    /// Begins to read again, off this thread.
-    pub(super) fn order(&mut self, sources: &Sources, overrides: &Overrides) {
+    /// Begins to read again, off this thread, for a broker that listens as `standing` says.
+    pub(super) fn order(&mut self, sources: &Sources, overrides: &Overrides, standing: &Settings) {
+        let open = standing.open_addresses().first().copied();
         let (sources, overrides) = (sources.clone(), overrides.clone());
         self.reading = Some(spawn_blocking(move || {
             let settings = settings::load(&sources, &overrides).map_err(ReadError::Settings)?;
+            if let Some(address) = open
+                && !settings.security.allow_anonymous
+                && !settings.authenticates()
+            {
+                return Err(ReadError::Open(address));
+            }
             let loaded = files::load(&settings)?;
             Ok(Read { occasion: Occasion::Order, settings, loaded })
         }));
@@ -154,6 +169,7 @@ impl Guard {
     ) -> Settings {
         let Read { settings, loaded, .. } = read;
         self.stamp = loaded.stamp;
+        self.next_look = None;
         *self.locks.borrow_mut() =
             Locks { secured: loaded.secured, origins: Origins::new(&settings.websocket.origins) };
         info!(
@@ -167,6 +183,11 @@ impl Guard {
         }
         for connection in http.set_trust(loaded.trust) {
             handle.refuse(connection, ReasonCode::NotAuthorized);
+        }
+        match (self.access.asks(), loaded.known.asks()) {
+            (false, true) => info!("clients have to say who they are from now on"),
+            (true, false) => warn!("clients need not say who they are from now on"),
+            (false, false) | (true, true) => {}
         }
         let (review, handle) = (self.access.replace(loaded.known), handle.clone());
         LocalSpawn.spawn(async move {

@@ -16,7 +16,8 @@ section! {
         /// The oldest version of TLS that is spoken.
         minimum_version: String = "1.2".to_owned(), Word(&["1.2", "1.3"]), reloads;
         /// Whether clients show a certificate of theirs, which then says who they are.
-        client_certificates: String = "none".to_owned(), Word(&["none", "optional", "required"]);
+        client_certificates: String = "none".to_owned(), Word(&["none", "optional", "required"]),
+            reloads;
         /// File of the certificates that vouch for those of clients, in PEM.
         client_ca_file: String = String::new(), Text(PATH_BYTES), reloads;
         /// File of revoked certificates (CRL), in PEM: a list of each issuer in the chain; empty for none.
@@ -40,16 +41,16 @@ section! {
     security Security {
         /// Whether clients may come in that do not say who they are: from the network, or where
         /// others have to.
-        allow_anonymous: bool = false, Truth;
+        allow_anonymous: bool = false, Truth, reloads;
         /// File of users and hashes of their passwords, as `signalhouse passwd` and mosquitto_passwd
         /// write it; empty for none.
         password_file: String = String::new(), Text(PATH_BYTES), reloads;
         /// File of rules of who may publish and subscribe where; what none allows is then denied.
         /// Empty: everybody who is in may do everything.
         acl_file: String = String::new(), Text(PATH_BYTES), reloads;
-        /// Milliseconds between looks at the files named in `[tls]`, `[security]`, `[jwt]` and `[http]`;
-        /// 0 for SIGHUP only.
-        watch_interval_ms: u64 = 5_000, Whole(0, 24 * HOUR_MS);
+        /// Milliseconds between looks at the files named in `[tls]`, `[security]`, `[jwt]`, `[http]`
+        /// and `[quotas]`; 0 for SIGHUP only.
+        watch_interval_ms: u64 = 5_000, Whole(0, 24 * HOUR_MS), reloads;
         /// Passwords checked at once, each on a thread of its own.
         password_threads: u16 = 2, Whole(1, 64);
         /// Logins that may wait for their passwords to be checked. Over it: 0x89.

@@ -52,7 +52,6 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     authenticate: Rc<A>,
     /// Whether clients have to say who they are. The broker asks in any case, for clients inside
     /// the process have an identity of their own.
-    asks_credentials: bool,
     /// Answers that are known without asking anybody.
     instant: Vec<(ConnectionId, AuthOutcome)>,
     topic_alias_outbound_maximum: u16,
@@ -107,7 +106,6 @@ where
             clock,
             journal,
             spawn,
-            asks_credentials: authenticate.asks_credentials(),
             authenticate: Rc::new(authenticate),
             instant: Vec::new(),
             batch: VecDeque::new(),
@@ -129,10 +127,6 @@ where
 
     pub(crate) fn watch(&mut self, watcher: Watcher) {
         self.watcher = Some(watcher);
-    }
-
-    pub(crate) fn asks_credentials(&self) -> bool {
-        self.asks_credentials
     }
 
     pub(crate) async fn run(mut self) -> Result<(), RunError> {
@@ -577,7 +571,7 @@ where
                 let outcome = self.admit_local(&local, &question);
                 return self.instant.push((id, outcome));
             }
-            (None, Question::Credentials { .. }) if !self.asks_credentials => {
+            (None, Question::Credentials { .. }) if !self.authenticate.asks_credentials(id) => {
                 let credential = Credential::default();
                 let outcome = AuthOutcome::Accepted { identity: None, data: None, credential };
                 return self.instant.push((id, outcome));

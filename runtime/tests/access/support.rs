@@ -112,8 +112,7 @@ impl Running {
             .collect();
         let handle = shard.handle();
         let (gateway, options) = (shard.gateway(), settings.http.options());
-        let allows_anonymous = settings.security.allow_anonymous || !settings.authenticates();
-        let http = Server::new(gateway, clock, LocalSpawn, options, trust, allows_anonymous);
+        let http = Server::new(gateway, clock, LocalSpawn, options, trust);
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let http_at = http.listen(&TcpNet, anywhere, 16).expect("a free port");
         tokio::task::spawn_local(shard.run());

@@ -79,7 +79,7 @@ fn options(config: Config) -> Options {
 struct Doorkeeper;
 
 impl Authenticate for Doorkeeper {
-    fn asks_credentials(&self) -> bool {
+    fn asks_credentials(&self, _: ConnectionId) -> bool {
         true
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::schema;
-use crate::support::{Broker, DEADLINE};
+use crate::support::{Broker, DEADLINE, Folder, TOKEN_SECRET};
 
 /// A name, bytes that are not a request for this interface, and how the answer begins.
 type Bad = (&'static str, Vec<u8>, &'static str);
@@ -32,6 +32,14 @@ fn post_to(path: &str, body: &[u8]) -> Vec<u8> {
 /// JSON that opens and never closes.
 fn nested(path: &str, open: &str, depth: usize) -> Vec<u8> {
     post_to(path, format!("{{\"topic\":\"a\",\"payload\":{}", open.repeat(depth)).as_bytes())
+}
+
+/// A request for a token, by who may have one, that opens and never closes.
+fn for_token(key: &str, begin: &str, open: &str, depth: usize) -> Vec<u8> {
+    let body = format!("{begin}{}", open.repeat(depth));
+    let length = body.len();
+    let header = format!("Authorization: Bearer {key}\r\nContent-Length: {length}\r\n");
+    request("POST", "/v1/tokens", header.as_bytes(), body.as_bytes())
 }
 
 fn bad_bodies() -> Vec<Bad> {
@@ -167,10 +175,33 @@ fn a_request_says_once_whom_it_calls() {
 
 #[test]
 fn bad_requests_are_refused_and_leave_nothing_behind() {
-    let broker = Broker::start();
+    let folder = Folder::new();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, TOKEN_SECRET).expect("a writable file");
+    let environment = [
+        ("SIGNALHOUSE_HTTP__TOKEN_SECRET_FILE", secret.to_str().expect("text")),
+        ("SIGNALHOUSE_SECURITY__ALLOW_ANONYMOUS", "true"),
+    ];
+    let broker = Broker::with("127.0.0.1", &environment);
     let client = broker.keyless();
     let mut events = client.events("filter=bystander", None);
-    let bad: Vec<Bad> = bad_bodies().into_iter().chain(bad_heads()).collect();
+    let key = broker.key("web", &["--scope", "tokens"]);
+    let bad: Vec<Bad> = bad_bodies()
+        .into_iter()
+        .chain(bad_heads())
+        .chain([
+            (
+                "nested topics of a token",
+                for_token(&key, r#"{"topics":"#, "[", 200_000),
+                "HTTP/1.1 400",
+            ),
+            (
+                "a nested user of a token",
+                for_token(&key, r#"{"user":"#, "{\"a\":", 100_000),
+                "HTTP/1.1 400",
+            ),
+        ])
+        .collect();
     for (name, bytes, expected) in &bad {
         let answer = broker.exchange(bytes);
         assert!(answer.starts_with(expected), "{name}: {answer}");

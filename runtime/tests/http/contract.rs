@@ -53,7 +53,7 @@ impl Contract {
 }
 
 /// Requests that go well or not, by one who has every scope.
-const LINES: [(&str, u16); 56] = [
+const LINES: [(&str, u16); 57] = [
     ("GET /livez", 200),
     ("GET /readyz", 200),
     ("GET /metrics", 200),
@@ -110,6 +110,7 @@ const LINES: [(&str, u16); 56] = [
     ("DELETE /v1/sessions/c", 404),
     ("POST /v1/publish?topic=t&qos=9 | x", 400),
     ("POST /v1/publish?topic=t&unknown=9 | x", 400),
+    (r#"POST /v1/publish?qos=2 | {"topic":"t"}"#, 400),
 ];
 
 const EVERY_SCOPE: [&str; 10] = [
@@ -254,6 +255,75 @@ fn ask_about_one_who_is_connected(contract: &mut Contract) {
     let ops = broker.keyless();
     let _connected = Peer::enter(&broker, Door::Mqtt5, "c");
     contract.ask(&ops, r#"POST /v1/ack | {"session":"c","id":"1-1"}"#, &[], 409);
+}
+
+/// What the query of each route may name is what the document says, no more and no less.
+#[test]
+fn every_name_in_a_query_is_in_the_document() {
+    let broker = Broker::start();
+    let ops = broker.client(&broker.key("ops", &EVERY_SCOPE));
+    let mut seen = 0;
+    for (method, path, operation) in schema::operations() {
+        let mut documented: BTreeSet<_> =
+            schema::query_names(operation).into_iter().map(str::to_owned).collect();
+        // What probes and browsers add to these is theirs.
+        if ["/livez", "/readyz", "/metrics", "/v1/openapi.json"].contains(&path) {
+            continue;
+        }
+        let filled = path.replace("{client_id}", "c");
+        let line = format!("{filled}?no_such_name=1");
+        let body = if path == "/v1/ack" { r#"{"session":"s","id":"1-1"}"# } else { "{}" };
+        let answer = ops.send(&method.to_uppercase(), &line, &[], body);
+        assert_eq!(answer.status, 400, "{method} {path}: {}", answer.text);
+        let reason = answer.json["reason"].as_str().expect("text");
+        let (_, known) = reason.split_once("unknown field `no_such_name`").expect(reason);
+        let known: BTreeSet<_> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        // Read, and refused in this one.
+        let others: &[&str] = match path {
+            "/v1/publish" => &["timeout_s"],
+            "/v1/subscribe" => &["wait", "max"],
+            _ => &[],
+        };
+        for name in others {
+            let line = format!("{filled}?topic=t&filter=t&{name}=1");
+            let line = if path == "/v1/publish" {
+                line.replace("filter=t&", "")
+            } else {
+                line.replace("topic=t&", "")
+            };
+            assert_eq!(ops.send(&method.to_uppercase(), &line, &[], "").status, 400, "{line}");
+            assert!(documented.insert((*name).to_owned()), "{path} {name}");
+        }
+        assert_eq!(known, documented, "{method} {path}: {reason}");
+        seen += documented.len();
+    }
+    assert!(seen > 30, "{seen} names");
+    // Every one of them, of a message: what is known alone is not yet taken.
+    for (path, more, status) in [("/v1/publish", "", 200), ("/v1/request", "&timeout_s=1", 504)] {
+        let line = format!(
+            "{path}?topic=t&qos=0&retain=false&message_expiry_interval_s=9&content_type=a/b{more}"
+        );
+        let bytes = [("content-type", "application/octet-stream")];
+        assert_eq!(ops.send("POST", &line, &bytes, "{not json").status, status, "{line}");
+    }
+}
+
+/// Whoever cannot send Authorization has another header.
+#[test]
+fn a_key_may_come_in_a_header_of_its_own() {
+    let broker = Broker::with("0.0.0.0", &[]);
+    let key = broker.key("ops", &["--scope", "publish"]);
+    let by = |name: &str| {
+        let header = [(name, key.as_str())];
+        broker.keyless().send("POST", "/v1/publish?topic=t", &header, "x").status
+    };
+    assert_eq!([by("x-api-key"), by("x-other-key")], [200, 401]);
+    for (method, path, operation) in schema::operations() {
+        let security = &operation["security"];
+        let ways = json!([{"key": []}, {"api_key": []}]);
+        assert!(security.is_null() || *security == ways, "{method} {path}: {security}");
+    }
+    assert_eq!(schema::security_scheme("api_key")["name"], "X-API-Key");
 }
 
 /// The routes, as the router's source has them.

@@ -255,8 +255,23 @@ fn web_pages_of_known_origins_come_in() {
     );
     let answer = broker.exchange(preflight.as_bytes()).to_lowercase();
     assert!(answer.contains(&format!("access-control-allow-origin: {origin}")), "{answer}");
+    let list = |name: &str| {
+        let line = answer.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        let mut list: Vec<_> = line.unwrap_or("").split(',').map(str::trim).collect();
+        list.sort_unstable();
+        list.join(" ")
+    };
+    assert_eq!(list("access-control-allow-methods"), "delete get post");
+    assert_eq!(
+        list("access-control-allow-headers"),
+        "authorization content-type idempotency-key last-event-id x-api-key"
+    );
     let answer = client.send("POST", "/v1/publish?topic=t", &[("origin", origin)], "x");
     assert_eq!(answer.headers["access-control-allow-origin"], origin);
+    let shown = answer.headers["access-control-expose-headers"].to_str().expect("text");
+    let mut shown: Vec<_> = shown.split(',').map(|name| name.trim().to_lowercase()).collect();
+    shown.sort_unstable();
+    assert_eq!(shown, ["retry-after", "x-quota-remaining-today"]);
     assert_eq!(answer.status, 200);
     let other = client.send("POST", "/v1/publish?topic=t", &[("origin", "https://evil.test")], "x");
     assert!(!other.headers.contains_key("access-control-allow-origin"));
@@ -300,10 +315,25 @@ fn tokens_are_bound_to_their_topics_and_actions_and_end() {
         (json!({"expires_s": 0}), 400),
         (json!({"expires_s": 100_000}), 400),
         (json!({"topics": ["a/#/b"]}), 400),
+        (json!({"topics": ["rooms/{id}"]}), 400),
+        (json!({"topics": ["a", "${x}/a"]}), 400),
+        (json!({"topics": ["$share/g/t"]}), 400),
+        (json!({"topics": ["rooms/{username}", "%c/{claim.room}", "{a b}/50%"]}), 200),
+        // A token of 16 KiB and more is taken nowhere.
+        (json!({"topics": ["t".repeat(7_000), "u"]}), 400),
+        (json!({"topics": ["t".repeat(3_000), "u"]}), 200),
         (json!({"actions": ["fly"]}), 400),
         (json!({"user": ""}), 400),
     ] {
-        assert_eq!(maker.post("/v1/tokens", &body).status, status, "{body}");
+        let answer = maker.post("/v1/tokens", &body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text);
+        if status == 200 {
+            let token = answer.json["token"].as_str().expect("text");
+            let let_in = broker.client(token).get("/livez").status;
+            assert_eq!(let_in, 200, "{body}: a token that is given is good for something");
+        } else {
+            assert!(answer.json["reason"].is_string(), "{body}");
+        }
     }
     let bound = ["--scope", "tokens", "--topic", "chat/#"];
     let bound = broker.client(&broker.key("chat", &bound));

@@ -52,6 +52,28 @@ fn every_route_says_503_to_a_request_that_comes_whole_when_the_broker_stops() {
     broker.wait();
 }
 
+/// The question has counted by then.
+#[test]
+fn a_request_that_waits_for_its_reply_is_told_what_is_left_of_its_quota() {
+    let quota = ("SIGNALHOUSE_QUOTAS__ADDRESS_MESSAGES_PER_DAY", "5");
+    let mut broker = Broker::with("127.0.0.1", &[quota]);
+    let client = broker.keyless();
+    let mut asked = client.events("filter=questions", None);
+    let answer = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let question = serde_json::json!({"topic": "questions", "timeout_s": 30});
+            broker.keyless().post("/v1/request", &question)
+        });
+        assert_eq!(asked.next().expect("an event").name, "message");
+        broker.signal("TERM");
+        waiting.join().expect("no panic")
+    });
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    assert_eq!(answer.headers["x-quota-remaining-today"], "4");
+    assert_eq!(answer.headers["retry-after"], "1");
+    broker.wait();
+}
+
 #[test]
 fn a_request_that_was_let_in_before_is_answered_as_it_stands() {
     let mut broker = Broker::start();

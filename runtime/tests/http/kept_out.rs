@@ -216,3 +216,18 @@ fn one_stranger_too_many_is_refused_with_the_cause() {
     let _silent = stage.open(0);
     stage.check("strangers", "(network.strangers_per_address", || stage.say(0, b""));
 }
+
+#[test]
+fn one_connection_too_many_is_refused_with_the_cause() {
+    // So many more are let in to be told that there is no room.
+    const POLITELY_REFUSED: usize = 64;
+    let environment = [
+        ("SIGNALHOUSE_LIMITS__CONNECTIONS", "1"),
+        ("SIGNALHOUSE_NETWORK__STRANGERS_PER_ADDRESS", "1000"),
+    ];
+    let broker = Broker::with("127.0.0.1", &environment);
+    let (ops, authority, _folder) = (broker.admin(), Authority::new(), Folder::new());
+    let stage = Stage { broker, ops, authority, _folder };
+    let _silent: Vec<_> = (0..=POLITELY_REFUSED).map(|_| stage.open(0)).collect();
+    stage.check("connections", "(limits.connections)", || stage.say(0, b""));
+}

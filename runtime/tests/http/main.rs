@@ -19,6 +19,7 @@ mod publish;
 mod quotas;
 mod receive;
 mod refused;
+mod reload;
 mod request;
 mod schema;
 mod strangers;

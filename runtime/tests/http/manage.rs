@@ -1,11 +1,11 @@
 //! What an operator sees and does.
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 
-use crate::support::{Broker, Client, run};
+use crate::support::{Broker, Client, run, signalhouse};
 
 fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
     let started = std::time::Instant::now();
@@ -143,6 +143,45 @@ fn the_stuck_and_the_refused_are_named() {
     });
 }
 
+/// What waits for any member of a share waits for none of them.
+#[test]
+fn shares_for_which_something_waits_are_named() {
+    let broker = Broker::start();
+    let (client, admin) = (broker.keyless(), broker.admin());
+    for share in ["$share/g/jobs", "$share/h/jobs", "$share/idle/other"] {
+        for member in ["one", "two"] {
+            let filter = share.replace('/', "%2F");
+            client.get(&format!("/v1/messages?session={member}&filter={filter}")).with(200);
+        }
+    }
+    for payload in ["x", "yy", "zzz"] {
+        client.post("/v1/publish", &json!({"topic": "jobs", "payload": payload})).with(200);
+    }
+    let stuck = admin.get("/v1/stuck").with(200);
+    assert_eq!((&stuck["stuck"], &stuck["next_share"]), (&json!([]), &Value::Null));
+    let shares = stuck["shares"].as_array().expect("a list");
+    assert_eq!(shares.len(), 2, "{stuck}");
+    for (share, filter) in shares.iter().zip(["$share/g/jobs", "$share/h/jobs"]) {
+        assert_eq!(share["filter"], filter);
+        assert_eq!((&share["members"], &share["members_connected"]), (&json!(2), &json!(0)));
+        assert_eq!(share["queued"], 3);
+        assert_eq!(share["oldest_queued"]["topic"], "jobs");
+        let (oldest, all) = (&share["oldest_queued"]["bytes"], &share["queued_bytes"]);
+        // Each has the topic's bytes, and what it carries.
+        let oldest = oldest.as_u64().expect("a number");
+        assert_eq!(all.as_u64().expect("a number"), 3 * oldest + 3, "{share}");
+    }
+    let first = admin.get("/v1/stuck?limit=1").with(200);
+    assert_eq!(first["shares"].as_array().map(Vec::len), Some(1));
+    let next = format!("/v1/stuck?limit=1&next_share={}", first["next_share"]);
+    assert_eq!(names(&admin, &next, "shares", "filter"), ["$share/h/jobs"]);
+    assert_eq!(names(&admin, "/v1/stuck?queued=4", "shares", "filter"), [""; 0]);
+    // A member that comes takes what is there.
+    let mut taken = client.events("session=one", None);
+    (0..6).for_each(|_| drop(taken.payload()));
+    assert_eq!(admin.get("/v1/stuck").with(200)["shares"], json!([]));
+}
+
 #[test]
 fn figures_have_base_units_and_reasons_and_name_nobody() {
     let broker = Broker::with("127.0.0.1", &[("SIGNALHOUSE_LIMITS__QUEUE_MESSAGES", "1")]);
@@ -191,4 +230,66 @@ fn figures_and_health_are_there_for_programs() {
     assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
     let sick = run(&["health", "--url", "http://127.0.0.1:1"]);
     assert_eq!(sick.status.code(), Some(1), "{sick:?}");
+}
+
+#[test]
+fn health_can_ask_for_life_alone_and_with_a_key() {
+    // A server that lives, takes no clients, and says what it was asked with.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let server = std::thread::spawn(move || {
+        let mut heads = Vec::new();
+        for _ in 0..4 {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("a whole head");
+                head.extend(byte);
+            }
+            let head = String::from_utf8(head).expect("text");
+            let status = if head.starts_with("GET /livez ") { "200 OK" } else { "503 No" };
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\nConnection: close\r\n\r\nsaid");
+            stream.write_all(answer.as_bytes()).expect("it reads");
+            heads.push(head.to_lowercase());
+        }
+        heads
+    });
+    let health = |arguments: &[&str], key: Option<&str>| {
+        let mut command = signalhouse();
+        command.args(["health", "--url", &url]).args(arguments);
+        let output = command.envs(key.map(|key| ("SIGNALHOUSE_KEY", key))).output();
+        let output = output.expect("the binary starts");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+        )
+    };
+    let (code, said) = health(&["--live"], None);
+    assert_eq!((code, said.trim()), (Some(0), "said"));
+    let (code, said) = health(&[], None);
+    assert!(code == Some(1) && said.contains("503"), "{said}");
+    assert_eq!(health(&["--live", "--key", "shk_given"], Some("shk_around")).0, Some(0));
+    assert_eq!(health(&["--live"], Some("shk_around")).0, Some(0));
+    let heads = server.join().expect("no panic");
+    assert!(
+        heads[0].starts_with("get /livez ") && heads[1].starts_with("get /readyz "),
+        "{heads:?}"
+    );
+    assert!(!heads[0].contains("authorization"), "{heads:?}");
+    assert!(heads[2].contains("authorization: bearer shk_given\r\n"), "{heads:?}");
+    assert!(heads[3].contains("authorization: bearer shk_around\r\n"), "{heads:?}");
+    // And by a broker that answers nobody else.
+    let environment = [("SIGNALHOUSE_HTTP__HEALTH_WITHOUT_KEY", "false")];
+    let broker = Broker::with("0.0.0.0", &environment);
+    let key = broker.key("probe", &["--scope", "metrics"]);
+    let url = format!("http://127.0.0.1:{}", broker.http_port);
+    for what in [&["--live"][..], &[]] {
+        let ask = |key: &[&str]| run(&[&["health", "--url", &url], what, key].concat());
+        assert_eq!(ask(&["--key", &key]).status.code(), Some(0), "{what:?}");
+        let refused = ask(&[]);
+        assert_eq!(refused.status.code(), Some(1), "{what:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("401"), "{refused:?}");
+    }
 }

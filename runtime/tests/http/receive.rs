@@ -7,7 +7,7 @@ use signalhouse_core::wire::reason::ReasonCode;
 
 use crate::connect::connect;
 use crate::peer::{Door, Next, Peer};
-use crate::support::{Broker, Client};
+use crate::support::{Broker, Client, Folder};
 
 fn publish(client: &Client, payload: &str) {
     let body = json!({"topic": "inbox/1", "payload": payload});
@@ -54,6 +54,41 @@ fn a_stream_goes_on_where_the_last_one_was_acknowledged() {
     assert_eq!(events.payload().0, "5");
     assert_eq!(client.post("/v1/ack", &json!({"session": "none", "id": "1-1"})).status, 404);
     assert_eq!(client.post("/v1/ack", &json!({"session": "phone", "id": "x"})).status, 400);
+}
+
+/// An event source comes back to a broker that was killed, with what it had last.
+#[test]
+fn a_stream_goes_on_where_it_was_when_the_broker_was_killed() {
+    let folder = Folder::new();
+    let data = folder.path().join("data");
+    let environment = [
+        ("SIGNALHOUSE_STORE__DURABILITY", "strict"),
+        ("SIGNALHOUSE_STORE__PATH", data.to_str().expect("text")),
+    ];
+    let broker = Broker::with("127.0.0.1", &environment);
+    let query = "filter=inbox/%23&session=phone";
+    let mut events = broker.keyless().events(query, None);
+    for payload in ["1", "2", "3"] {
+        publish(&broker.keyless(), payload);
+    }
+    let got: Vec<_> = (0..3).map(|_| events.payload()).collect();
+    assert_eq!(got.iter().map(|(payload, _)| payload).collect::<Vec<_>>(), ["1", "2", "3"]);
+    drop(broker); // which kills it
+    let broker = Broker::with("127.0.0.1", &environment);
+    let mut events = broker.keyless().events(query, got[0].1.as_deref());
+    let again: Vec<_> = (0..2).map(|_| events.payload()).collect();
+    assert_eq!(again, got[1..], "under the names that they had");
+    publish(&broker.keyless(), "4");
+    let (payload, fourth) = events.payload();
+    assert_eq!(payload, "4");
+    assert!(!got.iter().any(|(_, id)| *id == fourth), "{fourth:?} is new");
+    drop((events, broker));
+    let broker = Broker::with("127.0.0.1", &environment);
+    // What was acknowledged by the name it had before the first end stays so.
+    let ack = json!({"session": "phone", "id": fourth});
+    assert_eq!(broker.keyless().post("/v1/ack", &ack).with(200)["acknowledged"], 3);
+    let left = broker.keyless().get("/v1/messages?session=phone").with(200);
+    assert_eq!(left, json!({"session_present": true, "messages": []}));
 }
 
 #[test]

@@ -18,6 +18,22 @@ pub(crate) fn operations() -> impl Iterator<Item = (&'static str, &'static str, 
     })
 }
 
+/// The names that the query of an operation may have.
+pub(crate) fn query_names(operation: &'static Value) -> Vec<&'static str> {
+    let parameters = operation["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let resolved = parameters.iter().map(|parameter| match parameter["$ref"].as_str() {
+        Some(name) => DOCUMENT.pointer(&name[1..]).expect("a parameter of the document"),
+        None => parameter,
+    });
+    let queries = resolved.filter(|parameter| parameter["in"] == "query");
+    queries.map(|parameter| parameter["name"].as_str().expect("a name")).collect()
+}
+
+/// A way to say who one is.
+pub(crate) fn security_scheme(name: &str) -> &'static Value {
+    &DOCUMENT["components"]["securitySchemes"][name]
+}
+
 /// The document's name for a path.
 pub(crate) fn template_of(path: &str) -> Option<&'static str> {
     let path = path.split('?').next().unwrap_or("");

@@ -82,6 +82,33 @@ fn asks(stream: &mut TcpStream, path: &str) -> bool {
 }
 
 #[test]
+fn connections_over_the_most_are_counted_by_that_cause() {
+    let broker = Broker::with("127.0.0.1", &[("SIGNALHOUSE_HTTP__CONNECTIONS", "4")]);
+    // Each is known before the next comes: strangers have fewer places.
+    let known = || {
+        let mut stream = broker.raw();
+        assert!(asks(&mut stream, "/metrics"));
+        stream
+    };
+    let mut known: Vec<_> = (0..4).map(|_| known()).collect();
+    assert!(!asks(&mut broker.raw(), "/metrics"), "one too many is served");
+    // One goes, so that there is room to look.
+    drop(known.pop());
+    let started = std::time::Instant::now();
+    let counted = "signalhouse_http_refused_total{cause=\"connections\"} ";
+    let metrics = loop {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let metrics = broker.exchange(request);
+        if metrics.contains(counted) {
+            break metrics;
+        }
+        assert!(started.elapsed() < DEADLINE, "{metrics}");
+    };
+    let line = metrics.lines().find(|line| line.starts_with(counted)).expect("it is there");
+    assert!(line[counted.len()..].parse::<u64>().is_ok_and(|count| count >= 1), "{line}");
+}
+
+#[test]
 fn silent_connections_keep_out_nobody_who_was_let_in() {
     const STRANGERS: usize = 5;
     let most = STRANGERS.to_string();

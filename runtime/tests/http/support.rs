@@ -95,6 +95,14 @@ impl Broker {
 
     /// With HTTP at `host`, and settings over the defaults.
     pub(crate) fn with(host: &str, environment: &[(&str, &str)]) -> Self {
+        Broker::with_arguments(host, environment, &[])
+    }
+
+    pub(crate) fn with_arguments(
+        host: &str,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Self {
         let folder = Folder::new();
         let keys = folder.path().join("keys.toml");
         let keys = keys.to_str().expect("a path that is text");
@@ -102,6 +110,7 @@ impl Broker {
         assert!(made.status.success(), "{made:?}");
         let mut child = signalhouse()
             .args(["--listen", "127.0.0.1:0", "--http", &format!("{host}:0")])
+            .args(arguments)
             .env("SIGNALHOUSE_HTTP__KEYS_FILE", keys)
             .env("SIGNALHOUSE_STORE__DURABILITY", "memory")
             .envs(environment.iter().copied())

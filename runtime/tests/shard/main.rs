@@ -240,7 +240,7 @@ async fn a_broken_disk_ends_the_shard() {
 struct Thoughtful(TokioClock);
 
 impl Authenticate for Thoughtful {
-    fn asks_credentials(&self) -> bool {
+    fn asks_credentials(&self, _: ConnectionId) -> bool {
         true
     }
 

@@ -34,7 +34,7 @@ pub(super) fn permissions(shared: &Shared) -> Arc<Permissions> {
 }
 
 impl Authenticate for Names {
-    fn asks_credentials(&self) -> bool {
+    fn asks_credentials(&self, _: ConnectionId) -> bool {
         asks(&self.shared.plan)
     }
 

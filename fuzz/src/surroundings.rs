@@ -227,12 +227,25 @@ impl AsyncWrite for Script {
 }
 
 /// A network with one connection, which is there from the beginning.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct OneConnection(Rc<RefCell<Option<Script>>>);
+#[derive(Clone, Debug)]
+pub(crate) struct OneConnection {
+    connection: Rc<RefCell<Option<Script>>>,
+    /// Where it came in, and where from.
+    here: SocketAddr,
+    peer: SocketAddr,
+}
 
 impl OneConnection {
     pub(crate) fn new(connection: Script) -> Self {
-        OneConnection(Rc::new(RefCell::new(Some(connection))))
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let connection = Rc::new(RefCell::new(Some(connection)));
+        OneConnection { connection, here: at(18_083), peer: at(40_000) }
+    }
+
+    /// The same from another machine.
+    pub(crate) fn from_afar(connection: Script) -> Self {
+        let at = |last, port| SocketAddr::from(([192, 0, 2, last], port));
+        OneConnection { here: at(1, 18_083), peer: at(2, 40_000), ..OneConnection::new(connection) }
     }
 }
 
@@ -255,13 +268,13 @@ impl Listener for OneConnection {
     type Stream = Script;
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(SocketAddr::from(([127, 0, 0, 1], 18_083)))
+        Ok(self.here)
     }
 
     async fn accept(&mut self) -> io::Result<(Script, SocketAddr)> {
-        let connection = self.0.borrow_mut().take();
+        let connection = self.connection.borrow_mut().take();
         match connection {
-            Some(connection) => Ok((connection, SocketAddr::from(([127, 0, 0, 1], 40_000)))),
+            Some(connection) => Ok((connection, self.peer)),
             None => pending().await,
         }
     }

@@ -393,6 +393,33 @@ async fn the_tools_reach_every_door() {
     .await;
 }
 
+/// The CA of clients that there was none of, and not any more.
+#[tokio::test]
+async fn certificates_of_clients_can_be_asked_for_by_a_reload() {
+    play(async {
+        let authority = Authority::new();
+        let running = start("asked", &authority, "");
+        let ann = authority.client("ann", 1);
+        let versions = rustls::ALL_VERSIONS;
+        let enter = async |pair: Option<&(String, String)>| {
+            let stream = secure(&running, Kind::Tls, &authority, pair, versions).await;
+            let connect = connect_as("c", None, None);
+            Client::connect(stream.map_err(drop)?, running.clock, connect, 30_000)
+                .await
+                .map_err(drop)
+        };
+        let (mut early, _) = enter(None).await.expect("nobody is asked");
+        running.reload(&format!("{SETTINGS}{CLIENTS}"));
+        assert_eq!(end(&mut early).await, ReasonCode::NotAuthorized);
+        assert!(enter(None).await.is_err(), "TLS wants a certificate");
+        let (mut named, _) = enter(Some(&ann)).await.expect("a certificate");
+        running.reload(SETTINGS);
+        assert_eq!(end(&mut named).await, ReasonCode::NotAuthorized);
+        assert!(enter(None).await.is_ok());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_new_certificate_drops_nobody() {
     play(async {

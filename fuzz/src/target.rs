@@ -18,6 +18,7 @@ pub mod recovery;
 pub mod settings;
 #[cfg(feature = "runtime")]
 pub mod websocket;
+pub mod world;
 
 /// What a target is.
 pub type Target = fn(&[u8]);
@@ -28,6 +29,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("again", again::run),
     ("filter", filter::run),
     ("broker", broker::run),
+    ("world", world::run),
     #[cfg(feature = "runtime")]
     ("record", record::run),
     #[cfg(feature = "runtime")]

@@ -6,9 +6,9 @@ use signalhouse_core::Input;
 use signalhouse_core::input::Command;
 use signalhouse_core::quota::{Holder, Quota, Quotas};
 
-use crate::client::text;
-use crate::recount;
-use crate::world::World;
+use super::client::text;
+use super::recount;
+use super::world::World;
 
 /// Quotas of everybody there is, some of them within reach.
 fn quotas(world: &mut World) -> Quotas {

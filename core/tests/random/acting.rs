@@ -6,8 +6,8 @@ use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{OutboundPacketId, PacketId, QoS, Version};
 use signalhouse_core::{ConnectionId, Input};
 
-use crate::client::{self, Asked, Habits, Link, Request, Session, text};
-use crate::world::{World, key_of};
+use super::client::{self, Asked, Habits, Link, Request, Session, text};
+use super::world::{World, key_of};
 
 impl World {
     pub(crate) fn client_step(&mut self) {

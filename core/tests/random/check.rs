@@ -13,7 +13,7 @@ use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, QoS, Version};
 use signalhouse_core::{Action, Config, ConnectionId};
 
-use crate::client::{Link, Session};
+use super::client::{Link, Session};
 
 /// An answer that a connection is owed.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use signalhouse_core::wire::packet::{
 use signalhouse_core::wire::property::MessageProperties;
 use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text, Version};
 
-use crate::rng::Rng;
+use super::rng::Rng;
 
 pub(crate) const TOPICS: [&str; 6] = ["a", "a/b", "a/b/c", "b", "b/c", "c/d"];
 pub(crate) const FILTERS: [&str; 13] =

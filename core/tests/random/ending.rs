@@ -11,8 +11,8 @@ use signalhouse_core::wire::packet::{
 use signalhouse_core::wire::types::{QoS, Version};
 use signalhouse_core::{ConnectionId, Input, Record, Recovery, Seed};
 
-use crate::client::{self, FILTERS, SHARES, inbound, text};
-use crate::world::{World, key_of};
+use super::client::{self, FILTERS, SHARES, inbound, text};
+use super::world::{World, key_of};
 
 /// More rounds than this, and the broker never comes to rest.
 const ROUNDS: u32 = 100_000;
@@ -305,7 +305,7 @@ fn returning(key: &str, receive_maximum: u16) -> Connect {
         session_expiry_interval_s: u32::MAX,
         receive_maximum,
         maximum_packet_size_bytes: None,
-        ..client::connect(&mut crate::rng::Rng::new(0), key, 0)
+        ..client::connect(&mut super::rng::Rng::new(0), key, 0)
     }
 }
 

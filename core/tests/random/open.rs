@@ -10,8 +10,8 @@ use signalhouse_core::{
     Action, Broker, Config, ConnectionId, Input, Limits, LogPosition, Outbox, Seed, Time,
 };
 
-use crate::client::{self, Habits, inbound, text};
-use crate::rng::Rng;
+use super::client::{self, Habits, inbound, text};
+use super::rng::Rng;
 
 const NOW: Time = Time::from_ms(1_700_000_000_000);
 

@@ -5,8 +5,8 @@ use signalhouse_core::wire::packet::{Ack, ClientPacket, ConnAck, OutboundPublish
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, OutboundPacketId, Version};
 
-use crate::client::{Asked, Request};
-use crate::world::World;
+use super::client::{Asked, Request};
+use super::world::World;
 
 impl World {
     /// The client reads one packet and puts down what it will answer.
@@ -43,7 +43,7 @@ impl World {
         }
     }
 
-    fn memory_of(&mut self, id: ConnectionId) -> Option<&mut crate::client::Memory> {
+    fn memory_of(&mut self, id: ConnectionId) -> Option<&mut super::client::Memory> {
         let key = self.link(id)?.key.clone();
         self.memories.get_mut(&key)
     }
@@ -95,7 +95,7 @@ impl World {
                     packets.push(ClientPacket::Publish(*publish));
                 }
                 Asked::Release => {
-                    let ack = Ack::new(crate::client::inbound(packet_id), ReasonCode::Success);
+                    let ack = Ack::new(super::client::inbound(packet_id), ReasonCode::Success);
                     packets.push(ClientPacket::PubRel(ack));
                 }
                 Asked::Other => {
@@ -162,7 +162,7 @@ impl World {
     }
 
     /// The client's program has got a message.
-    fn taken(&mut self, session: crate::client::Session, publish: &OutboundPublish) {
+    fn taken(&mut self, session: super::client::Session, publish: &OutboundPublish) {
         if let Some(check) = &mut self.check {
             check.taken(session, publish);
         }

@@ -8,8 +8,8 @@ use signalhouse_core::wire::packet::{OutboundPublish, ServerPacket};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, QoS};
 
-use crate::check::{Ask, Check, Exchange, Owed, matches, number_of};
-use crate::client::Session;
+use super::check::{Ask, Check, Exchange, Owed, matches, number_of};
+use super::client::Session;
 
 impl Check {
     pub(crate) fn send(&mut self, id: ConnectionId, packet: &ServerPacket) {

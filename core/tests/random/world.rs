@@ -15,9 +15,9 @@ use signalhouse_core::{
     Seed, Time,
 };
 
-use crate::check::Check;
-use crate::client::{self, Link, Memory, Session, text};
-use crate::rng::Rng;
+use super::check::Check;
+use super::client::{self, Link, Memory, Session, text};
+use super::rng::Rng;
 
 const START: Time = Time::from_ms(1_700_000_000_000);
 
@@ -75,7 +75,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(shape: &Shape) -> Self {
-        let mut rng = Rng::new(shape.seed);
+        World::chosen_by(shape, Rng::new(shape.seed))
+    }
+
+    /// A world in which `rng` chooses.
+    pub(crate) fn chosen_by(shape: &Shape, mut rng: Rng) -> Self {
         let config = config(&mut rng);
         let broker = Broker::new(config.clone(), Seed(shape.seed), START);
         let disk = rng.pick(&[Disk::Immediate, Disk::Random, Disk::Withheld]);

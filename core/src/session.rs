@@ -241,7 +241,7 @@ pub(crate) struct Sessions {
     ends_in_order: VecDeque<(LogPosition, Text)>,
 }
 
-/// With what is in them, which the slab does not show by itself.
+/// With what is in them, which the slab does not show by itself. What is left out says the same again.
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Sessions { slab, by_client: _, ends: _, ends_in_order } = self;

@@ -68,9 +68,9 @@ impl Known {
         self.rules.as_ref().map(|rules| Arc::clone(&rules.permissions)).unwrap_or_default()
     }
 
-    /// Whether clients have to say who they are.
+    /// Whether clients have to say who they are. Where they are asked and need not answer, they have not.
     #[must_use]
-    pub fn asks(&self) -> bool {
+    pub fn requires_names(&self) -> bool {
         self.asks && !self.allow_anonymous
     }
 
@@ -146,8 +146,8 @@ impl<C: Clock> Access<C> {
 
     /// Whether clients have to say who they are.
     #[must_use]
-    pub fn asks(&self) -> bool {
-        self.known.borrow().asks()
+    pub fn requires_names(&self) -> bool {
+        self.known.borrow().requires_names()
     }
 
     /// Judges by `known` from now on. What comes of those who are in already is for the review

@@ -136,7 +136,7 @@ pub(crate) struct Groups {
     by_filter: KeyedMap<TopicFilter, GroupKey>,
 }
 
-/// With what is in them, which the slab does not show by itself.
+/// With what is in them, which the slab does not show by itself. What is left out says the same again.
 impl fmt::Debug for Groups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Groups { slab, by_filter: _ } = self;

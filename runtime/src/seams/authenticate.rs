@@ -29,7 +29,8 @@ pub struct Caller {
 /// nobody else does. A connection has one question open at a time.
 pub trait Authenticate: 'static {
     /// Whether the credentials of a client that uses no enhanced method are to be checked. If not,
-    /// it comes in as anonymous at once. Heard at every CONNECT, for the answer may change.
+    /// it comes in as anonymous at once, and whoever answers so may remember that of the connection. Heard at
+    /// every CONNECT, for the answer may change.
     fn asks_credentials(&self, connection: ConnectionId) -> bool;
 
     /// The enhanced methods that [`Question::Exchange`] may ever name, as known at the start. Others

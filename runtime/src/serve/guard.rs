@@ -184,7 +184,7 @@ impl Guard {
         for connection in http.set_trust(loaded.trust) {
             handle.refuse(connection, ReasonCode::NotAuthorized);
         }
-        match (self.access.asks(), loaded.known.asks()) {
+        match (self.access.requires_names(), loaded.known.requires_names()) {
             (false, true) => info!("clients have to say who they are from now on"),
             (true, false) => warn!("clients need not say who they are from now on"),
             (false, false) | (true, true) => {}

@@ -50,8 +50,6 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     journal: J,
     spawn: P,
     authenticate: Rc<A>,
-    /// Whether clients have to say who they are. The broker asks in any case, for clients inside
-    /// the process have an identity of their own.
     /// Answers that are known without asking anybody.
     instant: Vec<(ConnectionId, AuthOutcome)>,
     topic_alias_outbound_maximum: u16,
@@ -571,6 +569,7 @@ where
                 let outcome = self.admit_local(&local, &question);
                 return self.instant.push((id, outcome));
             }
+            // The broker asks in any case, for clients inside the process have an identity of their own.
             (None, Question::Credentials { .. }) if !self.authenticate.asks_credentials(id) => {
                 let credential = Credential::default();
                 let outcome = AuthOutcome::Accepted { identity: None, data: None, credential };

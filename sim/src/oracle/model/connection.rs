@@ -393,6 +393,8 @@ impl Model {
         } else {
             token_of(&publish.payload).to_vec()
         };
+        let publisher = self.connections.get(&send.connection).map(|found| found.client_id.clone());
+        let publisher = publisher.unwrap_or_default();
         if let Some(id) = self.by_token.get(&token).copied()
             && (!is_clear || publish.dup)
         {
@@ -409,13 +411,16 @@ impl Model {
             let found = &mut self.publications[id];
             found.sends.push(send);
             found.instances += usize::from(!is_same);
+            // What came without a CONNECT before it was nobody's.
+            if found.client_id.is_empty() {
+                found.client_id = publisher;
+            }
             return id;
         }
-        let client_id = self.connections.get(&send.connection).map(|found| found.client_id.clone());
         let id = self.publications.len();
         self.publications.push(Publication {
             token: token.clone(),
-            client_id: client_id.unwrap_or_default(),
+            client_id: publisher,
             topic: topic.to_owned(),
             qos: publish.qos,
             retain: publish.retain,

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use signalhouse::seams::{Disk, DiskFile, FolderDisk, Listed};
@@ -33,14 +35,25 @@ pub(crate) struct Tally {
 /// Bytes written since the last sync of the process.
 static UNSYNCED_BYTES: AtomicU64 = AtomicU64::new(0);
 static BATCHES: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+/// How many microseconds each sync of the process takes longer than the disk.
+static SYNC_DELAY_US: AtomicU64 = AtomicU64::new(0);
 
-/// Takes the place of the C library's, to count: the disk's threads make one sync of several that were asked
-/// for meanwhile.
+/// Makes the disk slower: every sync from now on, the bare disk's too, takes so much longer.
+pub(crate) fn delay_syncs_us(delay_us: u64) {
+    SYNC_DELAY_US.store(delay_us, Ordering::Relaxed);
+}
+
+/// Takes the place of the C library's, to count, for the disk's threads make one sync of several that were asked
+/// for meanwhile; and to be as slow as a slower disk.
 ///
 /// # Safety
 /// `file` is an open file, as for the C library's.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn fdatasync(file: i32) -> i32 {
+    let delay_us = SYNC_DELAY_US.load(Ordering::Relaxed);
+    if delay_us > 0 {
+        thread::sleep(Duration::from_micros(delay_us));
+    }
     let bytes = UNSYNCED_BYTES.swap(0, Ordering::Relaxed);
     if bytes > 0 {
         BATCHES.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);

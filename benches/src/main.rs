@@ -1,10 +1,11 @@
 //! What Signalhouse costs, measured on the disk of this machine.
 //!
-//!     cargo run --release -p signalhouse-benches -- [--data FOLDER] append|steady|publish|recovery|scale
+//!     cargo run --release -p signalhouse-benches -- [--data FOLDER] NAME...
 //!     cargo run --release -p signalhouse-benches -- bars [--binary FILE] [--turns NUMBER] [NAME...]
 //!
-//! Results with their commands are in `benches/RESULTS.md`. A disk's speed changes from minute to minute, so each
-//! figure comes with that of the bare disk in the same run, in turns. Nothing here fails for being slow.
+//! The names of the first are append, steady, publish, publish-slower, recovery and scale. Results with their commands
+//! are in `benches/RESULTS.md`. A disk's speed changes from minute to minute, so each figure comes with that of the
+//! bare disk in the same run, in turns. Nothing here fails for being slow.
 
 #![allow(clippy::disallowed_methods)] // real time on a real disk
 
@@ -42,13 +43,14 @@ fn main() -> ExitCode {
             "append" => append::run(&folder),
             "steady" => append::run_steady(&folder),
             "publish" => publish::run(&folder),
+            "publish-slower" => publish::run_slower(&folder),
             "recovery" => recovery::run(&folder),
             _ => is_understood = false,
         }
     }
     if !is_understood {
         eprintln!(
-            "usage: signalhouse-benches [--data FOLDER] append|steady|publish|recovery|scale... | bars"
+            "usage: signalhouse-benches [--data FOLDER] append|steady|publish|publish-slower|recovery|scale... | bars"
         );
         return ExitCode::from(2);
     }

@@ -18,38 +18,54 @@ use signalhouse_core::Seed;
 
 use crate::append::local;
 use crate::disk::CountingDisk;
-use crate::{TURNS, bare, clients, median};
+use crate::{TURNS, bare, clients, disk, median};
 
 const PUBLISHERS: [u64; 3] = [1, 16, 256];
 const TURN: Duration = Duration::from_millis(1_500);
+/// By how much syncs are made slower, where that is the question.
+const DELAYS_US: [u64; 5] = [0, 200, 500, 1_000, 2_000];
 
 /// Messages acknowledged a second, against the bare disk with the batches that the run really had, in turns.
 pub(crate) fn run(folder: &Path) {
-    for (publishers, is_online) in
-        PUBLISHERS.into_iter().flat_map(|all| [(all, true), (all, false)])
-    {
-        let folder = folder.join("publish");
-        let _gone = fs::remove_dir_all(&folder);
-        let (at, disk) = broker(folder.join("store"));
-        local(async {
-            let taken = Rc::new(Cell::new(0));
-            let stream = clients::subscribe(at, "subscriber").await;
-            if is_online {
-                tokio::task::spawn_local(clients::take(stream, Rc::clone(&taken)));
-            } else {
-                drop(stream);
-            }
-            let acknowledged = Rc::new(Cell::new(0));
-            for number in 0..publishers {
-                let name = format!("publisher-{number}");
-                tokio::task::spawn_local(clients::publish(at, name, Rc::clone(&acknowledged)));
-            }
-            // The first spares are filled meanwhile.
-            tokio::time::sleep(Duration::from_secs(3)).await;
-            measure(&folder, publishers, &disk, &acknowledged, &taken).await;
-        });
-        let _gone = fs::remove_dir_all(folder);
+    for publishers in PUBLISHERS {
+        for is_online in [true, false] {
+            turns(folder, publishers, is_online);
+        }
     }
+}
+
+/// The same with 256 publishers and nobody online, on disks whose syncs take longer.
+pub(crate) fn run_slower(folder: &Path) {
+    for delay_us in DELAYS_US {
+        println!("syncs take {delay_us} us longer:");
+        disk::delay_syncs_us(delay_us);
+        turns(folder, 256, false);
+    }
+    disk::delay_syncs_us(0);
+}
+
+fn turns(folder: &Path, publishers: u64, is_online: bool) {
+    let folder = folder.join("publish");
+    let _gone = fs::remove_dir_all(&folder);
+    let (at, disk) = broker(folder.join("store"));
+    local(async {
+        let taken = Rc::new(Cell::new(0));
+        let stream = clients::subscribe(at, "subscriber").await;
+        if is_online {
+            tokio::task::spawn_local(clients::take(stream, Rc::clone(&taken)));
+        } else {
+            drop(stream);
+        }
+        let acknowledged = Rc::new(Cell::new(0));
+        for number in 0..publishers {
+            let name = format!("publisher-{number}");
+            tokio::task::spawn_local(clients::publish(at, name, Rc::clone(&acknowledged)));
+        }
+        // The first spares are filled meanwhile.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        measure(&folder, publishers, &disk, &acknowledged, &taken).await;
+    });
+    let _gone = fs::remove_dir_all(folder);
 }
 
 async fn measure(

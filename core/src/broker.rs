@@ -88,6 +88,8 @@ pub struct Broker {
     held_at: Option<Time>,
     /// Where it jumped to, if it did.
     jumped_to: Time,
+    /// Whether that was while the broker was down, and is still to be said.
+    jump_is_untold: bool,
     counters: Counters,
     /// Sessions with long jobs to continue.
     work: VecDeque<SessionKey>,
@@ -144,6 +146,7 @@ impl Broker {
             durable_timers: Timers::default(),
             held_at: None,
             jumped_to: Time::ZERO,
+            jump_is_untold: false,
             counters: Counters::default(),
             work: VecDeque::new(),
             unrecorded_ends: VecDeque::new(),

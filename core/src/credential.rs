@@ -80,3 +80,19 @@ impl Claims {
         self.0.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::Claims;
+    use crate::wire::types::Text;
+
+    #[test]
+    fn no_claims_are_empty_however_they_are_made() {
+        assert!(Claims::NONE.is_empty());
+        assert!(Claims::new(Vec::new()).is_empty());
+        let text = Text::try_from("role").expect("a text");
+        assert!(!Claims::new(alloc::vec![(text.clone(), text)]).is_empty());
+    }
+}

@@ -164,12 +164,6 @@ impl Outbox {
         self.steps.drain(..)
     }
 
-    /// Whether nothing is in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
     pub(crate) fn push(&mut self, action: Action) {
         self.steps.push(Step::One(action));
     }

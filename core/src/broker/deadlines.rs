@@ -101,6 +101,11 @@ impl Broker {
     /// Moves to `now` and fires everything due, in the order of time.
     pub(super) fn advance_time(&mut self, now: Time, out: &mut Outbox) {
         assert!(now >= self.now, "the driver's time goes back");
+        if core::mem::take(&mut self.jump_is_untold)
+            && let Some(held_at) = self.held_at
+        {
+            out.notice(Notice::TimeJumped { by_ms: self.jumped_to.since_ms(held_at) });
+        }
         let by_ms = now.since_ms(self.now);
         if by_ms > self.config.time_jump_maximum_ms && self.held_at.is_none() {
             self.held_at = Some(self.now);

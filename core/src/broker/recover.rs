@@ -292,6 +292,7 @@ impl Broker {
         {
             self.held_at = Some(index.latest);
             self.jumped_to = now;
+            self.jump_is_untold = true;
         }
         self.recovered_seq = QueueSeq(self.next_seq);
         for (id, key) in &index.sessions {

@@ -397,11 +397,12 @@ impl Broker {
                 entries.push(entry);
             }
         }
-        entries.extend(
-            session
-                .queue
-                .take_if(|entry| is_shared(entry.group) && entry.message.qos() > QoS::AtMostOnce),
-        );
+        // Most queues have nothing from a share, and are not gone through when their client goes.
+        if session.queue.has_any_from_groups() {
+            let is_movable =
+                |entry: &Waiting| is_shared(entry.group) && entry.message.qos() > QoS::AtMostOnce;
+            entries.extend(session.queue.take_if(is_movable));
+        }
         if canary!(SharedLostWithMember) {
             return;
         }

@@ -221,6 +221,11 @@ impl Queue {
         taken
     }
 
+    /// Whether an entry comes from a group.
+    pub(crate) fn has_any_from_groups(&self) -> bool {
+        self.asides.values().any(|aside| aside.group.is_some())
+    }
+
     /// All entries, main lane first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Waiting> {
         self.main.iter().chain(&self.qos0).map(|slot| {

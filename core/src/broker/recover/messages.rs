@@ -13,7 +13,7 @@ use crate::record::{
 use crate::session::flight::{Flight, Stage};
 use crate::session::held::{Held, Stored};
 use crate::session::queue::{Journaled, Waiting};
-use crate::wire::types::OutboundPacketId;
+use crate::wire::types::{OutboundPacketId, QoS};
 
 impl Broker {
     pub(super) fn apply_published(
@@ -120,6 +120,7 @@ impl Broker {
             group,
             subscription_ids: enqueued.subscription_ids,
         };
+        may_wait(&entry, enqueued.receiver)?;
         match enqueued.receiver {
             Receiver::Session(id) => {
                 let key = *index.sessions.get(&id).ok_or(Unknown("a session"))?;
@@ -165,6 +166,7 @@ impl Broker {
             (Receiver::Group(id), Receiver::Session(_)) => Some((index.group_key(id), id)),
             (Receiver::Group(_) | Receiver::Session(_), _) => None,
         };
+        may_wait(&entry, to)?;
         match to {
             Receiver::Session(id) => {
                 let key = *index.sessions.get(&id).ok_or(Unknown("a session"))?;
@@ -203,6 +205,17 @@ impl Broker {
         };
         entry.ok_or(Unknown("a queue entry"))
     }
+}
+
+/// Whether an entry may be in this queue. Where only the journal has the message, that is a session's at QoS 1 or 2,
+/// and none that may go on to a share: everywhere else it must be at hand.
+fn may_wait(entry: &Waiting, receiver: Receiver) -> Result<(), Unknown> {
+    let is_read_back = match receiver {
+        Receiver::Session(_) => entry.qos > QoS::AtMostOnce && entry.group.is_none(),
+        Receiver::Group(_) => false,
+    };
+    let is_at_hand = !entry.message.is_stored();
+    (is_at_hand || is_read_back).then_some(()).ok_or(Unknown("a message that is at hand"))
 }
 
 impl Flight {

@@ -259,7 +259,10 @@ impl Display for Summary<'_> {
         )?;
         if let Some(cut) = cut {
             let (file, offset) = (&cut.file, cut.offset);
-            write!(f, "; the end of {file} from offset {offset} on was never acknowledged")?;
+            write!(
+                f,
+                "; the end of {file} from offset {offset} on is not whole, and nothing says it was durable"
+            )?;
         }
         Ok(())
     }

@@ -239,7 +239,7 @@ pub(super) async fn write<D: Disk, P: Spawn>(
     let State { through, latest, records, bodies } = state;
     let file = new_file(disk, name).await?;
     let kind = FileKind::Snapshot { through, latest, records: records.len() as u64 };
-    let header = FileHeader { kind, number, salt };
+    let header = FileHeader::new(kind, number, salt);
     let failed = |error| StoreError::disk("cannot write", name)(error);
     let mut offset = BLOCK_BYTES;
     let mut synced = 0;

@@ -57,6 +57,12 @@ pub enum Damage {
     /// The first block of a file.
     #[error("its first block is not that of a store's file")]
     Header,
+    /// A file ends before the length that it was given before it was used.
+    #[error("the file ends here, and had {bytes} bytes")]
+    Short {
+        /// That length.
+        bytes: u64,
+    },
     /// A frame that was durable is not there as it was written.
     #[error(
         "the record with position {expected} was durable ({known_durable} was) and is not intact"

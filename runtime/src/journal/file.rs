@@ -58,11 +58,16 @@ pub(super) struct FileHeader {
     pub(super) number: u64,
     /// Goes into its frames' checksums, so that none of before counts when a file is used again.
     pub(super) salt: u64,
+    /// No record in it is of a later version of the format.
+    pub(super) version: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
-    Segment,
+    Segment {
+        /// Its length, which never becomes less; 0 in files that do not say.
+        bytes: u64,
+    },
     Snapshot {
         /// The last position that it covers.
         through: LogPosition,
@@ -83,13 +88,18 @@ pub(super) enum HeaderFault {
 }
 
 impl FileHeader {
-    /// The block.
+    /// Of a file that is written now.
+    pub(super) fn new(kind: FileKind, number: u64, salt: u64) -> Self {
+        FileHeader { kind, number, salt, version: FORMAT_VERSION }
+    }
+
+    /// The block. All of it that is not zero is in its first sector, which is written as one.
     pub(super) fn to_block(self) -> Bytes {
         let mut block = BytesMut::with_capacity(BLOCK_BYTES as usize);
         block.put_slice(MAGIC);
-        block.put_u32_le(FORMAT_VERSION);
+        block.put_u32_le(self.version);
         let (kind, through, latest, records) = match self.kind {
-            FileKind::Segment => (1, 0, 0, 0),
+            FileKind::Segment { bytes } => (1, bytes, 0, 0),
             FileKind::Snapshot { through, latest, records } => {
                 (2, through.0, latest.as_ms(), records)
             }
@@ -128,7 +138,7 @@ impl FileHeader {
             return Err(HeaderFault::Newer(four(8)));
         }
         let kind = match four(12) {
-            1 => FileKind::Segment,
+            1 => FileKind::Segment { bytes: eight(32) },
             2 => FileKind::Snapshot {
                 through: LogPosition(eight(32)),
                 latest: Time::from_ms(eight(40)),
@@ -136,7 +146,7 @@ impl FileHeader {
             },
             _ => return Err(damaged),
         };
-        Ok(FileHeader { kind, number: eight(16), salt: eight(24) })
+        Ok(FileHeader { kind, number: eight(16), salt: eight(24), version: four(8) })
     }
 }
 
@@ -158,7 +168,7 @@ mod tests {
     fn headers_come_back_whole_or_not_at_all() {
         let kind =
             FileKind::Snapshot { through: LogPosition(9), latest: Time::from_ms(8), records: 7 };
-        let header = FileHeader { kind, number: 3, salt: u64::MAX };
+        let header = FileHeader::new(kind, 3, u64::MAX);
         let block = header.to_block();
         assert_eq!(block.len() as u64, BLOCK_BYTES);
         assert_eq!(FileHeader::from_block(&block), Ok(header));

@@ -155,7 +155,10 @@ impl<D: Disk> Opened<D> {
                 FileName::Unfinished(_) => remove(&disk, name).await?,
             }
         }
-        let upkeep = Upkeep::new(
+        let free_bytes = disk.free_bytes().await;
+        let free_bytes =
+            free_bytes.map_err(StoreError::disk("cannot ask for room in", "the data folder"))?;
+        let mut upkeep = Upkeep::new(
             (disk.clone(), clock.clone(), spawn),
             options.config,
             salts,
@@ -164,6 +167,8 @@ impl<D: Disk> Opened<D> {
             stock,
             index,
         );
+        // A disk that was full is full still.
+        upkeep.judge_room(free_bytes);
         Ok((broker, LogJournal::new(clock, options.level, active, through, upkeep)))
     }
 }

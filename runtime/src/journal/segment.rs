@@ -5,6 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::codec::FORMAT_VERSION;
 use super::error::StoreError;
 use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName};
 use super::walk::Layout;
@@ -56,7 +57,7 @@ pub(super) async fn make<D: Disk>(
     again: Option<u64>,
 ) -> io::Result<OpenSegment<D::File>> {
     let name = FileName::Segment(number);
-    let header = FileHeader { kind: FileKind::Segment, number, salt };
+    let header = FileHeader::new(FileKind::Segment { bytes }, number, salt);
     let (from, file) = match again {
         Some(old) => {
             // Nothing in it counts any more, so it may be changed before it has its new name.
@@ -175,8 +176,13 @@ pub(super) async fn settle<D: Disk>(
                 // Whatever is in it: `relaxed` may have left frames anywhere.
                 segment.salt = salts.next();
                 segment.end = BLOCK_BYTES;
-                let kind = FileKind::Segment;
-                let header = FileHeader { kind, number: segment.number, salt: segment.salt };
+            }
+            // What is written from here on is of the present version, and an older program must not take
+            // it for damage.
+            if index > tail || index == tail && segment.version < FORMAT_VERSION {
+                segment.version = FORMAT_VERSION;
+                let kind = FileKind::Segment { bytes: segment.bytes };
+                let header = FileHeader::new(kind, segment.number, segment.salt);
                 write_all(&file, 0, header.to_block()).await?;
             }
             file.sync().await

@@ -141,7 +141,7 @@ pub async fn export<D: Disk>(disk: &D, salt: u64) -> Result<Export<D>, StoreErro
     let records = replay.recovery.into_snapshot();
     let count = records.len() as u64;
     let kind = FileKind::Snapshot { through: layout.through, latest, records: count };
-    let header = FileHeader { kind, number: EXPORT, salt }.to_block();
+    let header = FileHeader::new(kind, EXPORT, salt).to_block();
     let snapshot = layout.snapshot.map(|(number, _)| FileName::Snapshot(number));
     let segments = layout.segments.iter().map(|segment| FileName::Segment(segment.number));
     let bodies = Bodies::new(disk.clone(), snapshot.into_iter().chain(segments).collect());

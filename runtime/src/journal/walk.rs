@@ -82,6 +82,8 @@ pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) salt: u64,
     pub(super) bytes: u64,
+    /// The version of the format that its first block names.
+    pub(super) version: u32,
     /// Where its last frame that counts ends.
     pub(super) end: u64,
     /// The last position in it, or before it.
@@ -119,6 +121,7 @@ pub(super) async fn walk<D: Disk>(
         known_durable: 0,
         recent: VecDeque::new(),
     };
+    walk.check_heads().await?;
     if let Err(error) = walk.snapshot().await {
         walk.leave_out(error)?;
     }
@@ -147,6 +150,7 @@ fn sort(files: &[Listed]) -> Layout {
                 number,
                 salt: 0,
                 bytes,
+                version: 0,
                 end: BLOCK_BYTES,
                 last: LogPosition::START,
             }),
@@ -185,6 +189,29 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
             }
             OnDamage::LeaveOut | OnDamage::Refuse => Err(error),
         }
+    }
+
+    /// Looks at what segments say of themselves, before anything is called damaged for what a newer program made
+    /// of it.
+    async fn check_heads(&mut self) -> Result<(), StoreError> {
+        for index in 0..self.layout.segments.len() {
+            let segment = self.layout.segments[index];
+            let name = FileName::Segment(segment.number);
+            let kind = match FrameReader::open(self.disk, name).await {
+                Ok(reader) => reader.header().kind,
+                Err(error @ (StoreError::Newer { .. } | StoreError::Disk { .. })) => {
+                    return Err(error);
+                }
+                // Told where it stands in the log.
+                Err(StoreError::Damaged { .. } | StoreError::Missing { .. }) => continue,
+            };
+            if let FileKind::Segment { bytes } = kind
+                && segment.bytes < bytes
+            {
+                self.leave_out(damaged(name, segment.bytes, Damage::Short { bytes }))?;
+            }
+        }
+        Ok(())
     }
 
     async fn snapshot(&mut self) -> Result<(), StoreError> {
@@ -272,17 +299,18 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
     /// Opens a segment; `None` if it is damaged and to be left out.
     async fn open(&mut self, index: usize) -> Result<Option<FrameReader<D::File>>, StoreError> {
         let segment = &mut self.layout.segments[index];
-        match FrameReader::open(self.disk, FileName::Segment(segment.number)).await {
-            Ok(reader) => {
-                segment.salt = reader.header().salt;
-                segment.last = self.layout.through;
-                Ok(Some(reader))
-            }
+        let name = FileName::Segment(segment.number);
+        let reader = match FrameReader::open(self.disk, name).await {
+            Ok(reader) => reader,
             Err(error) => {
                 self.leave_out(error)?;
-                Ok(None)
+                return Ok(None);
             }
-        }
+        };
+        segment.salt = reader.header().salt;
+        segment.version = reader.header().version;
+        segment.last = self.layout.through;
+        Ok(Some(reader))
     }
 
     /// Takes frames for as long as one follows the other.

@@ -60,7 +60,18 @@ impl FolderDisk {
     /// [`OpenFolderError`] says why it cannot be used.
     pub fn create(path: &Path) -> Result<Self, OpenFolderError> {
         let failed = |source| OpenFolderError::Failed { path: path.to_owned(), source };
+        let parents = parents_of_new(path);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        // Without its name, nothing that is in it outlives a power cut.
+        for parent in parents {
+            match File::open(parent).and_then(|parent| parent.sync_all()) {
+                // Who may not look into a folder cannot sync it, but may have been given one in it.
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                    return Err(failed(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
         FolderDisk::lock(path)
     }
 
@@ -90,7 +101,7 @@ impl FolderDisk {
 
     fn lock(path: &Path) -> Result<Self, OpenFolderError> {
         let failed = |source| OpenFolderError::Failed { path: path.to_owned(), source };
-        let lock = options().create(true).truncate(false).open(path.join(LOCK)).map_err(failed)?;
+        let lock = writable().create(true).truncate(false).open(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
@@ -104,6 +115,10 @@ impl FolderDisk {
     fn with(path: &Path, lock: Option<File>) -> Result<Self, OpenFolderError> {
         let failed = |source| OpenFolderError::Failed { path: path.to_owned(), source };
         let folder = File::open(path).map_err(failed)?;
+        // A name can be removed and made again, the folder cannot. Not every file system locks folders.
+        if lock.is_some() && matches!(folder.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+            return Err(OpenFolderError::InUse(path.to_owned()));
+        }
         let pool = Pool::start().map_err(failed)?;
         let names = Arc::new(Queue::new(folder));
         let shared = Shared { path: path.to_owned(), pool, names, lock };
@@ -113,11 +128,13 @@ impl FolderDisk {
     /// Whether another process has the folder locked now.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
-        let lock = File::open(self.shared.path.join(LOCK));
-        self.shared.lock.is_none()
-            && lock.is_ok_and(|lock| {
-                matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+        let is_locked = |path: &Path| {
+            File::open(path).is_ok_and(|file| {
+                matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
             })
+        };
+        self.shared.lock.is_none()
+            && (is_locked(&self.shared.path.join(LOCK)) || is_locked(&self.shared.path))
     }
 
     /// Where it is.
@@ -167,7 +184,10 @@ impl Disk for FolderDisk {
     fn open(&self, name: &str) -> impl Future<Output = io::Result<FolderFile>> + 'static {
         let (this, name) = (self.clone(), name.to_owned());
         async move {
-            let file = this.on_names(move |path| options().open(path.join(name))).await?;
+            // Who only looks may look at what nobody may write.
+            let may_write = this.shared.lock.is_some();
+            let options = if may_write { writable() } else { File::options().read(true).clone() };
+            let file = this.on_names(move |path| options.open(path.join(name))).await?;
             Ok(this.opened(file))
         }
     }
@@ -175,7 +195,7 @@ impl Disk for FolderDisk {
     fn create(&self, name: &str) -> impl Future<Output = io::Result<FolderFile>> + 'static {
         let (this, name) = (self.clone(), name.to_owned());
         async move {
-            let make = move |path: &Path| options().create_new(true).open(path.join(name));
+            let make = move |path: &Path| writable().create_new(true).open(path.join(name));
             let file = this.on_names(make).await?;
             Ok(this.opened(file))
         }
@@ -255,8 +275,84 @@ async fn answered<T>(outcome: oneshot::Receiver<io::Result<T>>) -> io::Result<T>
     outcome.await.unwrap_or_else(|_| Err(io::Error::other("the disk's threads have ended")))
 }
 
-fn options() -> fs::OpenOptions {
+/// The folders that get a new name when `path` is made with its parents; the one it is in at least.
+fn parents_of_new(path: &Path) -> Vec<PathBuf> {
+    let mut parents = Vec::new();
+    for folder in path.ancestors() {
+        let Some(parent) = folder.parent() else { break };
+        let is_here = parent.as_os_str().is_empty();
+        parents.push(if is_here { PathBuf::from(".") } else { parent.to_owned() });
+        if is_here || parent.exists() {
+            break;
+        }
+    }
+    parents
+}
+
+fn writable() -> fs::OpenOptions {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of a test's own, removed at its end.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let name = format!("signalhouse-folder-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir_all(&path).expect("a writable folder");
+            Place(path)
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    #[test]
+    fn a_folder_is_in_use_whatever_becomes_of_its_lock_file() {
+        let place = Place::new("lock");
+        let path = place.0.join("data");
+        let disk = FolderDisk::create(&path).expect("nobody has it");
+        let refused =
+            |path: &Path| matches!(FolderDisk::create(path), Err(OpenFolderError::InUse(_)));
+        assert!(refused(&path));
+        fs::remove_file(path.join(LOCK)).expect("it is there");
+        assert!(refused(&path), "a lock file of another's making");
+        fs::remove_file(path.join(LOCK)).expect("the other made one");
+        assert!(FolderDisk::look(&path).expect("it is there").is_in_use());
+        drop(disk);
+        assert!(FolderDisk::create(&path).is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_looks_does_not_ask_to_write() {
+        let place = Place::new("look");
+        fs::write(place.0.join("file"), b"text").expect("a folder of ours");
+        let looking = FolderDisk::look(&place.0).expect("it is there");
+        let file = looking.open("file").await.expect("it is there");
+        assert_eq!(file.read_at(0, 9).await.expect("it can be read"), &b"text"[..]);
+        assert!(file.write_at(0, Bytes::from_static(b"x")).await.is_err());
+    }
+
+    #[test]
+    fn every_folder_that_gets_a_new_name_is_made_durable() {
+        let place = Place::new("names");
+        let root = place.0.as_path();
+        assert_eq!(
+            parents_of_new(&root.join("a/b/c")),
+            [root.join("a/b"), root.join("a"), root.to_owned()]
+        );
+        assert_eq!(parents_of_new(&root.join("a")), [root.to_owned()]);
+        assert_eq!(parents_of_new(Path::new("data")), [PathBuf::from(".")]);
+        assert!(parents_of_new(Path::new("/")).is_empty());
+    }
 }

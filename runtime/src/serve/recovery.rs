@@ -66,7 +66,7 @@ fn announce(disk: &FolderDisk, found: &Found, took_ms: u64) {
             file = cut.file,
             offset = cut.offset,
             position = cut.position.0,
-            "the end of the log was not whole; it was never acknowledged, and no longer counts"
+            "the end of the log is not whole and no longer counts: nothing says that it was durable"
         );
     }
 }

@@ -14,23 +14,54 @@ fn folder(version: u32) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{version}"))
 }
 
+/// The store of a version.
+fn stored(version: u32) -> MemoryDisk {
+    let disk = MemoryDisk::new(1);
+    let files = std::fs::read_dir(folder(version)).expect("the version has its fixture");
+    for file in files {
+        let file = file.expect("a readable folder");
+        let name = file.file_name().into_string().expect("a plain name");
+        if name.contains('-') {
+            disk.put(&name, &std::fs::read(file.path()).expect("a readable file"));
+        }
+    }
+    disk
+}
+
 #[test]
 fn stores_of_every_version_load() {
     run(async || {
         for version in 1..=FORMAT_VERSION {
-            let disk = MemoryDisk::new(1);
-            let files = std::fs::read_dir(folder(version)).expect("the version has its fixture");
-            for file in files {
-                let file = file.expect("a readable folder");
-                let name = file.file_name().into_string().expect("a plain name");
-                if name.contains('-') {
-                    disk.put(&name, &std::fs::read(file.path()).expect("a readable file"));
-                }
-            }
+            let disk = stored(version);
             assert!(disk.names().iter().any(|name| name.starts_with("snapshot")));
             let store = open(&disk, 1).await.expect("it loads");
             assert_eq!(store.appended, THROUGH);
             assert_eq!(store.retained(), expected(THROUGH), "version {version}");
+        }
+    });
+}
+
+/// An older program must say of it that it is newer, and not that it is damaged.
+#[test]
+fn what_is_written_into_an_old_store_says_that_it_is_new() {
+    run(async || {
+        for version in 1..=FORMAT_VERSION {
+            let disk = stored(version);
+            let before = disk.clone().killed();
+            let mut store = open(&disk, 1).await.expect("it loads");
+            store.append(10);
+            store.settle().await.expect("the disk works");
+            signalhouse::seams::Journal::close(&mut store.journal).await.expect("the disk works");
+            let mut changed = 0;
+            for name in disk.names() {
+                let bytes = disk.bytes(&name);
+                if !before.names().contains(&name) || before.bytes(&name) != bytes {
+                    changed += 1;
+                    assert_eq!(bytes[8..12], FORMAT_VERSION.to_le_bytes(), "{version}: {name}");
+                }
+            }
+            assert!(changed > 0, "version {version}: nothing was written");
+            assert_eq!(open(&disk, 2).await.expect("it loads").retained(), expected(THROUGH + 10));
         }
     });
 }

@@ -129,6 +129,45 @@ fn damage_is_refused_by_name_or_does_no_harm() {
 }
 
 #[test]
+fn a_file_that_became_shorter_is_damage() {
+    run(async || {
+        let (disk, through) = closed_store(3, 150).await;
+        let names = disk.names();
+        let snapshot = names.iter().find_map(|name| name.strip_prefix("snapshot-"));
+        // Those before it count for nothing.
+        let counts = |name: &&String| {
+            name.strip_prefix("segment-").is_some_and(|number| Some(number) >= snapshot)
+        };
+        let mut tried = 0;
+        for name in names.iter().filter(counts) {
+            let whole = disk.bytes(name);
+            for left in [whole.len() - 1, whole.len() / 2, 4096] {
+                let cut = disk.killed();
+                cut.put(name, &whole[..left]);
+                let Err(error) = open(&cut, 1).await else { panic!("{name}: {left} bytes") };
+                let StoreError::Damaged { file, offset, .. } = &error else { panic!("{error}") };
+                assert_eq!((file, *offset), (name, left as u64), "{error}");
+                tools::repair(&cut, &Inline, SEGMENT_BYTES, 77).await.expect("repaired");
+                let found = open(&cut, 2).await.expect("it starts again").found.through.0;
+                assert!(found <= through, "{name}: {found}");
+                tried += 1;
+            }
+        }
+        assert!(tried > 3);
+    });
+}
+
+#[test]
+fn a_disk_that_was_full_is_known_to_be_full_at_the_start() {
+    run(async || {
+        let (disk, _) = closed_store(3, 20).await;
+        assert!(!open(&disk, 1).await.expect("a store").journal.is_short());
+        disk.set_capacity(disk.used() + 1);
+        assert!(open(&disk, 1).await.expect("a store").journal.is_short());
+    });
+}
+
+#[test]
 fn a_repair_keeps_what_is_whole_and_names_the_rest() {
     run(async || {
         let (disk, through) = closed_store(5, 30).await;

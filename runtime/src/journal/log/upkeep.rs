@@ -244,7 +244,8 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         self.segment_bytes + self.stock.snapshot.map_or(0, |(_, bytes)| bytes)
     }
 
-    fn judge_room(&mut self, free_bytes: u64) {
+    /// Takes notice of how much room there is.
+    pub(in crate::journal) fn judge_room(&mut self, free_bytes: u64) {
         self.is_short = free_bytes < self.reserve_bytes();
         if self.is_short {
             self.wait(RETRY_MS);

@@ -52,6 +52,7 @@ mod snapshot;
 mod spare;
 mod stored;
 mod subscribe;
+mod subscriptions;
 mod sys;
 mod will;
 mod wires;

@@ -24,7 +24,6 @@ use crate::time::Time;
 use crate::wire::packet::{SubscriptionOptions, Will};
 use crate::wire::types::{InboundPacketId, Text, Version};
 
-mod block;
 pub(crate) mod flight;
 pub(crate) mod held;
 mod places;
@@ -73,8 +72,9 @@ pub(crate) struct Session {
     /// Whether it has ended and only waits to be taken apart.
     pub(crate) ended: bool,
     pub(crate) will: Option<ArmedWill>,
+    /// Its own ones.
     pub(crate) subscriptions: Subscriptions,
-    /// The groups it is a member of.
+    /// The groups it is a member of, by its shared ones.
     pub(crate) groups: Vec<GroupKey>,
     pub(crate) queue: Queue,
     /// The queue's bytes in memory, as the broker last counted them.

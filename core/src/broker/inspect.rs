@@ -204,9 +204,7 @@ impl Broker {
         limit: usize,
     ) -> Vec<SubscriptionView> {
         let Some(session) = self.session_of(client_id) else { return Vec::new() };
-        session
-            .subscriptions
-            .behind(after)
+        self.subscriptions_behind(session, after)
             .take(limit)
             .map(|(filter, subscription)| SubscriptionView {
                 filter,
@@ -295,7 +293,7 @@ impl Broker {
             since: session.left_at,
             ends_at: (session.ends_at != Time::NEVER).then_some(session.ends_at),
             session_expiry_interval_s: session.expiry_interval_s,
-            subscriptions: session.subscriptions.len(),
+            subscriptions: self.subscription_count(session),
             queued: session.queue.len(),
             queued_bytes: session.queue.content_bytes(),
             inflight: session.flight.len(),

@@ -247,10 +247,8 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         while *budget > 0 {
             *budget -= 1;
-            if let Some((filter, subscription)) = session.subscriptions.pop() {
-                if subscription.group.is_none() {
-                    self.subscriptions.remove(&filter, key);
-                }
+            if let Some(place) = session.subscriptions.pop() {
+                self.subscriptions.remove_at(place, key);
             } else if session
                 .queue
                 .pop(Lane::Main)

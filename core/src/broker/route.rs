@@ -19,6 +19,7 @@ use crate::record::{
 use crate::routing::topic::Topic;
 use crate::session::queue::{Journaled, Lane, Waiting};
 use crate::session::{GroupKey, SessionKey};
+use crate::wire::packet::RetainHandling;
 use crate::wire::property::SubscriptionIds;
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::{QoS, Text};
@@ -32,6 +33,7 @@ pub(super) struct Subscriber {
     pub(super) maximum_qos: QoS,
     pub(super) no_local: bool,
     pub(super) retain_as_published: bool,
+    pub(super) retain_handling: RetainHandling,
     /// 0 for none.
     pub(super) subscription_id: u32,
 }

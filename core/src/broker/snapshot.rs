@@ -84,7 +84,7 @@ impl Broker {
         if !session.is_durable() || canary!(SnapshotForgetsSubscriptions) {
             return;
         }
-        for (filter, subscription) in session.subscriptions.iter() {
+        for (filter, subscription) in self.subscriptions_behind(session, None) {
             let replay = session.replays.iter().find(|replay| replay.filter == filter);
             let replay = replay.map(|replay| ReplayState {
                 before: replay.before,

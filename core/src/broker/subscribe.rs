@@ -5,7 +5,6 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::Broker;
-use super::route::Subscriber;
 use crate::input::ConnectionId;
 use crate::message::MessageId;
 use crate::notice::{Cause, Notice};
@@ -185,7 +184,7 @@ impl Broker {
     }
 
     fn first_refusal(&self, key: SessionKey, subscribe: &Subscribe) -> Option<(usize, ReasonCode)> {
-        let held = &self.sessions.get(key)?.subscriptions;
+        let held = self.subscription_count(self.sessions.get(key)?);
         let maximum = self.config.limits.subscriptions_per_session as usize;
         let mut fresh = BTreeSet::new();
         for (place, (filter, _)) in subscribe.subscriptions.iter().enumerate() {
@@ -193,8 +192,8 @@ impl Broker {
                 return Some((place, reason));
             }
             // Those before it take room too.
-            if !held.contains(filter) && fresh.insert(filter) && held.len() + fresh.len() > maximum
-            {
+            let is_new = !self.is_subscribed(key, filter) && fresh.insert(filter);
+            if is_new && held + fresh.len() > maximum {
                 return Some((place, ReasonCode::QuotaExceeded));
             }
         }
@@ -239,10 +238,8 @@ impl Broker {
         if filter.levels().count() > usize::from(limits.topic_levels) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let is_new = !session.subscriptions.contains(filter);
-        let is_full = session.subscriptions.len() >= limits.subscriptions_per_session as usize
-            || !session.subscriptions.has_room_for(filter);
-        if is_new && is_full {
+        let is_full = self.subscription_count(session) >= limits.subscriptions_per_session as usize;
+        if is_full && !self.is_subscribed(key, filter) {
             return Err(ReasonCode::QuotaExceeded);
         }
         if self.journal_is_short && session.is_durable() {
@@ -267,7 +264,7 @@ impl Broker {
     ) -> QoS {
         options.maximum_qos = options.maximum_qos.min(self.config.limits.maximum_qos);
         let Some(session) = self.sessions.get(key) else { return options.maximum_qos };
-        let is_new = !session.subscriptions.contains(&filter);
+        let is_new = !self.is_subscribed(key, &filter);
         let (session_id, is_durable) = (session.id, session.is_durable());
         let client_id = session.client_id.clone();
         let replays = !filter.is_shared()
@@ -319,31 +316,6 @@ impl Broker {
         options.maximum_qos
     }
 
-    /// Enters a subscription where messages look for it, and in its session.
-    pub(super) fn store_subscription(
-        &mut self,
-        key: SessionKey,
-        filter: &TopicFilter,
-        mut subscription: Subscription,
-    ) -> Subscription {
-        if filter.is_shared() {
-            subscription = self.join_group(key, filter, subscription);
-        } else {
-            let options = &subscription.options;
-            let subscriber = Subscriber {
-                maximum_qos: options.maximum_qos,
-                no_local: options.no_local,
-                retain_as_published: options.retain_as_published,
-                subscription_id: subscription.subscription_id.unwrap_or(0),
-            };
-            self.subscriptions.insert(filter, key, subscriber);
-        }
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.subscriptions.insert(filter, subscription);
-        }
-        subscription
-    }
-
     /// Removes a subscription `[MQTT-3.10.4-1]`; tells whether there was one. What is already
     /// queued may still be delivered, and what is in flight is finished `[MQTT-3.10.4-3]`.
     fn remove_subscription(
@@ -352,8 +324,10 @@ impl Broker {
         filter: &TopicFilter,
         out: &mut Outbox,
     ) -> bool {
+        if !self.is_subscribed(key, filter) {
+            return false;
+        }
         let Some(session) = self.sessions.get_mut(key) else { return false };
-        let Some(subscription) = session.subscriptions.remove(filter) else { return false };
         // It must not keep a read buffer alive.
         let filter = filter.compact();
         session.replays.retain(|replay| replay.filter != filter);
@@ -362,11 +336,9 @@ impl Broker {
             let record = Record::Unsubscribed { session: session.id, filter: filter.clone() };
             self.gate.persist(record, out);
         }
-        match subscription.group {
-            Some((group, _)) => self.leave_group(key, group, out),
-            None => {
-                self.subscriptions.remove(&filter, key);
-            }
+        match self.groups.find(&filter) {
+            Some(group) => self.leave_group(key, group, out),
+            None => self.remove_own_subscription(key, &filter),
         }
         out.notice(Notice::Unsubscribed { client_id, filter });
         true

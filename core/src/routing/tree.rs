@@ -1,8 +1,8 @@
 //! The subscription tree: which subscribers a topic reaches.
 //!
 //! Insertion, removal and matching live here; how a node keeps its level and its subscribers is in
-//! `tree/node.rs`, where nodes are stored in `tree/arena.rs`. What a subscription means, shared or
-//! not, is not known here.
+//! `tree/node.rs`, where nodes are stored in `tree/arena.rs`, and how a filter is named in four bytes in
+//! `tree/place.rs`. What a subscription means, shared or not, is not known here.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -15,9 +15,11 @@ use crate::routing::topic::{Topic, TopicFilter};
 
 mod arena;
 mod node;
+mod place;
 
 use arena::{Arena, NodeId};
 use node::{Level, Node};
+pub(crate) use place::Place;
 
 /// Subscriptions by topic filter. Each is named by its filter and the subscriber's key, and has a
 /// value of type `V`.
@@ -94,6 +96,11 @@ impl<V> SubscriptionTree<V> {
     /// # Panics
     /// With 2^32 - 1 nodes, for which no machine has the memory.
     pub fn insert(&mut self, filter: &TopicFilter, key: u32, value: V) -> Option<V> {
+        self.put(filter, key, value).1
+    }
+
+    /// The same, which also says where the filter is.
+    pub(crate) fn put(&mut self, filter: &TopicFilter, key: u32, value: V) -> (Place, Option<V>) {
         let mut at = self.root;
         for level in filter.levels() {
             at = match level {
@@ -105,17 +112,12 @@ impl<V> SubscriptionTree<V> {
         let old = self.nodes.get_mut(at).subscribers.insert(key, value);
         self.len += usize::from(old.is_none());
         self.changes += 1;
-        old
+        (Place(at), old)
     }
 
     /// Removes the subscription of `key` to `filter` and returns its value, if it exists.
     pub fn remove(&mut self, filter: &TopicFilter, key: u32) -> Option<V> {
-        let at = self.find(filter)?;
-        let old = self.nodes.get_mut(at).subscribers.remove(key)?;
-        self.len -= 1;
-        self.changes += 1;
-        self.prune(at);
-        Some(old)
+        self.remove_at(Place(self.find(filter)?), key)
     }
 
     /// The value of the subscription of `key` to `filter`.
@@ -248,12 +250,10 @@ impl<V> SubscriptionTree<V> {
     }
 }
 
-impl<V> fmt::Debug for SubscriptionTree<V> {
+/// The subscriptions in the order of their filters and keys: where they are kept makes no difference.
+impl<V: fmt::Debug> fmt::Debug for SubscriptionTree<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubscriptionTree")
-            .field("len", &self.len)
-            .field("nodes", &self.nodes.len())
-            .finish_non_exhaustive()
+        f.debug_map().entries(self.in_order()).finish()
     }
 }
 

@@ -5,7 +5,6 @@ use alloc::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::block::field;
 use crate::message::{Message, MessageId};
 use crate::record::Record;
 use crate::routing::topic::Topic;
@@ -227,4 +226,15 @@ impl Packed {
     fn flags(&self) -> u8 {
         self.0.first().copied().unwrap_or_default()
     }
+}
+
+/// The bytes of a field that was written at `start` when the message was packed.
+///
+/// # Panics
+/// If the block is shorter: its maker has written something else.
+fn field<const N: usize>(block: &[u8], start: usize) -> [u8; N] {
+    block
+        .get(start..start + N)
+        .and_then(|bytes| bytes.try_into().ok())
+        .expect("the block has every field that its maker wrote")
 }

@@ -5,7 +5,7 @@ use alloc::collections::btree_map::Entry;
 use super::{Index, Unknown, behind, is_next};
 use crate::broker::Broker;
 use crate::outbox::Outbox;
-use crate::record::{GroupId, LogPosition, Record, ReplayState, SessionId};
+use crate::record::{LogPosition, Record, ReplayState, SessionId};
 use crate::routing::shared::Group;
 use crate::routing::topic::TopicFilter;
 use crate::session::{ArmedWill, GroupKey, Replay, Session, SessionKey, Subscription};
@@ -109,7 +109,6 @@ impl Broker {
         for member in ended.members() {
             if let Some(session) = self.sessions.get_mut(member) {
                 session.groups.retain(|group| *group != key);
-                session.subscriptions.remove(&ended.filter);
             }
         }
     }
@@ -123,14 +122,11 @@ impl Broker {
         index.connected.remove(&id);
         self.sessions.forget_client(key);
         let session = self.sessions.get_mut(key).ok_or(Unknown("a session"))?;
-        let subscriptions = core::mem::take(&mut session.subscriptions);
-        for (filter, subscription) in subscriptions.iter() {
-            match subscription.group {
-                Some(share) => self.leave_share(key, share, index),
-                None => {
-                    self.subscriptions.remove(&filter, key);
-                }
-            }
+        while let Some(place) = session.subscriptions.pop() {
+            self.subscriptions.remove_at(place, key);
+        }
+        for group in session.groups.clone() {
+            self.leave_share(key, group, index);
         }
         self.remove_session(key);
         Ok(())
@@ -190,24 +186,25 @@ impl Broker {
         index: &mut Index,
     ) -> Result<(), Unknown> {
         let key = *index.sessions.get(&id).ok_or(Unknown("a session"))?;
+        if !self.is_subscribed(key, filter) {
+            return Err(Unknown("a subscription"));
+        }
         let session = self.known_session(id, index)?;
         session.replays.retain(|replay| replay.filter != *filter);
-        let subscription = session.subscriptions.remove(filter).ok_or(Unknown("a subscription"))?;
-        match subscription.group {
-            Some((group, id)) => self.leave_share(key, (group, id), index),
-            None => {
-                self.subscriptions.remove(filter, key);
-            }
+        match self.groups.find(filter) {
+            Some(group) => self.leave_share(key, group, index),
+            None => self.remove_own_subscription(key, filter),
         }
         Ok(())
     }
 
-    fn leave_share(&mut self, key: SessionKey, share: (GroupKey, GroupId), index: &mut Index) {
-        self.leave_group(key, share.0, &mut Outbox::new());
-        if self.groups.is_same(share) {
-            self.end_transient_share(share.0, index);
+    fn leave_share(&mut self, key: SessionKey, share: GroupKey, index: &mut Index) {
+        let Some(id) = self.groups.get(share).map(|group| group.id) else { return };
+        self.leave_group(key, share, &mut Outbox::new());
+        if self.groups.is_same((share, id)) {
+            self.end_transient_share(share, index);
         } else {
-            index.groups.remove(&share.1);
+            index.groups.remove(&id);
         }
     }
 }

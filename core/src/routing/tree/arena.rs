@@ -45,6 +45,16 @@ impl<T> Arena<T> {
         self.len
     }
 
+    /// Everything that is there, in the order of the slots.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &T)> {
+        // There are as many slots as were named at most.
+        let slots = self.blocks.iter().flatten().zip(0..);
+        slots.filter_map(|(slot, number)| match slot {
+            Slot::Used(value) => Some((NodeId(number), value)),
+            Slot::Free(_) => None,
+        })
+    }
+
     /// # Panics
     /// If `id` is not in use: the tree keeps no names of removed nodes.
     pub(super) fn get(&self, id: NodeId) -> &T {

@@ -112,7 +112,7 @@ impl<V> Subscribers<V> {
         }
     }
 
-    pub(super) fn for_each(&self, f: &mut impl FnMut(u32, &V)) {
+    pub(super) fn for_each<'a>(&'a self, f: &mut impl FnMut(u32, &'a V)) {
         match self {
             Subscribers::None => {}
             Subscribers::One(key, value) => f(*key, value),

@@ -292,6 +292,10 @@ impl Client {
         if self.events.len() >= EVENTS {
             self.events.pop_front();
         }
+        if self.events.len() == self.events.capacity() {
+            // Of most clients there is one thing to know, that they came.
+            self.events.reserve_exact((self.events.len() / 2).max(1));
+        }
         self.events.push_back(Event { at: now, last_at: now, count: 1, what });
     }
 }

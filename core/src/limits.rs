@@ -117,7 +117,7 @@ pub struct Config {
     pub authentication_methods: Vec<Text>,
     /// Whether messages at QoS 0 wait for sessions that are not connected.
     pub queue_qos0_offline: bool,
-    /// Milliseconds between updates of `$SYS`; 0 for none.
+    /// Milliseconds between updates of `$SYS`, of which the first is at the start; 0 for none.
     pub sys_interval_ms: u64,
     /// The version shown in `$SYS/broker/version`.
     pub version_text: &'static str,

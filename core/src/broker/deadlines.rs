@@ -92,7 +92,8 @@ impl Broker {
 
     pub(super) fn start_timers(&mut self) {
         if self.config.sys_interval_ms > 0 {
-            self.timers.insert(self.now.plus_ms(self.config.sys_interval_ms), Timer::Sys);
+            // At once, for whoever comes before the first interval is over.
+            self.timers.insert(self.now, Timer::Sys);
         } else if self.config.time_jump_maximum_ms < u64::MAX {
             self.timers.insert(self.now.plus_ms(self.heartbeat_ms()), Timer::Heartbeat);
         }

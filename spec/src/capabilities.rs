@@ -42,6 +42,8 @@ pub struct Capabilities {
     pub connect_timeout_ms: u64,
     /// Milliseconds that a message may take inside the target before its absence counts.
     pub settle_ms: u64,
+    /// Milliseconds to wait for what the target might send again unasked.
+    pub repeat_ms: u64,
     /// Milliseconds that an answer may take.
     pub patience_ms: u64,
     /// Who may come in, if not everybody.
@@ -103,6 +105,7 @@ impl Default for Capabilities {
             queue_messages: 0,
             connect_timeout_ms: 0,
             settle_ms: 20,
+            repeat_ms: 3_000,
             patience_ms: 5_000,
             credentials: None,
             denied: None,

@@ -15,7 +15,7 @@ pub mod capabilities;
 pub mod case;
 pub mod client;
 pub mod deviations;
-mod line;
+pub mod line;
 pub mod mutations;
 pub mod proxy;
 pub mod report;

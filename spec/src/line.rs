@@ -85,9 +85,8 @@ impl Socket {
             return Err("the capabilities name no websocket".into());
         };
         let (host, path) = at.split_once('/').unwrap_or((at, "mqtt"));
-        let address = host.to_socket_addrs()?.next().ok_or("no such host")?;
         let patience = Duration::from_millis(capabilities.patience_ms);
-        let mut stream = TcpStream::connect_timeout(&address, patience)?;
+        let (_, mut stream) = first(host.to_socket_addrs()?, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
@@ -193,6 +192,24 @@ impl Socket {
         self.incoming.extend_from_slice(&piece);
         Ok(!piece.is_empty())
     }
+}
+
+/// Connects to the first of the addresses at which somebody listens.
+///
+/// # Errors
+/// Nobody does: what the last one said.
+pub fn first(
+    addresses: impl Iterator<Item = SocketAddr>,
+    patience: Duration,
+) -> io::Result<(SocketAddr, TcpStream)> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "no such host");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, patience) {
+            Ok(stream) => return Ok((address, stream)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// What has come; nothing at the end, however it came about.

@@ -4,17 +4,19 @@ use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use signalhouse_spec::capabilities::Capabilities;
 use signalhouse_spec::case::Case;
 use signalhouse_spec::deviations::Deviations;
+use signalhouse_spec::line;
 use signalhouse_spec::mutations::{self, Mutation, Noticed};
 use signalhouse_spec::report::{self, Counts};
 use signalhouse_spec::run::{self, Outcome};
 use signalhouse_spec::suite;
 
-/// Judges an MQTT broker by the standard, over TCP.
+/// Judges an MQTT broker by the standard, over plain TCP; a broker that serves TLS alone cannot be judged.
 ///
 /// Ends with 0 if all is as it should be, 1 if not, 2 if it could not begin. It leaves no retained
 /// messages and no sessions that outlive a minute.
@@ -50,7 +52,7 @@ struct Arguments {
     quiet: bool,
     /// Test the suite itself: break the rules of a broker that keeps them, one by one, and see that
     /// exactly the right cases notice. Fails too if a case fails before, or if fewer than 100
-    /// statements are noticed broken by the whole suite, or none by the part that --only names.
+    /// statements are noticed broken by the whole suite, or no rule of the part that --only names.
     #[arg(long)]
     mutations: bool,
     /// List the cases with their statements, and end.
@@ -77,9 +79,13 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
         }
         return Ok(true);
     }
+    // Whoever cannot have the outcome should know before the minutes it takes.
+    if let Some(path) = &arguments.json {
+        written(path, "")?;
+    }
     let name = arguments.target.as_deref().unwrap_or_default();
-    let target = resolve(name)?;
     let capabilities = offered(arguments)?;
+    let target = find(name, &capabilities)?;
     let deviations = match &arguments.deviations {
         Some(path) => Some(
             Deviations::parse(&read(path)?)
@@ -107,10 +113,16 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
         let noticed = mutate(target, &capabilities, &outcomes);
         document["mutations"] = report::mutations_json(&noticed);
         write_json(arguments, &document)?;
-        let least = if arguments.only.is_empty() { mutations::LEAST_STATEMENTS } else { 1 };
+        // A part may be all of expected behaviours, of which none is a statement.
+        let is_whole = arguments.only.is_empty();
+        let least =
+            if is_whole { mutations::LEAST_STATEMENTS } else { usize::from(noticed.is_empty()) };
         let lines = mutations::unproven(&outcomes, &noticed, least);
         lines.iter().for_each(|line| say(&format!("the suite is not proven: {line}\n")));
         return Ok(lines.is_empty());
+    }
+    if let Some(deviations) = &deviations {
+        document["deviations"] = report::deviations_json(deviations, &outcomes);
     }
     write_json(arguments, &document)?;
     if let Some(deviations) = deviations {
@@ -131,8 +143,11 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
 
 fn write_json(arguments: &Arguments, document: &serde_json::Value) -> Result<(), String> {
     let Some(path) = &arguments.json else { return Ok(()) };
-    std::fs::write(path, format!("{document:#}\n"))
-        .map_err(|error| format!("{}: {error}", path.display()))
+    written(path, &format!("{document:#}\n"))
+}
+
+fn written(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// What the target offers, as far as its operator says.
@@ -204,11 +219,19 @@ fn chosen(only: &[String]) -> Result<Vec<Case>, String> {
     Ok(all.into_iter().filter(chosen).collect())
 }
 
-fn resolve(target: &str) -> Result<SocketAddr, String> {
+/// The address of the target: of several, the first at which somebody listens.
+fn find(target: &str, capabilities: &Capabilities) -> Result<SocketAddr, String> {
     let mut found = target
         .to_socket_addrs()
-        .map_err(|error| format!("{target}: {error}; a target is HOST:PORT"))?;
-    found.next().ok_or_else(|| format!("{target}: no address"))
+        .map_err(|error| format!("{target}: {error}; a target is HOST:PORT"))?
+        .peekable();
+    if found.peek().is_none() {
+        return Err(format!("{target}: no address"));
+    }
+    let patience = Duration::from_millis(capabilities.patience_ms);
+    line::first(found, patience)
+        .map(|(at, _)| at)
+        .map_err(|error| format!("{target} does not let a plain client in: {error}"))
 }
 
 fn read(path: &Path) -> Result<String, String> {

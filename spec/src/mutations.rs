@@ -2,18 +2,22 @@
 //! notice.
 
 mod client;
+mod error;
+mod exchange;
 mod message;
 mod server;
 mod violation;
 mod websocket;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::capabilities::Capabilities;
 use crate::case::Case;
+use crate::line;
 use crate::proxy::{Proxy, Spoil};
 use crate::run::{Outcome, Verdict, run};
 use crate::suite;
@@ -23,7 +27,7 @@ use crate::suite;
 pub struct Mutation {
     /// What goes wrong.
     pub name: &'static str,
-    /// The statement that is broken.
+    /// The statement or expected behaviour that is broken.
     pub statement: &'static str,
     /// How.
     pub spoil: Spoil,
@@ -71,6 +75,8 @@ pub fn all() -> Vec<Mutation> {
         message::MUTATIONS,
         client::MUTATIONS,
         violation::MUTATIONS,
+        error::MUTATIONS,
+        exchange::MUTATIONS,
         websocket::MUTATIONS,
     ]
     .concat()
@@ -122,11 +128,12 @@ impl Noticed {
     }
 }
 
-/// The statements whose breaking was noticed by exactly the right cases.
+/// The statements whose breaking was noticed by exactly the right cases; expected behaviours are none.
 #[must_use]
 pub fn statements(noticed: &[Noticed]) -> BTreeSet<&'static str> {
     let right = noticed.iter().filter(|one| one.fault().is_none());
-    right.map(|one| one.mutation.statement).collect()
+    let broken = right.map(|one| one.mutation.statement);
+    broken.filter(|statement| statement.starts_with("MQTT")).collect()
 }
 
 /// Why the cases are not proven by what came of the mutations; nothing if they are.
@@ -259,7 +266,8 @@ fn spoilt(
     }
     let url = capabilities.websocket.clone().unwrap_or_default();
     let (address, path) = url.split_once('/').unwrap_or((&url, ""));
-    let address = address.parse().map_err(std::io::Error::other)?;
+    let patience = Duration::from_millis(capabilities.patience_ms);
+    let (address, _) = line::first(address.to_socket_addrs()?, patience)?;
     let proxy = Proxy::start(address, mutation.spoil)?;
     let websocket = Some(format!("{}/{path}", proxy.at));
     Ok((proxy, target, Capabilities { websocket, ..capabilities }))

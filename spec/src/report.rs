@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::deviations::Deviations;
 use crate::mutations::Noticed;
 use crate::requirements::Requirements;
 use crate::run::{Outcome, Verdict};
@@ -86,21 +87,44 @@ pub fn summary(outcomes: &[Outcome]) -> String {
         "{passed} of {} cases passed, {failed} failed, {unadvised} against advice, {not_offered} not offered\n\
          {}\n",
         outcomes.len(),
-        coverage(&passed_by(outcomes)),
+        coverage(outcomes),
     )
 }
 
-/// How many statements these cases show, in a sentence.
-#[must_use]
-pub fn coverage(passed: &BTreeSet<&str>) -> String {
+/// How many statements these cases show, in a sentence or two.
+fn coverage(outcomes: &[Outcome]) -> String {
     let requirements = Requirements::load();
-    format!(
+    let mut text = format!(
         "{} of {} statements of MQTT 5.0 shown ({} only a client can obey; to {} of them no server has an answer)",
-        requirements.covered_by(passed),
+        requirements.covered_by(&passed_by(outcomes)),
         requirements.statement.len(),
         requirements.client_only(),
         requirements.unanswered(),
-    )
+    );
+    let unjudged = unjudged(outcomes);
+    if !unjudged.is_empty() {
+        let ids: Vec<&str> = unjudged.iter().map(|id| id.trim_start_matches("MQTT-")).collect();
+        let _ = write!(
+            text,
+            "\n{} of these are kept because the target does nothing that they are about: {}",
+            unjudged.len(),
+            ids.join(" ")
+        );
+    }
+    text
+}
+
+/// Statements that cases passed without anything to judge, and no other case showed.
+#[must_use]
+pub fn unjudged(outcomes: &[Outcome]) -> BTreeSet<&'static str> {
+    let passed = |outcome: &&Outcome| outcome.verdict == Verdict::Passed;
+    let said = outcomes.iter().filter(passed).flat_map(|outcome| &outcome.unjudged).copied();
+    let judged = |statement: &str| {
+        outcomes.iter().filter(passed).any(|outcome| {
+            outcome.case.statements.contains(&statement) && !outcome.unjudged.contains(statement)
+        })
+    };
+    said.filter(|statement| !judged(statement)).collect()
 }
 
 fn passed_by(outcomes: &[Outcome]) -> BTreeSet<&str> {
@@ -114,6 +138,13 @@ pub fn json(target: &str, outcomes: &[Outcome]) -> Value {
     let Counts { passed, failed, unadvised, not_offered } = Counts::of(outcomes);
     let cases: Vec<Value> = outcomes.iter().map(case).collect();
     let requirements = Requirements::load();
+    let passed_by = passed_by(outcomes);
+    let unjudged = unjudged(outcomes);
+    let statements: Vec<Value> = requirements
+        .all()
+        .into_iter()
+        .map(|(id, _)| statement(id, outcomes, unjudged.contains(id)))
+        .collect();
     json!({
         "target": target,
         "passed": passed,
@@ -121,8 +152,52 @@ pub fn json(target: &str, outcomes: &[Outcome]) -> Value {
         "against_advice": unadvised,
         "not_offered": not_offered,
         "statements": requirements.statement.len(),
-        "statements_shown": requirements.covered_by(&passed_by(outcomes)),
+        "statements_shown": requirements.covered_by(&passed_by),
+        "statements_without_anything_to_judge": unjudged,
+        "requirements": statements,
         "cases": cases,
+    })
+}
+
+/// A statement of either version or an expected behaviour, and how it fared in the cases that were played.
+fn statement(id: &str, outcomes: &[Outcome], is_unjudged: bool) -> Value {
+    let of_it: Vec<&Outcome> =
+        outcomes.iter().filter(|outcome| outcome.case.statements.contains(&id)).collect();
+    let names = |wanted: fn(&Outcome) -> bool| -> Vec<&str> {
+        let wanted = of_it.iter().filter(|outcome| wanted(outcome));
+        wanted.map(|outcome| outcome.case.name).collect()
+    };
+    let shown_by = names(|outcome| outcome.verdict == Verdict::Passed);
+    let failed = names(Outcome::failed);
+    let outcome = match (shown_by.is_empty(), failed.is_empty()) {
+        (_, false) => "failed",
+        (false, true) if is_unjudged => "nothing to judge",
+        (false, true) => "shown",
+        (true, true) => "not shown",
+    };
+    json!({ "id": id, "outcome": outcome, "shown_by": shown_by, "failed": failed })
+}
+
+/// Which failures the file of differences explains, and what it and the outcomes do not agree in.
+#[must_use]
+pub fn deviations_json(deviations: &Deviations, outcomes: &[Outcome]) -> Value {
+    let explained: Vec<Value> = outcomes
+        .iter()
+        .filter(|outcome| deviations.explain(outcome))
+        .map(|outcome| {
+            let name = outcome.case.name;
+            let why = deviations.deviation.iter().find(|one| one.case == name);
+            json!({
+                "case": name,
+                "statement": why.map(|one| &one.statement),
+                "why": why.map(|one| &one.why),
+            })
+        })
+        .collect();
+    json!({
+        "target": deviations.target,
+        "explained": explained,
+        "disagreements": deviations.disagreements(outcomes),
     })
 }
 

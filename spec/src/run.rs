@@ -1,5 +1,6 @@
 //! Plays cases against a target, many at a time, because most of them wait for something.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub ms: u128,
     /// The types of packets as bits: those that came low, those that were sent high.
     pub kinds: u32,
+    /// Statements of the case to which nothing applied that the target did.
+    pub unjudged: BTreeSet<&'static str>,
 }
 
 impl Outcome {
@@ -105,7 +108,8 @@ pub fn run(
 fn play(case: &Case, target: SocketAddr, offered: &Capabilities, unique: String) -> Outcome {
     let start = Instant::now();
     if let Some(need) = case.missing(offered) {
-        return Outcome { case: *case, verdict: Verdict::NotOffered(need), ms: 0, kinds: 0 };
+        let (verdict, unjudged) = (Verdict::NotOffered(need), BTreeSet::new());
+        return Outcome { case: *case, verdict, ms: 0, kinds: 0, unjudged };
     }
     let scene = Scene::new(target, offered, unique);
     let played = catch_unwind(AssertUnwindSafe(|| (case.play)(&scene)));
@@ -115,10 +119,10 @@ fn play(case: &Case, target: SocketAddr, offered: &Capabilities, unique: String)
         Ok(Err(failure)) => Verdict::Failed(failure.0, scene.log(MOST_LINES)),
         Err(_) => Verdict::Failed("the case itself panicked".to_owned(), scene.log(MOST_LINES)),
     };
-    let kinds = scene.kinds();
+    let (kinds, unjudged) = (scene.kinds(), scene.unjudged());
     // What cannot be removed any more is not this case's to judge.
     let _ = scene.clean();
-    Outcome { case: *case, verdict, ms: start.elapsed().as_millis(), kinds }
+    Outcome { case: *case, verdict, ms: start.elapsed().as_millis(), kinds, unjudged }
 }
 
 /// Six letters and digits that another run hardly has.

@@ -1,6 +1,7 @@
 //! What a case plays on: connections to the target under names that no other case uses.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub struct Shared {
     pub(crate) retained: RefCell<Vec<Vec<u8>>>,
     log: RefCell<Vec<String>>,
     kinds: Cell<u32>,
+    unjudged: RefCell<BTreeSet<&'static str>>,
 }
 
 impl Shared {
@@ -60,6 +62,7 @@ impl<'a> Scene<'a> {
             retained: RefCell::default(),
             log: RefCell::default(),
             kinds: Cell::default(),
+            unjudged: RefCell::default(),
         };
         Scene { capabilities, unique, target, shared: Rc::new(shared) }
     }
@@ -146,6 +149,17 @@ impl<'a> Scene<'a> {
     /// Notes something for the report of a failure.
     pub fn note(&self, line: String) {
         self.shared.note(line);
+    }
+
+    /// Says that the target did nothing to which the statement applies: it keeps it, and that shows little.
+    pub fn nothing_to_judge(&self, statement: &'static str) {
+        self.shared.unjudged.borrow_mut().insert(statement);
+    }
+
+    /// The statements of which the case said so.
+    #[must_use]
+    pub fn unjudged(&self) -> BTreeSet<&'static str> {
+        self.shared.unjudged.borrow().clone()
     }
 
     /// What went over the wire, the last lines of it.

@@ -5,7 +5,10 @@ use std::process::{Command, Output};
 
 use signalhouse_spec::capabilities::Capabilities;
 use signalhouse_spec::deviations::Deviations;
+use signalhouse_spec::line;
 use signalhouse_spec::mutations::{self, Mutation, Noticed};
+use signalhouse_spec::report;
+use signalhouse_spec::requirements::Requirements;
 use signalhouse_spec::run::{Outcome, Verdict};
 use signalhouse_spec::suite;
 use signalhouse_spec::wire::packet::{Ack, Packet, Publish};
@@ -115,7 +118,7 @@ fn accounts_of_the_wire_are_read_strictly() {
 fn outcome(name: &str, verdict: Verdict) -> Outcome {
     let cases = suite::cases();
     let case = *cases.iter().find(|case| case.name == name).expect("a case");
-    Outcome { case, verdict, ms: 0, kinds: 0 }
+    Outcome { case, verdict, ms: 0, kinds: 0, unjudged: BTreeSet::new() }
 }
 
 const CASE: &str = "pingreq_is_answered";
@@ -199,6 +202,65 @@ fn a_suite_is_proven_by_enough_noticed_mutations_of_a_broker_without_failures() 
     }
 }
 
+/// An outcome with nothing to judge of these statements.
+fn unjudged(name: &str, statements: &[&'static str]) -> Outcome {
+    Outcome { unjudged: statements.iter().copied().collect(), ..outcome(name, Verdict::Passed) }
+}
+
+#[test]
+fn statements_with_nothing_to_judge_are_named() {
+    let both = ["MQTT-3.4.2-2", "MQTT-3.4.2-3"];
+    let nothing = unjudged("a_puback_fits", &both);
+    assert_eq!(report::unjudged(std::slice::from_ref(&nothing)), BTreeSet::from(both));
+    let told = report::summary(std::slice::from_ref(&nothing));
+    assert!(told.contains("2 of these are kept") && told.contains(": 3.4.2-2 3.4.2-3"), "{told}");
+    // In another run there was something.
+    let judged = [nothing.clone(), unjudged("a_puback_fits", &["MQTT-3.4.2-3"])];
+    assert_eq!(report::unjudged(&judged), BTreeSet::from(["MQTT-3.4.2-3"]));
+    let failed = Verdict::Failed("too long".to_owned(), Vec::new());
+    let failed = Outcome { verdict: failed, ..nothing };
+    assert_eq!(report::unjudged(&[failed]), BTreeSet::new());
+}
+
+#[test]
+fn json_tells_how_every_statement_fared() {
+    let failed = Verdict::Failed("nothing came".to_owned(), Vec::new());
+    let outcomes = [
+        outcome("a_good_connect_is_accepted", Verdict::Passed),
+        unjudged("a_puback_fits", &["MQTT-3.4.2-3"]),
+        outcome(CASE, failed),
+    ];
+    let document = report::json("a target", &outcomes);
+    let fared = document["requirements"].as_array().expect("a list");
+    assert_eq!(fared.len(), Requirements::load().all().len());
+    let of = |id: &str| fared.iter().find(|one| one["id"] == id).expect(id);
+    assert_eq!(of("MQTT-3.2.0-1")["outcome"], "shown");
+    assert_eq!(of("MQTT-3.2.0-1")["shown_by"][0], "a_good_connect_is_accepted");
+    assert_eq!(of("MQTT-3.4.2-2")["outcome"], "shown");
+    assert_eq!(of("MQTT-3.4.2-3")["outcome"], "nothing to judge");
+    assert_eq!(of("MQTT-3.12.4-1")["outcome"], "failed");
+    assert_eq!(of("MQTT-3.12.4-1")["failed"][0], CASE);
+    for id in ["MQTT311-3.1.2-24", "error-codes", "MQTT-6.0.0-1"] {
+        assert_eq!(of(id)["outcome"], "not shown", "{id}");
+    }
+    let deviations = report::deviations_json(&deviations("nothing came"), &outcomes);
+    assert_eq!(deviations["explained"][0]["case"], CASE);
+    assert_eq!(deviations["explained"][0]["why"], "e");
+    assert_eq!(deviations["disagreements"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn every_address_of_a_target_is_tried() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let there = listener.local_addr().expect("an address");
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let patience = std::time::Duration::from_secs(5);
+    let (at, _) = line::first([nobody, there].into_iter(), patience).expect("somebody listens");
+    assert_eq!(at, there);
+    assert!(line::first([nobody].into_iter(), patience).is_err());
+    assert!(line::first(std::iter::empty(), patience).is_err());
+}
+
 #[test]
 fn capabilities_are_read_strictly() {
     let example = include_str!("../caps-example.toml");
@@ -256,13 +318,14 @@ fn conformance(arguments: &[&str]) -> Output {
 
 #[test]
 fn the_command_refuses_what_makes_no_sense() {
-    let wrong: [(&[&str], &str); 6] = [
+    let wrong: [(&[&str], &str); 7] = [
         (&[], "--target"),
         (&["--target", "nowhere"], "HOST:PORT"),
         (&["--target", "127.0.0.1:1", "--only", "no such case"], "--list"),
         (&["--target", "127.0.0.1:1", "--caps", "/no/such/file"], "/no/such/file"),
         (&["--target", "127.0.0.1:1", "--caps", "Cargo.toml"], "Cargo.toml"),
         (&["--target", "127.0.0.1:1"], "does not let a plain client in"),
+        (&["--target", "127.0.0.1:1", "--json", "/no/such/folder/a"], "/no/such/folder/a"),
     ];
     for (arguments, complaint) in wrong {
         let output = conformance(arguments);

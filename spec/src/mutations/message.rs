@@ -3,9 +3,9 @@
 use super::server::{add, properties};
 use super::{Mutation, broken};
 use crate::proxy::Spoil::{Alter, Bytes, Instead};
-use crate::wire::Frame;
 use crate::wire::packet::{Packet, Publish, kind};
 use crate::wire::property::{Value, id};
+use crate::wire::{Frame, Version, encode, parse};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     broken(
@@ -247,6 +247,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         "MQTT-3.3.4-5",
         Alter(kind::PUBLISH, |packet, _| {
             add(packet, id::SUBSCRIPTION_IDENTIFIER, Value::Variable(9));
+        }),
+        &["overlapping_subscriptions_give_their_identifiers"],
+    ),
+    broken(
+        "a copy with the identifiers of the others",
+        "MQTT-3.3.4-5",
+        Instead(kind::PUBLISH, |frame, _| {
+            let Ok(mut packet) = parse::packet(&frame, Version::V5) else { return vec![frame] };
+            properties(&mut packet).remove(id::SUBSCRIPTION_IDENTIFIER);
+            let bare = encode::frame(&packet, Version::V5);
+            vec![frame, bare.clone(), bare]
         }),
         &["overlapping_subscriptions_give_their_identifiers"],
     ),

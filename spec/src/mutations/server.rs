@@ -495,15 +495,15 @@ fn pingresp() -> Frame {
     Frame { first: 0xD0, body: Vec::new() }
 }
 
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-fn long() -> Value {
+pub(super) fn long() -> Value {
     Value::Text("r".repeat(300))
 }
 
-fn pair() -> Value {
+pub(super) fn pair() -> Value {
     Value::Pair("name".to_owned(), "v".repeat(300))
 }
 
@@ -526,7 +526,7 @@ pub(super) fn add(packet: &mut Packet, id: u8, value: Value) {
     *properties = std::mem::take(properties).with(id, value);
 }
 
-fn replace(packet: &mut Packet, id: u8, value: Value) {
+pub(super) fn replace(packet: &mut Packet, id: u8, value: Value) {
     if properties(packet).get(id).is_some() {
         properties(packet).remove(id);
         add(packet, id, value);
@@ -539,12 +539,16 @@ fn codes(packet: &mut Packet, change: fn(&mut Vec<u8>)) {
     }
 }
 
-fn reason(packet: &mut Packet, code: u8) {
+pub(super) fn reason(packet: &mut Packet, code: u8) {
     match packet {
         Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
             ack.reason = code;
         }
-        Packet::Disconnect(reasoned) => reasoned.reason = code,
-        _ => {}
+        Packet::Disconnect(reasoned) | Packet::Auth(reasoned) => reasoned.reason = code,
+        Packet::ConnAck(_)
+        | Packet::Publish(_)
+        | Packet::SubAck(_)
+        | Packet::UnsubAck(_)
+        | Packet::PingResp => {}
     }
 }

@@ -12,7 +12,7 @@ pub(super) const CASES: &[Case] = &[
         .needs(ALIAS),
     case!(an_alias_is_set_changed_and_used, "topic-alias-client").needs(ALIAS),
     case!(an_alias_lives_with_its_connection, "MQTT-3.3.2-7").needs(ALIAS),
-    case!(alias_zero_is_refused, "MQTT-3.3.2-8", "topic-alias-invalid", "error-codes"),
+    case!(alias_zero_is_refused, "MQTT-3.3.2-8", "topic-alias-invalid"),
     case!(
         an_alias_over_the_maximum_is_refused,
         "MQTT-3.3.2-9",
@@ -95,19 +95,22 @@ fn refused(scene: &Scene<'_>, topic: &str, alias: u16, codes: &[u8]) -> Checked 
     client.refused(codes)
 }
 
+/// Why an alias out of range is refused. That 0x94 is the code for it is advice, which `error` shows.
+const INVALID: &[u8] = &[0x81, 0x82, 0x94];
+
 fn alias_zero_is_refused(scene: &Scene<'_>) -> Checked {
-    refused(scene, &scene.topic("a"), 0, &[0x94])?;
-    refused(scene, "", 0, &[0x94])
+    refused(scene, &scene.topic("a"), 0, INVALID)?;
+    refused(scene, "", 0, INVALID)
 }
 
 fn an_alias_over_the_maximum_is_refused(scene: &Scene<'_>) -> Checked {
     let maximum = maximum(scene);
-    refused(scene, &scene.topic("a"), maximum + 1, &[0x94])?;
-    refused(scene, &scene.topic("a"), u16::MAX, &[0x94])
+    refused(scene, &scene.topic("a"), maximum + 1, INVALID)?;
+    refused(scene, &scene.topic("a"), u16::MAX, INVALID)
 }
 
 fn an_alias_is_refused_where_there_is_none(scene: &Scene<'_>) -> Checked {
-    refused(scene, &scene.topic("a"), 1, &[0x94])
+    refused(scene, &scene.topic("a"), 1, INVALID)
 }
 
 fn an_unknown_alias_is_refused(scene: &Scene<'_>) -> Checked {

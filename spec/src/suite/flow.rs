@@ -21,15 +21,11 @@ pub(super) const CASES: &[Case] = &[
     case!(the_window_opens_with_puback, "quota-return", "MQTT-4.5.0-2").needs(&[Need::Qos1]),
     case!(the_window_opens_with_pubcomp, "quota-return", "MQTT-4.9.0-2").needs(QOS2),
     case!(the_window_opens_with_a_refusing_pubrec, "quota-return").needs(QOS2),
+    case!(acknowledgements_too_many_open_no_window, "quota-return").needs(QOS2),
     case!(qos_0_is_not_counted, "receive-maximum-scope", "quota-qos0").needs(QOS2),
     case!(the_window_is_of_one_connection, "receive-maximum-scope").needs(&[Need::Qos1]),
-    case!(
-        more_than_the_receive_maximum_is_refused,
-        "MQTT-3.3.4-7",
-        "receive-maximum-excess",
-        "error-codes"
-    )
-    .needs(&[Need::ReceiveMaximum, Need::Qos2]),
+    case!(more_than_the_receive_maximum_is_refused, "MQTT-3.3.4-7", "receive-maximum-excess")
+        .needs(&[Need::ReceiveMaximum, Need::Qos2]),
     case!(the_receive_maximum_may_be_used_in_full, "MQTT-3.3.4-7")
         .needs(&[Need::ReceiveMaximum, Need::Qos2]),
 ];
@@ -118,6 +114,29 @@ fn the_window_opens_with_a_refusing_pubrec(scene: &Scene<'_>) -> Checked {
     client.quiet()
 }
 
+fn acknowledgements_too_many_open_no_window(scene: &Scene<'_>) -> Checked {
+    let (mut client, mut publisher) = narrow(scene, 2)?;
+    // While nothing else is on its way, so that no identifier is in use again.
+    publish(scene, &mut publisher, 1, 1)?;
+    let message = client.message()?;
+    for _ in 0..3 {
+        client.answer(kind::PUBACK, message.packet_id, 0);
+    }
+    publish(scene, &mut publisher, 1, 2)?;
+    let message = client.message()?;
+    client.answer(kind::PUBREC, message.packet_id, 0);
+    client.ack(kind::PUBREL, message.packet_id)?;
+    for _ in 0..3 {
+        client.answer(kind::PUBCOMP, message.packet_id, 0);
+    }
+    client.quiet()?;
+    publish(scene, &mut publisher, 6, 1)?;
+    for _ in 0..2 {
+        client.message()?;
+    }
+    client.quiet()
+}
+
 fn qos_0_is_not_counted(scene: &Scene<'_>) -> Checked {
     let (mut client, mut publisher) = narrow(scene, 1)?;
     publish(scene, &mut publisher, 5, 0)?;
@@ -147,7 +166,8 @@ fn announced(client: &Client) -> u16 {
     u16::try_from(limit).unwrap_or(u16::MAX)
 }
 
-fn more_than_the_receive_maximum_is_refused(scene: &Scene<'_>) -> Checked {
+/// A client that has sent one publication more than the target takes at a time.
+pub(super) fn over_the_receive_maximum(scene: &Scene<'_>) -> Checked<Client> {
     let mut client = scene.start("a")?;
     let limit = announced(&client);
     // QoS 2 publications without PUBREL stay unfinished, one more than there may be.
@@ -156,7 +176,11 @@ fn more_than_the_receive_maximum_is_refused(scene: &Scene<'_>) -> Checked {
         client.ack(kind::PUBREC, packet_id)?;
     }
     client.send_publish(&Publish::new(scene.topic("a"), "x").qos(2).id(limit + 1));
-    client.refused(&[0x93])
+    Ok(client)
+}
+
+fn more_than_the_receive_maximum_is_refused(scene: &Scene<'_>) -> Checked {
+    over_the_receive_maximum(scene)?.refused(&[0x93])
 }
 
 fn the_receive_maximum_may_be_used_in_full(scene: &Scene<'_>) -> Checked {

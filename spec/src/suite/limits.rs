@@ -6,7 +6,7 @@ use crate::scene::Scene;
 use crate::wire::Version;
 use crate::wire::build::Subscribe;
 use crate::wire::encode;
-use crate::wire::packet::{Packet, Publish, kind};
+use crate::wire::packet::{ConnAck, Packet, Publish, kind};
 use crate::wire::property::{Value, id};
 
 pub(super) const CASES: &[Case] = &[
@@ -25,13 +25,8 @@ pub(super) const CASES: &[Case] = &[
         .advice(),
     case!(a_question_larger_than_the_client_takes_is_not_asked, "MQTT-3.1.2-24")
         .needs(&[Need::Enhanced]),
-    case!(
-        a_packet_over_the_servers_limit_is_refused,
-        "MQTT-3.2.2-15",
-        "packet-too-large",
-        "error-codes"
-    )
-    .needs(&[Need::MaximumPacketSize]),
+    case!(a_packet_over_the_servers_limit_is_refused, "MQTT-3.2.2-15", "packet-too-large")
+        .needs(&[Need::MaximumPacketSize]),
     case!(a_packet_of_the_servers_limit_is_taken, "MQTT-3.2.2-15")
         .needs(&[Need::MaximumPacketSize]),
 ];
@@ -114,9 +109,20 @@ fn connack_fits_the_clients_limit(scene: &Scene<'_>) -> Checked {
     }
     // A refusal with a reason has to fit too.
     let method = Value::Text("no such method".into());
-    let connect = scene.client("a").with(id::MAXIMUM_PACKET_SIZE, Value::Four(8));
+    let connect = scene.client("a").with(id::AUTHENTICATION_METHOD, method);
     let mut client = scene.open("a")?;
-    client.send(&connect.with(id::AUTHENTICATION_METHOD, method).to_bytes());
+    client.send(&connect.to_bytes());
+    let whole = client.event()?;
+    for (statement, key) in
+        [("MQTT-3.2.2-19", id::REASON_STRING), ("MQTT-3.2.2-20", id::USER_PROPERTY)]
+    {
+        let has = |connack: &ConnAck| connack.properties.get(key).is_some();
+        if !matches!(&whole, Event::Packet(Packet::ConnAck(connack)) if has(connack)) {
+            scene.nothing_to_judge(statement);
+        }
+    }
+    let mut client = scene.open("a")?;
+    client.send(&connect.with(id::MAXIMUM_PACKET_SIZE, Value::Four(8)).to_bytes());
     if let Event::Packet(Packet::ConnAck(connack)) = client.event()? {
         let length = encode::packet(&Packet::ConnAck(connack), Version::V5).len();
         ensure!(length <= 8, "[MQTT-3.2.2-19] CONNACK of {length} bytes, 8 allowed");
@@ -193,12 +199,17 @@ fn of_size(scene: &Scene<'_>, bytes: usize) -> Vec<u8> {
     }
 }
 
-fn a_packet_over_the_servers_limit_is_refused(scene: &Scene<'_>) -> Checked {
+/// A client that has sent the head of a packet larger than the target takes.
+pub(super) fn over_the_servers_limit(scene: &Scene<'_>) -> Checked<Client> {
     let mut client = scene.start("a")?;
     let bytes = of_size(scene, limit(scene) + 1);
     // The head alone tells the size, so not all of it need be sent.
     client.send(bytes.get(..bytes.len().min(4_096)).unwrap_or_default());
-    client.refused(&[0x95])
+    Ok(client)
+}
+
+fn a_packet_over_the_servers_limit_is_refused(scene: &Scene<'_>) -> Checked {
+    over_the_servers_limit(scene)?.refused(&[0x95])
 }
 
 fn a_packet_of_the_servers_limit_is_taken(scene: &Scene<'_>) -> Checked {

@@ -14,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
         "outbound-resume"
     )
     .needs(QOS2),
-    case!(nothing_comes_again_on_the_same_connection, "MQTT-4.4.0-1").needs(QOS2),
+    case!(nothing_comes_again_on_the_same_connection, "MQTT-4.4.0-1").needs(QOS2).slow(),
     case!(an_unanswered_pubrel_comes_again, "MQTT-4.3.3-5", "MQTT-4.4.0-1", "outbound-resume")
         .needs(QOS2),
     case!(after_pubrel_the_publish_does_not_come_again, "MQTT-4.3.3-6").needs(QOS2),
@@ -71,7 +71,7 @@ fn nothing_comes_again_on_the_same_connection(scene: &Scene<'_>) -> Checked {
     let two = client.message()?;
     client.answer(kind::PUBREC, two.packet_id, 0);
     client.ack(kind::PUBREL, two.packet_id)?;
-    scene.wait_ms(300);
+    scene.wait_ms(scene.capabilities.repeat_ms);
     client.quiet()?;
     client.answer(kind::PUBACK, one.packet_id, 0);
     client.answer(kind::PUBCOMP, two.packet_id, 0);

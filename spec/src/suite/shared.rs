@@ -29,7 +29,12 @@ pub(super) const CASES: &[Case] = &[
     case!(a_refused_message_goes_to_nobody_else, "MQTT-4.8.2-6").needs(&[Need::Shared, Need::Qos2]),
     case!(an_unanswered_qos_1_message_is_not_lost, "shared-reroute")
         .needs(&[Need::Shared, Need::Qos1]),
-    case!(a_member_leaves_by_unsubscribe, "shared-leave", "shared-end").needs(SHARED),
+    case!(an_unanswered_qos_1_message_goes_on_when_the_session_ends, "shared-reroute")
+        .needs(&[Need::Shared, Need::Qos1])
+        .advice()
+        .slow(),
+    case!(a_member_leaves_by_unsubscribe, "shared-leave").needs(SHARED),
+    case!(what_waits_for_a_share_ends_with_it, "shared-end").needs(&[Need::Shared, Need::Qos1]),
     case!(joining_twice_counts_once, "shared-resubscribe").needs(SHARED),
     case!(a_busy_member_does_not_stop_the_share, "shared-busy-member")
         .needs(&[Need::Shared, Need::Qos1])
@@ -83,7 +88,12 @@ fn a_share_name_is_followed_by_a_filter(scene: &Scene<'_>) -> Checked {
         let mut client = scene.start("b")?;
         client.send(&build::unsubscribe(1, &[filter.as_bytes()], Version::V5));
         match client.event()? {
-            Event::Closed | Event::Packet(Packet::Disconnect(_)) => {}
+            Event::Closed => {}
+            Event::Packet(Packet::Disconnect(disconnect)) => {
+                let code = disconnect.reason;
+                ensure!(matches!(code, 0x81 | 0x82 | 0x8F), "{filter}: {disconnect:?}");
+                client.ended()?;
+            }
             Event::Packet(Packet::UnsubAck(answer)) => {
                 ensure!(matches!(answer.codes.as_slice(), [0x80 | 0x8F]), "{filter}: {answer:?}");
             }
@@ -300,6 +310,33 @@ fn an_unanswered_qos_1_message_is_not_lost(scene: &Scene<'_>) -> Checked {
     }
     let mut one = scene.connect(&scene.client("1").resume())?;
     one.take_payload("x").map(|_| ())
+}
+
+fn an_unanswered_qos_1_message_goes_on_when_the_session_ends(scene: &Scene<'_>) -> Checked {
+    let topic = scene.topic("a");
+    let mut one = scene.connect(&scene.client("1").expiry(1))?;
+    one.subscribe(&Subscribe::to(share(scene, &topic), 1))?;
+    scene.start("p")?.publish(&Publish::new(&topic, "x").qos(1))?;
+    one.message()?;
+    let mut two = scene.start("2")?;
+    two.subscribe(&Subscribe::to(share(scene, &topic), 1))?;
+    one.cut();
+    scene.wait_ms(2_200);
+    two.take_payload("x")?;
+    two.quiet()
+}
+
+fn what_waits_for_a_share_ends_with_it(scene: &Scene<'_>) -> Checked {
+    let topic = scene.topic("a");
+    let filter = share(scene, &topic);
+    let mut member = scene.connect(&scene.client("1").expiry(60))?;
+    member.subscribe(&Subscribe::to(&filter, 1))?;
+    member.disconnect()?;
+    scene.start("p")?.publish(&Publish::new(&topic, "waits").qos(1))?;
+    // Its last session ends by a clean start.
+    let mut member = scene.start("1")?;
+    member.subscribe(&Subscribe::to(&filter, 1))?;
+    member.quiet()
 }
 
 fn a_member_leaves_by_unsubscribe(scene: &Scene<'_>) -> Checked {

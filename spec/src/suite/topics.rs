@@ -42,7 +42,11 @@ fn refused_filter(scene: &Scene<'_>, filter: &str) -> Checked {
     let mut client = scene.start("b")?;
     client.send(&build::unsubscribe(1, &[filter.as_bytes()], Version::V5));
     match client.event()? {
-        Event::Closed | Event::Packet(Packet::Disconnect(_)) => Ok(()),
+        Event::Closed => Ok(()),
+        Event::Packet(Packet::Disconnect(disconnect)) => {
+            ensure!(matches!(disconnect.reason, 0x81 | 0x82 | 0x8F), "{filter}: {disconnect:?}");
+            client.ended()
+        }
         Event::Packet(Packet::UnsubAck(answer)) => {
             ensure!(answer.codes == [0x8F] || answer.codes == [0x80], "{filter}: {answer:?}");
             Ok(())

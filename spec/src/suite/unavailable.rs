@@ -11,17 +11,15 @@ pub(super) const CASES: &[Case] = &[
     case!(a_limited_qos_is_announced, "MQTT-3.2.2-9").needs(&[Need::LimitedQos]),
     case!(an_unlimited_qos_is_served, "MQTT-3.2.2-9").needs(&[Need::Qos2]),
     case!(subscriptions_of_every_qos_are_taken, "MQTT-3.2.2-10", "subscribe-lower-grant"),
-    case!(a_publication_over_the_maximum_qos_is_refused, "MQTT-3.2.2-11", "error-codes")
+    case!(a_publication_over_the_maximum_qos_is_refused, "MQTT-3.2.2-11")
         .needs(&[Need::LimitedQos]),
     case!(a_will_over_the_maximum_qos_is_refused, "MQTT-3.2.2-12").needs(&[Need::LimitedQos]),
     case!(a_retained_will_is_refused, "MQTT-3.2.2-13").needs(&[Need::NoRetain]),
-    case!(a_retained_publication_is_refused, "MQTT-3.2.2-14", "error-codes")
-        .needs(&[Need::NoRetain]),
+    case!(a_retained_publication_is_refused, "MQTT-3.2.2-14").needs(&[Need::NoRetain]),
     case!(retain_options_are_taken_all_the_same, "retain-unavailable").needs(&[Need::NoRetain]),
-    case!(a_wildcard_is_refused, "wildcard-unavailable", "error-codes").needs(&[Need::NoWildcards]),
-    case!(an_identifier_is_refused, "wildcard-unavailable", "error-codes")
-        .needs(&[Need::NoIdentifiers]),
-    case!(a_share_is_refused, "wildcard-unavailable", "error-codes").needs(&[Need::NoShared]),
+    case!(a_wildcard_is_refused, "wildcard-unavailable").needs(&[Need::NoWildcards]),
+    case!(an_identifier_is_refused, "wildcard-unavailable").needs(&[Need::NoIdentifiers]),
+    case!(a_share_is_refused, "wildcard-unavailable").needs(&[Need::NoShared]),
 ];
 
 fn a_limited_qos_is_announced(scene: &Scene<'_>) -> Checked {

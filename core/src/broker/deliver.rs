@@ -6,7 +6,7 @@ use super::Broker;
 use super::counters::Counters;
 use super::deadlines::Remainder;
 use super::fetch::Forms;
-use super::leave::{dropped, dropped_waiting};
+use super::leave::dropped_waiting;
 use super::route::SLICE;
 use super::spare::Spares;
 use crate::gate::{Gate, Item};
@@ -136,13 +136,13 @@ impl Pump<'_> {
             // It stays packed until it is acknowledged.
             let Some(message) = self.spares.message(&waiting.message) else {
                 // `may_begin` lets one pass that is not in memory only to be dropped.
-                self.drop_expired(&waiting);
+                self.drop_waiting(&waiting, DropCause::Expired);
                 continue;
             };
-            let entry = waiting.shown(message);
-            if let Some(cause) = self.obstacle(&entry).or_else(|| self.excess(&entry)) {
-                self.drop_entry(&entry, cause);
-            } else if let Err(waiting) = self.begin(waiting, entry) {
+            let cause = self.obstacle(&message).or_else(|| self.excess(&waiting, &message));
+            if let Some(cause) = cause {
+                self.drop_waiting(&waiting, cause);
+            } else if let Err(waiting) = self.begin(waiting, message) {
                 self.session.queue.push(waiting);
                 break;
             }
@@ -174,9 +174,9 @@ impl Pump<'_> {
 
     /// Gives a message its packet identifier and its place in the window, and sends it if it is in
     /// turn.
-    fn begin(&mut self, waiting: Waiting, entry: Entry) -> Result<(), Waiting> {
-        let (seq, qos, journaled) = (entry.seq, entry.qos, entry.journaled);
-        let at_group = journal_place(self.session, &entry);
+    fn begin(&mut self, waiting: Waiting, message: Arc<Message>) -> Result<(), Waiting> {
+        let (seq, qos, journaled) = (waiting.seq, waiting.qos, waiting.journaled);
+        let at_group = journal_place(self.session, &waiting);
         let packet_id = self.session.flight.bind(waiting)?;
         let mut after = LogPosition::START;
         match (journaled, qos, at_group) {
@@ -209,7 +209,7 @@ impl Pump<'_> {
             }
         }
         if is_in_turn {
-            self.send_exchange(packet_id, entry, false);
+            self.send_exchange(packet_id, message, false);
         } else if !is_durable {
             self.gate.hold(after, Item::Wake { session: self.key, id: self.session.id });
         }
@@ -250,20 +250,30 @@ impl Pump<'_> {
                         return;
                     }
                     // What is to be sent again may have to be read back first.
-                    let Ok(entry) = entry.clone().in_memory() else { return };
-                    self.send_exchange(packet_id, entry, takes_window);
+                    let Some(message) = self.spares.message(&entry.message) else { return };
+                    self.send_exchange(packet_id, message, takes_window);
                 }
             }
             self.link.unsent.pop_front();
         }
     }
 
-    fn send_exchange(&mut self, packet_id: OutboundPacketId, entry: Entry, takes_window: bool) {
+    /// Sends what an exchange is about, whose message is this.
+    fn send_exchange(
+        &mut self,
+        packet_id: OutboundPacketId,
+        message: Arc<Message>,
+        takes_window: bool,
+    ) {
+        let exchange = self.session.flight.get(packet_id);
+        let Some(Stage::Publish { entry, .. }) = exchange.map(|exchange| &exchange.stage) else {
+            return;
+        };
         // Once the client may have seen it, the exchange is carried through [MQTT-4.3.3-7].
         let is_carried_through = entry.maybe_sent && !canary!(ExpiredInFlightDropped);
-        let obstacle = if is_carried_through { None } else { self.obstacle(&entry) };
+        let obstacle = if is_carried_through { None } else { self.obstacle(&message) };
         let qos = entry.qos;
-        let publish = self.publish_of(entry, packet_id);
+        let publish = self.publish_of(entry, message, packet_id);
         let bytes = outbound_publish_len(&publish, self.session.version);
         let cause = obstacle.or_else(|| (!self.takes(bytes)).then_some(DropCause::TooLarge));
         if let Some(cause) = cause {
@@ -303,19 +313,24 @@ impl Pump<'_> {
         }
     }
 
-    fn publish_of(&self, entry: Entry, packet_id: OutboundPacketId) -> OutboundPublish {
+    fn publish_of(
+        &self,
+        entry: &Waiting,
+        message: Arc<Message>,
+        packet_id: OutboundPacketId,
+    ) -> OutboundPublish {
         let delivery = match entry.qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
             QoS::AtLeastOnce => Delivery::AtLeastOnce(packet_id),
             QoS::ExactlyOnce => Delivery::ExactlyOnce(packet_id),
         };
         OutboundPublish {
-            message_expiry_interval_s: self.remainder.of(&entry.message),
-            message: entry.message,
+            message_expiry_interval_s: self.remainder.of(&message),
+            message,
             dup: entry.maybe_sent && !canary!(DupNotSet), // [MQTT-3.3.1-1] [MQTT-3.3.1-3]
             retain: entry.retain,
             delivery,
-            subscription_ids: entry.subscription_ids,
+            subscription_ids: entry.subscription_ids.clone(),
         }
     }
 
@@ -326,16 +341,15 @@ impl Pump<'_> {
             && self.gate.is_durable(slot.after())
             && let Some(waiting) = self.session.queue.pop(Lane::Qos0)
         {
-            let (entry, held) = waiting.replace(());
-            let message = self.spares.message(&held).expect("what waits at QoS 0 is in memory");
-            let (entry, ()) = entry.replace(message);
-            if let Some(cause) = self.obstacle(&entry) {
-                self.drop_entry(&entry, cause);
+            let message = self.spares.message(&waiting.message);
+            let message = message.expect("what waits at QoS 0 is in memory");
+            if let Some(cause) = self.obstacle(&message) {
+                self.drop_waiting(&waiting, cause);
                 continue;
             }
-            self.record_removal(&entry);
+            self.record_removal(&waiting);
             self.session.moved_at = self.now;
-            let publish = self.qos0(entry.message, entry.retain, entry.subscription_ids);
+            let publish = self.qos0(message, waiting.retain, waiting.subscription_ids);
             let bytes = outbound_publish_len(&publish, self.session.version);
             self.send_qos0(publish, bytes);
         }
@@ -394,41 +408,32 @@ impl Pump<'_> {
     }
 
     /// Why delivery of a message must not begin.
-    fn obstacle(&self, entry: &Entry) -> Option<DropCause> {
-        if entry.message.is_expired(self.now) && !canary!(ExpiredDelivered) {
+    fn obstacle(&self, message: &Message) -> Option<DropCause> {
+        if message.is_expired(self.now) && !canary!(ExpiredDelivered) {
             return Some(DropCause::Expired); // [MQTT-3.3.2-5]
         }
         let subject = self.session.subject();
-        let topic = &entry.message.topic;
-        let allowed = self.permissions.allows(&subject, Permitted::Receive, topic).allowed;
+        let allowed = self.permissions.allows(&subject, Permitted::Receive, &message.topic).allowed;
         (!allowed && !canary!(RevokedStillDelivered)).then_some(DropCause::NotAuthorized)
     }
 
     /// Whether a message is too large for the client, found out before it takes an identifier;
     /// every identifier is as long as the smallest.
-    fn excess(&self, entry: &Entry) -> Option<DropCause> {
+    fn excess(&self, entry: &Waiting, message: &Arc<Message>) -> Option<DropCause> {
         if self.link.maximum_packet_size_bytes == u32::MAX {
             return None;
         }
-        let publish = self.publish_of(entry.clone(), OutboundPacketId(PacketId::MIN));
+        let packet_id = OutboundPacketId(PacketId::MIN);
+        let publish = self.publish_of(entry, message.clone(), packet_id);
         let bytes = outbound_publish_len(&publish, self.session.version);
         (!self.takes(bytes)).then_some(DropCause::TooLarge)
     }
 
-    fn drop_entry(&mut self, entry: &Entry, cause: DropCause) {
+    fn drop_waiting(&mut self, entry: &Waiting, cause: DropCause) {
         self.drops_left = self.drops_left.saturating_sub(1);
         self.record_removal(entry);
         self.counters.dropped += 1;
-        self.out.notice(dropped(self.session.client_id.clone(), entry, cause));
-    }
-
-    /// Drops an expired message that only the journal has.
-    fn drop_expired(&mut self, entry: &Waiting) {
-        self.drops_left = self.drops_left.saturating_sub(1);
-        self.record_removal(entry);
-        self.counters.dropped += 1;
-        let receiver = self.session.client_id.clone();
-        self.out.notice(dropped_waiting(receiver, entry, DropCause::Expired));
+        self.out.notice(dropped_waiting(self.session.client_id.clone(), entry, cause));
     }
 
     fn record_removal<M>(&mut self, entry: &Entry<M>) {

@@ -10,7 +10,7 @@ use crate::notice::{Cause, DropCause, Notice, SessionEnd};
 use crate::outbox::{Action, Outbox};
 use crate::record::{QueueSeq, Record};
 use crate::session::SessionKey;
-use crate::session::queue::{Entry, Lane, Waiting};
+use crate::session::queue::{Lane, Waiting};
 use crate::time::Time;
 use crate::timers::Timer;
 use crate::wire::codes;
@@ -233,7 +233,9 @@ impl Broker {
         if session.recorded && !canary!(SessionEndNotRecorded) {
             let record = Record::SessionEnded { session: session.id };
             let at = self.gate.persist(record, out);
-            self.sessions.ended_at(client_id.clone(), at);
+            if !self.gate.is_durable(at) {
+                self.sessions.ended_at(client_id.clone(), at);
+            }
         }
         out.notice(Notice::SessionEnded { client_id, cause, discarded });
         self.sessions.forget_client(key);
@@ -295,11 +297,6 @@ impl Broker {
 /// For `canary!(TokenEndDropsWill)`.
 fn is_end_of_token(cause: &Cause) -> bool {
     matches!(cause, Cause::NotAllowed { reason: ReasonCode::MaximumConnectTime, .. })
-}
-
-/// The notice that `entry` does not reach `receiver`.
-pub(super) fn dropped(receiver: Text, entry: &Entry, cause: DropCause) -> Notice {
-    Notice::Dropped { receiver, topic: entry.message.topic.compact(), cause }
 }
 
 /// The notice that a waiting message does not reach `receiver`.

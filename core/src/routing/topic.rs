@@ -26,6 +26,11 @@ impl Topic {
         Ok(Topic(name))
     }
 
+    /// What was a topic before, and kept in a way that cannot have changed it.
+    pub(crate) const fn of_topic(bytes: Bytes) -> Self {
+        Topic(Text::of_text(bytes))
+    }
+
     /// A name that stands in where there is none yet.
     pub(crate) const fn blank() -> Self {
         Topic(Text::from_static("-"))

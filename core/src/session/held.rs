@@ -86,15 +86,6 @@ impl Held {
         }
     }
 
-    /// The same without sharing; as it was, if only the journal has the body.
-    pub(crate) fn into_message(self) -> Result<Arc<Message>, Held> {
-        match self {
-            Held::Here(message) => Ok(message),
-            Held::Packed(packed) => Ok(Arc::new(packed.unpack())),
-            Held::Stored(stored) => Err(Held::Stored(stored)),
-        }
-    }
-
     /// The topic, if it is in memory, in storage of its own.
     pub(crate) fn topic(&self) -> Option<Topic> {
         self.message().map(|message| message.topic.compact())

@@ -43,12 +43,18 @@ impl Places {
     }
 
     fn find(&self, id: OutboundPacketId) -> Result<usize, usize> {
-        // The oldest is looked for most, and the newest is put in.
-        match (self.0.front(), self.0.back()) {
-            (Some((first, _)), _) if *first == id => Ok(0),
-            (_, Some((last, _))) if *last < id => Err(self.0.len()),
-            _ => self.0.binary_search_by_key(&id, |(id, _)| *id),
+        let (Some((first, _)), Some((last, _))) = (self.0.front(), self.0.back()) else {
+            return Err(0);
+        };
+        if *last < id {
+            return Err(self.0.len());
         }
+        // They are given out one after the other: without gaps before it, this is where it is.
+        let close = usize::from(id.0.value().saturating_sub(first.0.value()));
+        if self.0.get(close).is_some_and(|(there, _)| *there == id) {
+            return Ok(close);
+        }
+        self.0.binary_search_by_key(&id, |(id, _)| *id)
     }
 }
 

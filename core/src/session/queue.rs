@@ -92,15 +92,6 @@ impl Waiting {
             subscription_ids: self.subscription_ids.clone(),
         }
     }
-
-    /// The entry with its message; as it is, if only the journal has that.
-    pub(crate) fn in_memory(self) -> Result<Entry, Waiting> {
-        let (entry, held) = self.replace(());
-        match held.into_message() {
-            Ok(message) => Ok(entry.replace(message).0),
-            Err(held) => Err(entry.replace(held).0),
-        }
-    }
 }
 
 /// What waits for a session, QoS 0 apart so that it need not wait for acknowledgements.
@@ -395,8 +386,9 @@ fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
 /// Inserts by sequence number; nearly always at the end.
 fn insert_in_order(slots: &mut VecDeque<Slot>, slot: Slot) {
     if slots.len() == slots.capacity() {
-        // A quarter more, not the double: long queues are many, and most of them wait.
-        slots.reserve_exact((slots.len() / 4).max(4));
+        // The double while it is short, then a quarter more: long queues are many, and most of them wait.
+        let more = if slots.len() < 64 { slots.len() } else { slots.len() / 4 };
+        slots.reserve_exact(more.max(4));
     }
     if slots.back().is_none_or(|last| last.seq < slot.seq) {
         slots.push_back(slot);

@@ -159,6 +159,11 @@ impl Text {
         Text(Bytes::from_static(text.as_bytes()))
     }
 
+    /// What was a text before, and kept in a way that cannot have changed it.
+    pub(crate) const fn of_text(bytes: Bytes) -> Self {
+        Text(bytes)
+    }
+
     /// The string.
     #[must_use]
     pub fn as_str(&self) -> &str {

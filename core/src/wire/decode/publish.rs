@@ -73,7 +73,7 @@ pub(crate) fn take_message(
     bytes: Bytes,
 ) -> Result<(Topic, Option<Box<MessageProperties>>, Bytes), DecodeError> {
     let mut body = Cursor::new(bytes, PacketType::Publish);
-    let topic = Topic::new(body.text()?)?;
+    let topic = Topic::of_topic(body.binary()?);
     let properties = if body.skip_no_properties() {
         None
     } else {

@@ -39,7 +39,17 @@ impl Driven {
     /// An empty broker with limits that nothing here reaches.
     #[must_use]
     pub fn new() -> Self {
-        let mut config = Config { sys_interval_ms: 0, ..Config::default() };
+        Driven::with(Config::default())
+    }
+
+    /// The same for which nobody keeps records.
+    #[must_use]
+    pub fn without_records() -> Self {
+        Driven::with(Config { keeps_records: false, ..Config::default() })
+    }
+
+    fn with(config: Config) -> Self {
+        let mut config = Config { sys_interval_ms: 0, ..config };
         config.limits.connections = u32::MAX;
         config.limits.sessions = u32::MAX;
         config.limits.subscriptions_per_session = u32::MAX;

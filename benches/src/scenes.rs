@@ -38,7 +38,8 @@ pub const SCENES: &[Scene] = &[
     Scene { name: "routing/pair-qos2", units: 16, make: || pair(2) },
     Scene { name: "routing/changing-topics", units: 16, make: changing_topics },
     Scene { name: "fan-out/100", units: 100, make: fan_out },
-    Scene { name: "queue/fill-and-drain", units: 64, make: queue },
+    Scene { name: "queue/fill-and-drain", units: 64, make: || queue(Driven::new()) },
+    Scene { name: "queue/in-memory", units: 64, make: || queue(Driven::without_records()) },
     Scene { name: "gate/acknowledge", units: 16, make: gate },
 ];
 
@@ -170,9 +171,8 @@ fn fan_out() -> Box<dyn FnMut()> {
     Box::new(move || send(&mut driven, publisher, &topic, 0, 1))
 }
 
-fn queue() -> Box<dyn FnMut()> {
+fn queue(mut driven: Driven) -> Box<dyn FnMut()> {
     const MESSAGES: usize = 64;
-    let mut driven = Driven::new();
     let publisher = driven.connect(0, 0, 0);
     let receiver = driven.connect(1, 0, u32::MAX);
     let topic = topic("bench/off/1");

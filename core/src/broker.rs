@@ -174,7 +174,7 @@ impl Broker {
     fn start_at(&mut self, now: Time, through: LogPosition) {
         self.now = now;
         self.sys = sys::Sys::new(now);
-        self.gate = Gate::starting_after(through);
+        self.gate = Gate::starting_after(through, self.config.keeps_records);
         self.start_timers();
     }
 

@@ -32,16 +32,31 @@ pub(crate) struct Gate {
     items: VecDeque<(LogPosition, Item)>,
     appended: LogPosition,
     durable: LogPosition,
+    /// Whether nobody keeps records, so that nothing waits for one.
+    is_open: bool,
 }
 
 impl Gate {
     /// A gate whose next record follows `through`, all up to there being durable.
-    pub(crate) fn starting_after(through: LogPosition) -> Self {
-        Gate { items: VecDeque::new(), appended: through, durable: through }
+    pub(crate) fn starting_after(through: LogPosition, keeps_records: bool) -> Self {
+        Gate {
+            items: VecDeque::new(),
+            appended: through,
+            durable: through,
+            is_open: !keeps_records,
+        }
+    }
+
+    /// Whether nobody keeps records.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
     }
 
     /// Hands `record` to the journal and returns its position.
     pub(crate) fn persist(&mut self, record: Record, out: &mut Outbox) -> LogPosition {
+        if self.is_open {
+            return self.durable;
+        }
         self.appended = LogPosition(self.appended.0 + 1);
         out.push(Action::Persist { at: self.appended, record });
         self.appended

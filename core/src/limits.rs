@@ -115,6 +115,9 @@ pub struct Config {
     pub ask_credentials: bool,
     /// Enhanced authentication methods that the driver serves. Others get 0x8C.
     pub authentication_methods: Vec<Text>,
+    /// Whether the driver keeps records. If not, it is given none, nothing waits for one, and all there is ends with
+    /// the broker; [`Limits::queue_memory_bytes`] counts for nothing then.
+    pub keeps_records: bool,
     /// Whether messages at QoS 0 wait for sessions that are not connected.
     pub queue_qos0_offline: bool,
     /// Milliseconds between updates of `$SYS`, of which the first is at the start; 0 for none.
@@ -135,6 +138,7 @@ impl Default for Config {
             permissions: Arc::default(),
             ask_credentials: false,
             authentication_methods: Vec::new(),
+            keeps_records: true,
             queue_qos0_offline: false,
             sys_interval_ms: 10_000,
             version_text: concat!("signalhouse ", env!("CARGO_PKG_VERSION")),

@@ -28,6 +28,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use open::Disk;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use rng::Rng;
@@ -209,11 +210,13 @@ proptest! {
         length in 1usize..200,
     ) {
         let inputs = open::inputs(seed, clients, length);
-        let fast = open::play(&inputs, None);
-        let slow = open::play(&inputs, Some(Rng::new(delays)));
-        for (place, came) in &fast {
-            prop_assert_eq!(Some(came), slow.get(place), "{:?}", place);
+        let fast = open::play(&inputs, Disk::Fast);
+        for disk in [Disk::Slow(Rng::new(delays)), Disk::None] {
+            let other = open::play(&inputs, disk);
+            for (place, came) in &fast {
+                prop_assert_eq!(Some(came), other.get(place), "{:?}", place);
+            }
+            prop_assert_eq!(fast.len(), other.len());
         }
-        prop_assert_eq!(fast.len(), slow.len());
     }
 }

@@ -159,6 +159,7 @@ where
     #[must_use]
     pub fn new(surroundings: Surroundings<N, C, J, P, A>, options: Options) -> Self {
         let mut config = options.config_for(&surroundings.authenticate);
+        config.keeps_records = surroundings.journal.keeps_records();
         // Records of before are needed to read messages back, and there are none.
         config.limits.queue_memory_bytes = u64::MAX;
         let broker = Broker::new(config, options.seed, surroundings.clock.now());

@@ -401,7 +401,8 @@ impl Broker {
         }
         self.accounts.reserve(&session.stored.bounds, bytes as u64);
         // QoS 0 writes no record, even where it waits for a client that is away.
-        if session.is_durable() && source.is_recorded && target.qos > QoS::AtMostOnce {
+        let is_recorded = source.is_recorded && !self.gate.is_open();
+        if session.is_durable() && is_recorded && target.qos > QoS::AtMostOnce {
             target.journaled = Journaled::Here;
         }
         Ok(target)
@@ -437,6 +438,7 @@ impl Broker {
             (true, false) => RetainedChange::Set { publisher: source.publisher.clone() },
         };
         let is_persisted = source.is_recorded
+            && !self.gate.is_open()
             && (!entries.is_empty()
                 || retained != RetainedChange::None
                 || source.origin != Origin::Untracked);
@@ -470,8 +472,10 @@ impl Broker {
             self.begin_crowd(&scratch.wires);
         }
         scratch.wires.clear();
+        let is_qos0 = message.qos == QoS::AtMostOnce;
+        self.take_back(message);
         // Nothing that a power cut could take back hangs on a publication at QoS 0.
-        if message.qos == QoS::AtMostOnce { LogPosition::START } else { after.max(turned) }
+        if is_qos0 { LogPosition::START } else { after.max(turned) }
     }
 
     /// Where the journal hears that receivers are no longer such whose messages it has.

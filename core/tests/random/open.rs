@@ -1,4 +1,4 @@
-//! Lists of inputs that wait for no answer: the same list is played with a fast and a slow disk.
+//! Lists of inputs that wait for no answer: the same list is played with a fast and a slow disk, and with none.
 
 use std::collections::BTreeMap;
 
@@ -91,9 +91,24 @@ fn packet(connection: ConnectionId, packet: ClientPacket) -> Input {
     Input::Packet { connection, packet }
 }
 
-/// Plays the inputs. Without `delays` every record is durable at once.
-pub(crate) fn play(inputs: &[Input], mut delays: Option<Rng>) -> Came {
-    let mut broker = Broker::new(config(), Seed(1), NOW);
+/// What becomes of records.
+pub(crate) enum Disk {
+    /// Each is durable at once.
+    Fast,
+    /// It takes a while.
+    Slow(Rng),
+    /// Nobody keeps any.
+    None,
+}
+
+/// Plays the inputs.
+pub(crate) fn play(inputs: &[Input], disk: Disk) -> Came {
+    let (keeps_records, mut delays) = match disk {
+        Disk::Fast => (true, None),
+        Disk::Slow(rng) => (true, Some(rng)),
+        Disk::None => (false, None),
+    };
+    let mut broker = Broker::new(Config { keeps_records, ..config() }, Seed(1), NOW);
     let mut outbox = Outbox::new();
     let (mut appended, mut durable) = (0, 0);
     let mut came = Came::new();
@@ -123,6 +138,7 @@ pub(crate) fn play(inputs: &[Input], mut delays: Option<Rng>) -> Came {
             durable = appended;
         }
     }
+    assert!(keeps_records || appended == 0, "{appended} records for nobody");
     came
 }
 

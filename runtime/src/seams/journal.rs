@@ -13,6 +13,11 @@ use signalhouse_core::{LogPosition, Record};
 /// The driver appends in order, asks once a round for what was appended to become durable, and is
 /// told asynchronously. A journal may use any thread it likes behind this.
 pub trait Journal: 'static {
+    /// Whether records are kept at all. If not, the broker makes none and the driver has none to append.
+    fn keeps_records(&self) -> bool {
+        true
+    }
+
     /// Takes a record. Positions rise by one.
     fn append(&mut self, at: LogPosition, record: Record);
 
@@ -47,7 +52,7 @@ pub trait Journal: 'static {
     fn close(&mut self) -> impl Future<Output = io::Result<()>>;
 }
 
-/// Forgets every record at once and calls it durable: state lives as long as the process.
+/// Keeps no records: state lives as long as the process. What it is given all the same counts as durable at once.
 #[derive(Debug, Default)]
 pub struct MemoryJournal {
     appended: LogPosition,
@@ -63,6 +68,10 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
+    fn keeps_records(&self) -> bool {
+        false
+    }
+
     fn append(&mut self, at: LogPosition, record: Record) {
         drop(record);
         self.appended = at;

@@ -18,7 +18,7 @@ use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName};
 use super::frame::FrameBuilder;
 use super::index::{Mark, Marks};
 use super::reader::{Frame, FrameReader};
-use super::segment::{new_file, write_all};
+use super::segment::{new_file, remove, write_all};
 use super::walk::damaged;
 use crate::seams::{Clock, Disk, DiskFile, Spawn};
 
@@ -47,6 +47,8 @@ pub(super) struct Compaction<D, C, P> {
     pub(super) segments: Vec<(u64, LogPosition)>,
     /// The first segment of which something is not covered: the new snapshot's number.
     pub(super) number: u64,
+    /// A segment that was made ahead and is written over, because the disk has no room for a new file.
+    pub(super) over: Option<u64>,
 }
 
 /// A new snapshot.
@@ -80,8 +82,11 @@ impl<D: Disk, C: Clock, P: Spawn> Compaction<D, C, P> {
         let state = State { through, latest, records, bodies };
         let mut pace = self.pace();
         let turn = async || pace.turn().await;
-        let written = write(&self.disk, &self.spawn, name, number, salt, state, turn).await;
-        let (bytes, marks) = match written {
+        let written = async {
+            let file = self.file(name).await?;
+            write(&file, &self.spawn, name, number, salt, state, turn).await
+        };
+        let (bytes, marks) = match written.await {
             Ok(written) => written,
             Err(error) => {
                 drop(self.disk.remove(&name.to_string()).await);
@@ -98,6 +103,18 @@ impl<D: Disk, C: Clock, P: Spawn> Compaction<D, C, P> {
         };
         named.await.map_err(StoreError::disk("cannot name", snapshot))?;
         Ok(Compacted { number, bytes, live_bytes, marks })
+    }
+
+    /// Where the snapshot is written.
+    async fn file(&self, name: FileName) -> Result<D::File, StoreError> {
+        let Some(number) = self.over else { return new_file(&self.disk, name).await };
+        let segment = FileName::Segment(number);
+        let failed = |error| StoreError::disk("cannot write over", segment)(error);
+        remove(&self.disk, name).await?;
+        self.disk.rename(&segment.to_string(), &name.to_string()).await.map_err(failed)?;
+        // With its old name it would be damaged by the first write.
+        self.disk.sync_folder().await.map_err(failed)?;
+        self.disk.open(&name.to_string()).await.map_err(failed)
     }
 
     async fn read(&self, mut replay: Box<Replay>) -> Result<Box<Replay>, StoreError> {
@@ -228,7 +245,7 @@ pub(super) struct State<D: Disk> {
 /// Writes a snapshot's file and makes it durable; gives its length, and where in it messages are. A frame
 /// at a time, with `after_each` in between.
 pub(super) async fn write<D: Disk, P: Spawn>(
-    disk: &D,
+    file: &D::File,
     spawn: &P,
     name: FileName,
     number: u64,
@@ -237,7 +254,6 @@ pub(super) async fn write<D: Disk, P: Spawn>(
     mut after_each: impl AsyncFnMut(),
 ) -> Result<(u64, Marks), StoreError> {
     let State { through, latest, records, bodies } = state;
-    let file = new_file(disk, name).await?;
     let kind = FileKind::Snapshot { through, latest, records: records.len() as u64 };
     let header = FileHeader::new(kind, number, salt);
     let failed = |error| StoreError::disk("cannot write", name)(error);
@@ -249,7 +265,7 @@ pub(super) async fn write<D: Disk, P: Spawn>(
         let (first_message, bytes) = spawn.offload(move || frame_of(&piece, first, salt)).await;
         marks.extend(first_message.map(|first| Mark { first, offset }));
         let length = bytes.len() as u64;
-        write_all(&file, offset, bytes).await.map_err(failed)?;
+        write_all(file, offset, bytes).await.map_err(failed)?;
         offset += length;
         if offset - synced >= SYNC_BYTES || sim_point!(SnapshotSyncedOften) {
             file.sync().await.map_err(failed)?;
@@ -257,7 +273,7 @@ pub(super) async fn write<D: Disk, P: Spawn>(
         }
         after_each().await;
     }
-    write_all(&file, 0, header.to_block()).await.map_err(failed)?;
+    write_all(file, 0, header.to_block()).await.map_err(failed)?;
     file.sync().await.map_err(failed)?;
     Ok((offset, marks))
 }

@@ -102,7 +102,8 @@ pub async fn repair<D: Disk>(
     let unfinished = FileName::Unfinished(number);
     let (through, bodies) = (layout.through, Bodies::new(disk.clone(), Vec::new()));
     let state = State { through, latest, records, bodies };
-    write(disk, spawn, unfinished, number, salt, state, async || {}).await?;
+    let file = new_file(disk, unfinished).await?;
+    write(&file, spawn, unfinished, number, salt, state, async || {}).await?;
     rename(disk, &unfinished.to_string(), &FileName::Snapshot(number).to_string()).await?;
     sync_names(disk).await?;
     for loss in &layout.losses {

@@ -282,6 +282,27 @@ fn a_full_disk_is_said_and_survived() {
     });
 }
 
+#[test]
+fn a_disk_without_any_room_is_compacted_in_what_is_there() {
+    run(async || {
+        let disk = MemoryDisk::new(23);
+        let mut store = open(&disk, 23).await.expect("a store");
+        for n in 0..200 {
+            store.put(&format!("live/{}", n % 5), Some(vec![b'x'; 1_000].into())).await;
+        }
+        disk.set_capacity(disk.used());
+        // Many times what was made ahead.
+        for n in 0..1_000 {
+            store.put(&format!("live/{}", n % 5), Some(vec![b'y'; 1_000].into())).await;
+            if n % 97 == 0 {
+                let cut = open(&disk.power_cut(), 24).await.expect("a store");
+                assert!(cut.found.through.0 >= store.told);
+            }
+        }
+        assert!(disk.names().len() < 12, "{:?}", disk.names());
+    });
+}
+
 /// What is kept for later segments is given up when room is short, or a full disk would be called full for ever.
 #[test]
 fn a_full_disk_has_room_again_once_all_is_in_a_snapshot() {

@@ -22,8 +22,8 @@ use super::Task;
 use super::fetch::Fetching;
 use crate::seams::{Clock, Disk, Spawn};
 
-/// How many segments are there before they are needed. They are also the reserve that is left for
-/// acknowledgements, releases and expiries when the disk is full.
+/// How many segments are there before they are needed. They are also the reserve when the disk is full: for
+/// acknowledgements, releases and expiries all but the last, which is kept for the snapshot that makes room.
 const READY: usize = 2;
 /// A snapshot is made when what is dead is so many times as long as what is live.
 const GROWTH: u64 = 4;
@@ -83,6 +83,8 @@ pub(in crate::journal) struct Upkeep<D: Disk, C: Clock, P> {
     asking: Option<Task<u64>>,
     retry: Option<Pin<Box<C::Sleep>>>,
     is_short: bool,
+    /// Frames wait for a compaction in the last segment that there is.
+    starves: bool,
     /// Bytes of frames written to segments.
     written_bytes: u64,
     /// Bytes written into snapshots.
@@ -119,6 +121,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             asking: None,
             retry: None,
             is_short: false,
+            starves: false,
             written_bytes: 0,
             snapshot_bytes: 0,
         }
@@ -126,6 +129,10 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
 
     /// The next segment, if it is there and has room for `bytes`.
     pub(super) fn take_ready(&mut self, bytes: u64) -> Option<OpenSegment<D::File>> {
+        if self.is_short && self.stock.ready.len() == 1 && self.can_write_over() {
+            self.starves = true;
+            return None;
+        }
         let next = self.stock.ready.pop_front_if(|next| BLOCK_BYTES + bytes <= next.bytes);
         self.wanted_bytes = if next.is_some() { 0 } else { BLOCK_BYTES + bytes };
         next
@@ -249,6 +256,8 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         self.is_short = free_bytes < self.reserve_bytes();
         if self.is_short {
             self.wait(RETRY_MS);
+        } else {
+            self.starves = false;
         }
     }
 
@@ -307,7 +316,9 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
     }
 
     fn begin_compacting(&mut self, written: LogPosition, active: u64) -> bool {
-        if self.compacting.is_some() || self.clearing.is_some() || self.retry.is_some() {
+        let is_busy = self.compacting.is_some() || self.clearing.is_some();
+        let must_wait = if self.starves { self.making.is_some() } else { self.retry.is_some() };
+        if is_busy || must_wait {
             return false;
         }
         let mut segments: Vec<(u64, LogPosition)> = self
@@ -341,9 +352,34 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             snapshot: self.stock.snapshot.map(|(number, _)| number),
             segments,
             number,
+            over: self.take_over(),
         };
         self.compacting = Some(Box::pin(compaction.run()));
         true
+    }
+
+    /// Whether the last segment that was made ahead can take a snapshot that makes room.
+    fn can_write_over(&self) -> bool {
+        let log_bytes: u64 = self.stock.sealed.iter().map(|segment| segment.end).sum();
+        let snapshot_bytes = self.stock.snapshot.map_or(0, |(_, bytes)| bytes);
+        // Records take less beside what they store than that.
+        let most_bytes = (log_bytes + snapshot_bytes).min(self.live_bytes.saturating_mul(2));
+        let is_room = |last: &OpenSegment<D::File>| {
+            last.number == self.last_number && last.bytes >= BLOCK_BYTES + most_bytes
+        };
+        self.compacting.is_none()
+            && log_bytes > 0
+            && self.is_worth_it(log_bytes)
+            && self.stock.ready.back().is_some_and(is_room)
+    }
+
+    /// The segment that a snapshot is written over, where nothing else is left. What it covers is made into
+    /// segments again.
+    fn take_over(&mut self) -> Option<u64> {
+        let over =
+            if std::mem::take(&mut self.starves) { self.stock.ready.pop_back() } else { None };
+        self.last_number -= u64::from(over.is_some());
+        over.map(|segment| segment.number)
     }
 
     fn poll_compacting(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
@@ -357,6 +393,10 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             }
             Err(error) => return Err(error),
         };
+        if self.stock.ready.is_empty() {
+            // What it covers is wanted at once.
+            self.retry = None;
+        }
         self.snapshot_bytes += compacted.bytes;
         self.index.replace(compacted.number, compacted.marks);
         let old = self.stock.snapshot.replace((compacted.number, compacted.bytes));

@@ -5,6 +5,7 @@ mod client;
 mod error;
 mod exchange;
 mod message;
+mod older;
 mod server;
 mod violation;
 mod websocket;
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Mutation> {
         server::MUTATIONS,
         message::MUTATIONS,
         client::MUTATIONS,
+        older::MUTATIONS,
         violation::MUTATIONS,
         error::MUTATIONS,
         exchange::MUTATIONS,

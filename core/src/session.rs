@@ -241,13 +241,19 @@ pub(crate) struct Sessions {
     ends_in_order: VecDeque<(LogPosition, Text)>,
 }
 
-/// With what is in them, which the slab does not show by itself. What is left out says the same again.
+/// With what is in them, which the slab does not show by itself, and in an order of their own.
 impl fmt::Debug for Sessions {
+    #[allow(clippy::disallowed_methods)] // It is sorted before it shows.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sessions { slab, by_client: _, ends: _, ends_in_order } = self;
+        let Sessions { slab, by_client, ends, ends_in_order } = self;
         let sessions: BTreeMap<usize, &Session> = slab.iter().collect();
+        let by_client: BTreeMap<&Text, &SessionKey> = by_client.iter().collect();
+        let ends: BTreeMap<&Text, &LogPosition> = ends.iter().collect();
         f.debug_struct("Sessions")
             .field("sessions", &sessions)
+            .field("next_key", &slab.vacant_key())
+            .field("by_client", &by_client)
+            .field("ends", &ends)
             .field("ends_in_order", ends_in_order)
             .finish()
     }

@@ -147,11 +147,10 @@ impl Command {
             Command::Shrink(arguments) => arguments.has_canary(),
             Command::Trace(arguments) => arguments.has_canary(),
             Command::Double { points, .. } => *points,
-            Command::Worker { .. }
-            | Command::Again
-            | Command::Explore(_)
-            | Command::Cuts(_)
-            | Command::Nightly(_) => false,
+            Command::Explore(arguments) => arguments.has_canaries(),
+            Command::Worker { .. } | Command::Again | Command::Cuts(_) | Command::Nightly(_) => {
+                false
+            }
         }
     }
 

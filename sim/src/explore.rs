@@ -7,7 +7,10 @@
 //! delivered. States are compared by a canonical digest, so that what differs in counters alone is
 //! visited once. Clients here exchange packets as values: bytes and partial reads are elsewhere.
 
+#[cfg(signalhouse_sim)]
+mod canaries;
 mod client;
+mod deliveries;
 mod digest;
 mod journal;
 mod rest;
@@ -16,6 +19,8 @@ mod worlds;
 
 use std::collections::{HashSet, VecDeque};
 
+#[cfg(signalhouse_sim)]
+pub use canaries::{Hunt, hunts};
 pub use worlds::{Setup, find, names};
 
 use client::Wrong;

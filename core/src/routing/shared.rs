@@ -136,11 +136,18 @@ pub(crate) struct Groups {
     by_filter: KeyedMap<TopicFilter, GroupKey>,
 }
 
-/// With what is in them, which the slab does not show by itself. What is left out says the same again.
+/// With what is in them, which the slab does not show by itself, and in an order of their own.
 impl fmt::Debug for Groups {
+    #[allow(clippy::disallowed_methods)] // It is sorted before it shows.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Groups { slab, by_filter: _ } = self;
-        f.debug_map().entries(slab.iter()).finish()
+        let Groups { slab, by_filter } = self;
+        let groups: BTreeMap<usize, &Group> = slab.iter().collect();
+        let by_filter: BTreeMap<&TopicFilter, &GroupKey> = by_filter.iter().collect();
+        f.debug_struct("Groups")
+            .field("groups", &groups)
+            .field("next_key", &slab.vacant_key())
+            .field("by_filter", &by_filter)
+            .finish()
     }
 }
 

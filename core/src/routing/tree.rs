@@ -250,10 +250,21 @@ impl<V> SubscriptionTree<V> {
     }
 }
 
-/// The subscriptions in the order of their filters and keys: where they are kept makes no difference.
+/// The subscriptions in the order of their filters and keys, with where each is found. How often there was a
+/// change makes no difference to that.
 impl<V: fmt::Debug> fmt::Debug for SubscriptionTree<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.in_order()).finish()
+        let shown = self.in_order().map(|((filter, key), value)| {
+            let found = self.find(&filter);
+            ((filter, key), (found, value))
+        });
+        let subscriptions: Vec<_> = shown.collect();
+        f.debug_struct("SubscriptionTree")
+            .field("subscriptions", &subscriptions)
+            .field("len", &self.len)
+            .field("nodes", &self.nodes.len())
+            .field("edges", &self.edges.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -299,6 +310,7 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
     use alloc::string::String;
     use alloc::vec;
 
@@ -348,6 +360,17 @@ mod tests {
             tree.insert(&filter("a/b"), key, 0);
         }
         assert_eq!(keys(&tree, "a/b"), [3, 6, 7, 2, 5, 1, 4, 0, 10, 20, 30]);
+    }
+
+    #[test]
+    fn a_tree_shows_a_subscription_that_is_not_found() {
+        let mut tree = tree();
+        tree.insert(&filter("a"), 7, 9);
+        let shown = r#"SubscriptionTree { subscriptions: [(("a", 7), (Some(NodeId(1)), 9))], "#;
+        assert!(format!("{tree:?}").starts_with(shown), "{tree:?}");
+        tree.edges.clear();
+        let shown = r#"SubscriptionTree { subscriptions: [(("a", 7), (None, 9))], "#;
+        assert!(format!("{tree:?}").starts_with(shown), "{tree:?}");
     }
 
     #[test]

@@ -267,6 +267,8 @@ impl fmt::Debug for Flight {
         }
         f.debug_struct("Flight")
             .field("exchanges", &Exchanges(self))
+            .field("len", &self.exchanges.len())
+            .field("bytes", &self.bytes)
             .field("last_id", &self.last_id)
             .field("next_order", &self.next_order)
             .finish()

@@ -20,13 +20,26 @@ pub(super) struct ExploreArguments {
     /// Fail if a world was stopped before its end
     #[arg(long)]
     exhausted: bool,
+    /// Look for deliberate defects instead, each in a world where it must be found
+    #[arg(long, conflicts_with_all = ["world", "exhausted", "at_least"])]
+    canaries: bool,
     /// Fail if there are fewer distinct states in all
     #[arg(long, value_name = "N", default_value_t = 0)]
     at_least: usize,
 }
 
+impl ExploreArguments {
+    /// Whether only the build with canaries can do it.
+    pub(super) fn has_canaries(&self) -> bool {
+        self.canaries
+    }
+}
+
 /// Explores the worlds one after the other and stops at the first violation. Too little visited fails as well.
 pub(super) fn explore(arguments: &ExploreArguments) -> Ended {
+    if arguments.canaries {
+        return canaries(arguments.states);
+    }
     let names: Vec<&str> = if arguments.world.is_empty() {
         explore::names()
     } else {
@@ -74,6 +87,40 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Ended {
     Ok(if lines.is_empty() { Verdict::Clean } else { Verdict::Violated })
 }
 
+#[cfg(not(signalhouse_sim))]
+fn canaries(_maximum_states: usize) -> Ended {
+    Err("this build has no canaries".to_owned())
+}
+
+/// Looks for each of the defects, and fails if one is not found for what it is.
+#[cfg(signalhouse_sim)]
+fn canaries(maximum_states: usize) -> Ended {
+    let hunts = explore::hunts();
+    let (mut found, count) = (0, hunts.len());
+    for hunt in hunts {
+        let start = Instant::now();
+        let explored = hunt.search(maximum_states);
+        let seconds = start.elapsed().as_secs_f64();
+        let (name, world) = (hunt.canary.name(), hunt.setup.name);
+        let steps = explored.violation.as_ref().map_or(0, |violation| violation.path.len());
+        let what = explored.violation.as_ref().map_or("nothing", |violation| &violation.what);
+        let states = explored.states;
+        println!(
+            "{name:<28} {world:<15} {states:>7} states, {steps:>2} steps, {seconds:.1} s: {what}"
+        );
+        if hunt.is_found(&explored) {
+            found += 1;
+        } else {
+            println!("FAIL {name} must be found in {world} as {}", hunt.code);
+        }
+        if watch::is_interrupted() {
+            break;
+        }
+    }
+    println!("{found} of {count} defects found by the model check");
+    Ok(if found == count { Verdict::Clean } else { Verdict::Violated })
+}
+
 /// What was asked for and not visited, if these worlds were stopped and so many states were found.
 fn too_little(arguments: &ExploreArguments, stopped: &[&str], states: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -107,7 +154,8 @@ mod tests {
     #[test]
     fn what_was_asked_for_has_to_be_visited() {
         let said = |exhausted, at_least, stopped: &[&str], states| {
-            let arguments = ExploreArguments { world: Vec::new(), states: 1, exhausted, at_least };
+            let (world, canaries) = (Vec::new(), false);
+            let arguments = ExploreArguments { world, states: 1, exhausted, canaries, at_least };
             too_little(&arguments, stopped, states).join("; ")
         };
         assert_eq!(said(false, 0, &["a"], 0), "");

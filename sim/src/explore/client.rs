@@ -22,7 +22,10 @@ pub(super) type Wrong = String;
 pub(super) struct Client {
     name: &'static str,
     session_expiry_interval_s: u32,
-    receive_maximum: u16,
+    /// Its receive maximum on the first connection, and on those after it.
+    receive_maxima: [u16; 2],
+    /// What its latest CONNECT said of that; 0 before the first.
+    pub(super) receive_maximum: u16,
     subscriber: Option<Subscriber>,
     /// Whether its CONNECT on this connection was answered.
     pub(super) is_accepted: bool,
@@ -61,28 +64,29 @@ enum Stage {
 impl Client {
     /// The client that publishes; its session never ends.
     pub(super) fn publisher() -> Self {
-        Client::new("p", u32::MAX, u16::MAX, None)
+        Client::new("p", u32::MAX, [u16::MAX; 2], None)
     }
 
     pub(super) fn subscriber(
         name: &'static str,
         expiry_s: u32,
-        receive_maximum: u16,
+        receive_maxima: [u16; 2],
         subscriber: Subscriber,
     ) -> Self {
-        Client::new(name, expiry_s, receive_maximum, Some(subscriber))
+        Client::new(name, expiry_s, receive_maxima, Some(subscriber))
     }
 
     fn new(
         name: &'static str,
         session_expiry_interval_s: u32,
-        receive_maximum: u16,
+        receive_maxima: [u16; 2],
         subscriber: Option<Subscriber>,
     ) -> Self {
         Client {
             name,
             session_expiry_interval_s,
-            receive_maximum,
+            receive_maxima,
+            receive_maximum: 0,
             subscriber,
             is_accepted: false,
             session: Knowledge::Absent,
@@ -100,6 +104,8 @@ impl Client {
     /// The first packet on a new connection.
     pub(super) fn connect(&mut self) -> ClientPacket {
         self.is_accepted = false;
+        let [first, later] = self.receive_maxima;
+        self.receive_maximum = if self.receive_maximum == 0 { first } else { later };
         if self.session == Knowledge::Absent {
             self.session = Knowledge::Unknown;
         }

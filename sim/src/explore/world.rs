@@ -1,15 +1,19 @@
 //! One state of an explored world, and the steps out of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use signalhouse_core::input::Gone;
+use signalhouse_core::message::MessageId;
 use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
 use signalhouse_core::wire::types::QoS;
-use signalhouse_core::{Action, Broker, Config, ConnectionId, Input, Limits, Outbox, Time};
+use signalhouse_core::{
+    Action, Broker, Config, ConnectionId, Input, Limits, LogPosition, Outbox, Record, Time,
+};
 
 use super::client::{Client, Wrong, message_of, text};
+use super::deliveries::Deliveries;
 use super::digest::{Present, digest};
 use super::journal::Journal;
 use super::worlds::Setup;
@@ -19,6 +23,8 @@ const EXPIRY_S: u32 = 100;
 /// Enough for everything: room in buffers is not what is explored.
 const ROOM_BYTES: u32 = 1 << 30;
 const BUDGET: u32 = 1_000;
+/// Connections of a client at a time: one, and one that it has given up.
+const CONNECTIONS: u32 = 2;
 const NAMES: [&str; 3] = ["p", "s1", "s2"];
 
 /// The broker, its journal, its clients, and what is under way between them.
@@ -33,6 +39,10 @@ pub(super) struct World {
     /// The publisher, then the subscribers.
     pub(super) clients: Vec<Client>,
     links: Vec<Option<Link>>,
+    /// What the broker sent to each client.
+    deliveries: Vec<Deliveries>,
+    /// Messages that the broker had before a crash.
+    recovered: BTreeSet<MessageId>,
     /// Old connections that the broker has to close by itself.
     abandoned: Vec<ConnectionId>,
     /// Messages not yet published, the next one last.
@@ -54,6 +64,8 @@ pub(super) struct World {
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
     pub(super) qos: QoS,
+    /// How often its PUBLISH at QoS 1 reached the broker.
+    arrivals: usize,
     /// The session of each subscriber that had its SUBACK.
     pub(super) subscribed: Vec<Option<u32>>,
 }
@@ -133,7 +145,7 @@ impl World {
         let now = Time::from_ms(1_000_000);
         let subscribers = setup.subscribers.iter().zip(&NAMES[1..]);
         let subscribers = subscribers.map(|(subscriber, name)| {
-            Client::subscriber(name, EXPIRY_S, setup.receive_maximum, *subscriber)
+            Client::subscriber(name, EXPIRY_S, setup.receive_maxima, *subscriber)
         });
         let clients: Vec<Client> = [Client::publisher()].into_iter().chain(subscribers).collect();
         let mut world = World {
@@ -143,6 +155,8 @@ impl World {
             durable: Arc::from(""),
             now,
             links: vec![None; clients.len()],
+            deliveries: vec![Deliveries::new(setup.is_shared()); clients.len()],
+            recovered: BTreeSet::new(),
             clients,
             abandoned: Vec::new(),
             unpublished: setup.messages.iter().rev().copied().collect(),
@@ -297,10 +311,12 @@ impl World {
         let unsynced = self.journal.unsynced();
         let faults = (self.cuts, self.takeovers, self.crashes, self.expiries);
         let text = format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?} {unsynced:?} {faults:?} {}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {unsynced:?} {faults:?} {}",
             self.broker,
             self.clients,
             self.links,
+            self.deliveries,
+            self.recovered,
             self.abandoned,
             self.unpublished,
             self.sent,
@@ -336,7 +352,7 @@ impl World {
         let subscribed = subscribed
             .map(|client| client.is_subscribed.then_some(client.session_number))
             .collect();
-        self.sent.push(Sent { qos, subscribed });
+        self.sent.push(Sent { qos, arrivals: 0, subscribed });
         if let [publisher, ..] = self.clients.as_mut_slice() {
             let packet = publisher.publish(number, qos);
             self.send(0, packet);
@@ -346,7 +362,7 @@ impl World {
     fn connects(&mut self, client: usize) -> Result<(), Wrong> {
         self.generation += 1;
         // The broker forgets a connection before its slot is used again.
-        let index = u32::try_from(client).unwrap_or(u32::MAX) * 2;
+        let index = u32::try_from(client).unwrap_or_default() * CONNECTIONS;
         let is_busy = self.abandoned.iter().any(|old| old.index == index);
         let index = index + u32::from(is_busy);
         let id = ConnectionId { index, generation: self.generation };
@@ -373,7 +389,19 @@ impl World {
         let Some(Some(link)) = self.links.get_mut(client) else { return Ok(()) };
         let connection = link.id;
         let Some(packet) = link.to_broker.pop_front() else { return Ok(()) };
-        self.tell(Input::Packet { connection, packet })
+        if let ClientPacket::Publish(publish) = &packet
+            && publish.delivery.qos() == QoS::AtLeastOnce
+            && let Some(sent) = self.sent.get_mut(message_of(&publish.payload))
+        {
+            sent.arrivals += 1;
+        }
+        let deliveries = self.deliveries.get_mut(client);
+        let moved_on = deliveries.and_then(|deliveries| deliveries.hears(&packet));
+        self.tell(Input::Packet { connection, packet })?;
+        if let (Some(copy), Some(deliveries)) = (moved_on, self.deliveries.get_mut(client)) {
+            deliveries.recorded(copy, LogPosition(self.journal.appended()));
+        }
+        Ok(())
     }
 
     fn reads(&mut self, number: usize) -> Result<(), Wrong> {
@@ -384,6 +412,10 @@ impl World {
             return Ok(());
         };
         let Some(client) = self.clients.get_mut(number) else { return Ok(()) };
+        // [MQTT-3.2.0-1] [MQTT-3.2.0-2]
+        if client.is_accepted == matches!(packet, ServerPacket::ConnAck(_)) {
+            return Err(format!("PR {packet:?} at the wrong time"));
+        }
         let answer = match packet {
             ServerPacket::ConnAck(connack) => {
                 for packet in client.connack(&connack)? {
@@ -422,12 +454,17 @@ impl World {
     fn crash(&mut self, kept: usize) -> Result<(), Wrong> {
         self.crashes -= 1;
         self.journal.crash(kept);
+        let survived = LogPosition(self.journal.appended());
         if self.forgets_records {
             self.journal.forget_one();
         }
         self.links.iter_mut().for_each(|link| *link = None);
         self.abandoned.clear();
         self.broker = self.recovered()?;
+        self.recovered = messages(&self.broker);
+        for deliveries in &mut self.deliveries {
+            deliveries.crash(survived, &self.recovered);
+        }
         self.resume()?;
         self.look_at_journal()
     }
@@ -463,6 +500,7 @@ impl World {
         for action in out.drain() {
             match action {
                 Action::Send { connection, packet } => {
+                    self.look_at_sent(connection, &packet)?;
                     let links = self.links.iter_mut().flatten();
                     if let Some(link) = links.into_iter().find(|link| link.id == connection) {
                         link.to_client.push_back(packet);
@@ -471,6 +509,9 @@ impl World {
                     }
                 }
                 Action::Close { connection } => {
+                    if let Some(deliveries) = self.deliveries.get_mut(client_of(connection)) {
+                        deliveries.closed(connection);
+                    }
                     self.abandoned.retain(|old| *old != connection);
                     for link in self.links.iter_mut().flatten() {
                         link.is_closed |= link.id == connection;
@@ -486,6 +527,38 @@ impl World {
         Ok(())
     }
 
+    /// Judges what leaves the broker, on a connection that is lost as well.
+    fn look_at_sent(
+        &mut self,
+        connection: ConnectionId,
+        packet: &ServerPacket,
+    ) -> Result<(), Wrong> {
+        let client = client_of(connection);
+        let Some(deliveries) = self.deliveries.get_mut(client) else { return Ok(()) };
+        match packet {
+            ServerPacket::ConnAck(connack) => {
+                let maximum = self.clients.get(client).map(|client| client.receive_maximum);
+                let maximum = maximum.unwrap_or_default();
+                deliveries.connack(connection, connack.session_present, maximum);
+                Ok(())
+            }
+            ServerPacket::Publish(publish) => {
+                let is_recovered = self.recovered.contains(&publish.message.id);
+                let recorded = LogPosition(self.journal.appended());
+                deliveries.publish(connection, publish, is_recovered, recorded)
+            }
+            ServerPacket::PubRel(ack) => deliveries.release(connection, ack.packet_id),
+            ServerPacket::PubAck(_)
+            | ServerPacket::PubRec(_)
+            | ServerPacket::PubComp(_)
+            | ServerPacket::SubAck(_)
+            | ServerPacket::UnsubAck(_)
+            | ServerPacket::PingResp
+            | ServerPacket::Disconnect(_)
+            | ServerPacket::Auth(_) => Ok(()),
+        }
+    }
+
     /// What must hold in every state.
     fn right_so_far(&self) -> Result<(), Wrong> {
         for receivers in &self.receivers {
@@ -493,12 +566,25 @@ impl World {
                 let taken: u32 = receivers.iter().map(|one| self.taken(*one, number)).sum();
                 let once = match sent.qos {
                     QoS::AtMostOnce => true,
-                    QoS::AtLeastOnce => false,
-                    QoS::ExactlyOnce => self.takes_once(receivers),
+                    // Nothing is repeated where nothing goes wrong.
+                    QoS::AtLeastOnce => !self.is_troubled,
+                    QoS::ExactlyOnce => !self.is_troubled || self.takes_once(receivers),
+                };
+                let guarantee = match sent.qos {
+                    QoS::AtMostOnce => "Q0",
+                    QoS::AtLeastOnce => "Q1",
+                    QoS::ExactlyOnce => "Q2",
                 };
                 if once && taken > 1 {
-                    let guarantee = if sent.qos == QoS::AtMostOnce { "Q0" } else { "Q2" };
                     return Err(format!("{guarantee} message {number} came {taken} times"));
+                }
+                // Each PUBLISH at QoS 1 is one message, however often it is repeated to whom it goes.
+                let arrivals = if sent.qos == QoS::ExactlyOnce { 1 } else { sent.arrivals };
+                let copies: BTreeSet<MessageId> =
+                    receivers.iter().flat_map(|one| self.copies(*one, number)).collect();
+                if copies.len() > arrivals {
+                    let copies = copies.len();
+                    return Err(format!("{guarantee} message {number} became {copies} messages"));
                 }
             }
         }
@@ -523,11 +609,30 @@ impl World {
         })
     }
 
+    /// The different messages of this number that a subscriber was sent in its present session.
+    fn copies(&self, subscriber: usize, message: usize) -> impl Iterator<Item = MessageId> {
+        let deliveries = self.deliveries.get(subscriber + 1).into_iter();
+        deliveries.flat_map(move |deliveries| deliveries.copies(message))
+    }
+
     /// How often a subscriber took a message in its present session.
     pub(super) fn taken(&self, subscriber: usize, message: usize) -> u32 {
         let client = self.clients.get(subscriber + 1);
         client.and_then(|client| client.taken.get(&message)).copied().unwrap_or(0)
     }
+}
+
+/// The client at the other end: each has two connections at most, the old one and the new one.
+fn client_of(connection: ConnectionId) -> usize {
+    connection.index as usize / CONNECTIONS as usize
+}
+
+/// The messages that a broker keeps.
+fn messages(broker: &Broker) -> BTreeSet<MessageId> {
+    let id_of = |record| {
+        if let Record::Published { message, .. } = record { Some(message.id) } else { None }
+    };
+    broker.snapshot().into_iter().filter_map(id_of).collect()
 }
 
 fn is_connect(packet: &ClientPacket) -> bool {

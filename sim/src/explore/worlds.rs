@@ -19,8 +19,8 @@ pub struct Setup {
     pub crashes: u8,
     /// How often so much time passes that the sessions of absent subscribers end.
     pub expiries: u8,
-    /// Deliveries that a subscriber takes at once.
-    pub receive_maximum: u16,
+    /// Deliveries that a subscriber takes at once on its first connection, and on those after it.
+    pub receive_maxima: [u16; 2],
     /// Whether a crash takes durable records too: a defect, to see that it is found.
     pub forgets_records: bool,
 }
@@ -47,7 +47,8 @@ impl Setup {
         calmer
     }
 
-    fn is_shared(&self) -> bool {
+    /// Whether all subscribers are members of one share.
+    pub(super) fn is_shared(&self) -> bool {
         self.subscribers.iter().any(|subscriber| subscriber.filter.starts_with("$share/"))
     }
 
@@ -86,7 +87,7 @@ fn all() -> Vec<Setup> {
         takeovers: 1,
         crashes: 1,
         expiries: 0,
-        receive_maximum: 2,
+        receive_maxima: [2, 2],
         forgets_records: false,
     };
     let mut all = vec![
@@ -109,8 +110,8 @@ fn all() -> Vec<Setup> {
         },
         Setup {
             name: "window",
-            messages: vec![AtLeastOnce, ExactlyOnce],
-            receive_maximum: 1,
+            messages: vec![ExactlyOnce, AtLeastOnce],
+            receive_maxima: [1, 1],
             ..base.clone()
         },
         Setup {
@@ -139,16 +140,39 @@ fn all() -> Vec<Setup> {
     all
 }
 
-/// Three of the worlds with so few faults that they are exhausted.
-fn exhaustible(base: &Setup) -> [Setup; 3] {
+/// Worlds with so few messages or faults that they are exhausted.
+fn exhaustible(base: &Setup) -> [Setup; 7] {
     use QoS::{AtLeastOnce, ExactlyOnce};
     [
+        Setup { name: "qos1-one", messages: vec![AtLeastOnce], ..base.clone() },
+        Setup {
+            name: "expiry-one",
+            messages: vec![AtLeastOnce],
+            takeovers: 0,
+            expiries: 1,
+            ..base.clone()
+        },
         Setup {
             name: "window-one",
-            messages: vec![AtLeastOnce, ExactlyOnce],
+            messages: vec![ExactlyOnce, AtLeastOnce],
             cuts: 0,
             takeovers: 0,
-            receive_maximum: 1,
+            receive_maxima: [1, 1],
+            ..base.clone()
+        },
+        Setup {
+            name: "window-two",
+            messages: vec![AtLeastOnce; 4],
+            cuts: 0,
+            takeovers: 0,
+            crashes: 0,
+            ..base.clone()
+        },
+        Setup {
+            name: "window-shrinks",
+            takeovers: 0,
+            crashes: 0,
+            receive_maxima: [2, 1],
             ..base.clone()
         },
         Setup {

@@ -100,7 +100,7 @@ mod known {
         (&[Canary::HeldIdsDieWithConnection], "delivery", &["Q2", "SH", "AH"]),
         (&[Canary::BacklogLostAtTakeover], "delivery", &["Q1", "Q2", "WL"]),
         (&[Canary::FlightLostAtResume], "delivery", &["RX", "Q1", "Q2", "LV"]),
-        (&[Canary::ExpiredInFlightDropped], "delivery", &["RX", "Q2"]),
+        (&[Canary::ExpiredInFlightDropped], "delivery", &["RX", "Q2", "MX"]),
         (&[Canary::ResentInReverse], "delivery", &["OR", "RX"]),
         (&[Canary::OneSubscriptionId, Canary::LowestQosOfOverlap], "delivery", &["CI"]),
         (&[Canary::WildcardMatchesDollar, Canary::NoLocalLostAtRecovery], "delivery", &["NS"]),

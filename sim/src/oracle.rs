@@ -14,11 +14,13 @@ mod told;
 mod topic;
 mod wl;
 
+mod again;
 mod ah;
 mod al;
 mod au;
 mod bm;
 mod ci;
+mod drops;
 mod du;
 mod fc;
 mod fr;
@@ -139,6 +141,7 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
     vec![
         Box::new(pr::Protocol::default()),
         Box::new(ah::HonestAnswers),
+        Box::new(drops::TrueDrops::default()),
         Box::new(sz::Size),
         Box::new(al::Aliases::default()),
         Box::new(ka::KeepAlive::default()),
@@ -154,10 +157,11 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(sh::Shared),
         Box::new(q2::ExactlyOnce),
         Box::new(q1::AtLeastOnce),
+        Box::new(again::Again),
         Box::new(q0::AtMostOnce),
         Box::new(rx::Repetition),
         Box::new(or::Order::default()),
-        Box::new(mx::Expiry),
+        Box::new(mx::Expiry::default()),
         Box::new(ci::Content),
         Box::new(du::Durable),
         Box::new(rc::Recovery),

@@ -34,6 +34,7 @@ impl Recorder {
             time_jump_maximum_ms: setting(plan, "time_jump_maximum_ms")
                 .unwrap_or(default.time_jump_maximum_ms),
             queue_messages: setting(plan, "queue_messages").unwrap_or(default.queue_messages),
+            queue_bytes: setting(plan, "queue_bytes").unwrap_or(default.queue_bytes),
             retained_messages: setting(plan, "retained_messages")
                 .unwrap_or(default.retained_messages),
             stored_bytes: setting(plan, "quota.stored_bytes"),

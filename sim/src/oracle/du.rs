@@ -25,8 +25,10 @@ impl Rule for Durable {
 #[cfg(test)]
 mod tests {
     use super::Durable;
+    use crate::oracle::properties as property;
     use crate::oracle::ss::NO_SUBSCRIPTION;
-    use crate::oracle::told::{Told, fails, passes};
+    use crate::oracle::told::{Told, fails, number, passes, publish_of};
+    use crate::packet::Publish;
 
     fn two() -> Told {
         let mut told = Told::new();
@@ -47,6 +49,21 @@ mod tests {
         let mut told = two();
         told.publish(1, "t", "one", 2).crash().resume(3, "b").end();
         fails(Durable, &told, "DU");
+    }
+
+    /// A message with this expiry is accepted, and a crash loses it.
+    fn expiring(expiry_s: u32) -> Told {
+        let mut told = two();
+        let properties = vec![number(property::MESSAGE_EXPIRY, expiry_s)];
+        told.publishes(1, Publish { properties, ..publish_of("t", "one", 2, 9) });
+        told.crash().resume(3, "b").end();
+        told
+    }
+
+    #[test]
+    fn what_may_have_expired_may_be_lost_by_a_crash_and_nothing_else() {
+        passes(Durable, &expiring(10));
+        fails(Durable, &expiring(3_600), "DU");
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Bounds {
     pub time_jump_maximum_ms: u64,
     /// The most messages that wait for one session or share.
     pub queue_messages: u64,
+    /// The most bytes of them.
+    pub queue_bytes: u64,
     /// The most retained messages.
     pub retained_messages: u64,
     /// The quota that each client has of stored bytes.
@@ -81,6 +83,7 @@ impl Default for Bounds {
             session_expiry_maximum_s: u32::MAX,
             time_jump_maximum_ms: 24 * 60 * 60 * 1000,
             queue_messages: u64::MAX,
+            queue_bytes: u64::MAX,
             retained_messages: u64::MAX,
             stored_bytes: None,
             messages_per_day: None,
@@ -167,6 +170,8 @@ pub(crate) struct Model {
     pub(crate) publications: Vec<Publication>,
     pub(crate) by_token: BTreeMap<Vec<u8>, PublicationId>,
     pub(crate) deliveries: Vec<Delivery>,
+    /// When the client sent PUBACK on the connection on which it had read PUBLISH, by when that was.
+    acknowledged: BTreeMap<Moment, Moment>,
     pub(crate) drops: Vec<Dropped>,
     pub(crate) outages: Vec<Outage>,
     /// Who might do what, in the order of time; the first from the start on.

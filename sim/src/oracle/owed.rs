@@ -94,23 +94,40 @@ impl Owed {
         missing: &[(PublicationId, u8)],
     ) {
         let receiver = &model.sessions[session].client_id;
-        let mut notices = drops(model, receiver, topic);
-        for (id, qos) in missing {
+        let notices = drops(model, receiver, topic).into_iter();
+        let (mut expired, mut others): (Vec<usize>, Vec<usize>) =
+            notices.partition(|notice| is_of_expiry(model, *notice));
+        // Whatever excuses a later message can excuse an earlier one.
+        let mut left: Vec<(PublicationId, u8)> = missing.iter().rev().copied().collect();
+        left.retain(|(id, _)| {
             let publication = &model.publications[*id];
-            let first = publication.first().index;
-            if let Some(place) = notices.iter().position(|notice| *notice > first) {
-                notices.remove(place);
-                continue;
-            }
-            let accepted = publication.accepted.map_or(first, |accepted| accepted.index);
+            let can_be = may_be_expired(model, publication, model.now.at_ms);
+            !(can_be && take(&mut expired, publication))
+        });
+        left.retain(|(id, _)| !take(&mut others, &model.publications[*id]));
+        for (id, qos) in left.into_iter().rev() {
+            let publication = &model.publications[id];
+            let accepted = publication.accepted.unwrap_or(publication.first()).index;
             self.missing.push(Missing {
-                publication: *id,
+                publication: id,
                 session,
-                qos: *qos,
+                qos,
                 across_restart: model.has_outage(accepted, usize::MAX),
             });
         }
     }
+}
+
+/// Takes one of `notices` away that came after `publication` was sent, if there is one.
+fn take(notices: &mut Vec<usize>, publication: &Publication) -> bool {
+    let place = notices.iter().position(|notice| *notice > publication.first().index);
+    place.map(|place| notices.remove(place)).is_some()
+}
+
+/// Whether the broker gave expiry as the reason there.
+fn is_of_expiry(model: &Model, place: usize) -> bool {
+    let notice = model.drops.iter().find(|drop| drop.moment.index == place);
+    notice.is_some_and(|notice| notice.cause == "Expired")
 }
 
 /// Where the broker said that it dropped a message at QoS 1 or 2 on `topic` for `receiver`.
@@ -155,7 +172,8 @@ fn judge(
         && accepted.at_ms <= model.settled_by_ms()
         && !publication.muddled
         // What expires is dropped, and the broker says so, unless it was restarted meanwhile.
-        && !(publication.expiry_s.is_some() && model.has_outage(accepted.index, usize::MAX));
+        && !(may_be_expired(model, publication, model.now.at_ms)
+            && model.has_outage(accepted.index, usize::MAX));
     match session.stable_qos(publication) {
         Some(qos @ 1..) if is_due => Some(Verdict::Must(qos)),
         Some(_) | None => Some(Verdict::May),

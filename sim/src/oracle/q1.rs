@@ -60,7 +60,10 @@ pub(crate) fn lost(guarantee: &'static str, model: &Model, missing: &Missing) ->
 #[cfg(test)]
 mod tests {
     use super::AtLeastOnce;
-    use crate::oracle::told::{Told, fails, passes};
+    use crate::oracle::model::Bounds;
+    use crate::oracle::properties as property;
+    use crate::oracle::told::{Told, fails, number, passes, passes_within, publish_of};
+    use crate::packet::Publish;
 
     fn two() -> Told {
         let mut told = Told::new();
@@ -94,7 +97,23 @@ mod tests {
     fn what_the_broker_said_it_dropped_is_not_owed() {
         let mut told = two();
         told.publish(1, "t", "one", 1).dropped("b", "t", "QueueFull").end();
-        passes(AtLeastOnce, &told);
+        passes_within(Bounds { queue_bytes: 1, ..Bounds::default() }, AtLeastOnce, &told);
+    }
+
+    #[test]
+    fn only_what_may_have_expired_is_excused_by_expiry() {
+        let with = |expiry_s| Publish {
+            properties: vec![number(property::MESSAGE_EXPIRY, expiry_s)],
+            ..publish_of("t", "one", 1, 9)
+        };
+        let lost = |expiry_s, other: &str| {
+            let mut told = two();
+            told.lose(2).publishes(1, with(expiry_s)).publish(1, "t", "two", 1).wait(2_000);
+            told.dropped("b", "t", "Expired").resume(3, "b").read(3, "t", other, 1).end();
+            told
+        };
+        passes(AtLeastOnce, &lost(1, "two"));
+        fails(AtLeastOnce, &lost(1, "one"), "Q1");
     }
 
     #[test]

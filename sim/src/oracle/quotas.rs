@@ -224,7 +224,7 @@ fn was_acknowledged(model: &Model, session: &Session, id: PublicationId) -> bool
 }
 
 /// The most that the broker can count for a publication.
-fn size_bytes(publication: &Publication) -> u64 {
+pub(crate) fn size_bytes(publication: &Publication) -> u64 {
     let properties: usize = publication.properties.iter().map(property_bytes).sum();
     (publication.topic.len() + publication.payload.len() + properties) as u64
 }

@@ -159,7 +159,9 @@ fn missed<'a>(
         || last.payload.is_empty()
         || last.sends.len() > 1
         || may_be_expired(model, last, model.now.at_ms)
-        || !drops(model, &session.client_id, topic).is_empty();
+        || drops(model, &session.client_id, topic)
+            .iter()
+            .any(|notice| *notice > subscription.requested.index);
     let id = model.by_token.get(&last.token)?;
     let has_read =
         session.deliveries.get(id).into_iter().flatten().any(|delivery| {

@@ -114,7 +114,7 @@ fn may_be_given_again(model: &Model, copy: &Delivery) -> bool {
         || connection.may_be_refused()
         || model.may_outstay(connection, model.now.at_ms.saturating_sub(latency_ms))
         || !model.is_prompt(connection, since_ms);
-    copy.qos == 1 && is_over
+    copy.qos == 1 && is_over && model.surely_acknowledged(copy).is_none()
 }
 
 /// An accepted publication that one of the members had to get, and none did.
@@ -139,7 +139,9 @@ fn unserved(
         let kept_nothing = at_most_1 || session.connections.len() == 1;
         let stayed = model.served(session).is_some() && kept_nothing;
         let takes = session.possible(publication).all(|found| found.qos > 0);
-        let is_dropped = !drops(model, &session.client_id, &publication.topic).is_empty();
+        let is_dropped = drops(model, &session.client_id, &publication.topic)
+            .iter()
+            .any(|notice| *notice > publication.first().index);
         if session.deliveries.contains_key(&id) || !stayed || !takes || is_dropped {
             return None;
         }
@@ -180,6 +182,30 @@ mod tests {
         told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7).lose(2);
         told.read(3, "t", "one", 1).end();
         passes(Shared, &told);
+    }
+
+    /// A member acknowledges a message and goes; another one gets it all the same.
+    fn given_again(hears: bool, crashes: bool) -> Told {
+        let mut told = three(1);
+        told.publish(1, "t", "one", 1).read(2, "t", "one", 1);
+        if hears {
+            told.ping(2);
+        }
+        let member = if crashes { 4 } else { 3 };
+        if crashes {
+            told.crash().resume(4, "c");
+        } else {
+            told.lose(2);
+        }
+        told.read(member, "t", "one", 1);
+        told
+    }
+
+    #[test]
+    fn what_a_member_acknowledged_is_not_given_to_another_once_the_broker_has_heard_it() {
+        passes(Shared, &given_again(false, false));
+        passes(Shared, &given_again(true, true));
+        fails(Shared, &given_again(true, false), "SH");
     }
 
     #[test]

@@ -183,7 +183,9 @@ fn missing(
             && found.granted.is_some_and(|granted| granted.at_ms < closing.from_ms)
             && found.end_requested.is_none()
     });
-    let is_dropped = !drops(model, &session.client_id, &publication.topic).is_empty();
+    let is_dropped = drops(model, &session.client_id, &publication.topic)
+        .iter()
+        .any(|notice| *notice > publication.first().index);
     if !is_stable || is_dropped || session.deliveries.contains_key(&id) {
         return None;
     }

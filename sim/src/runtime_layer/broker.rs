@@ -15,7 +15,7 @@ use super::PORT;
 use super::journal::Watched;
 use super::names::{self, Names};
 use super::net::SimNet;
-use super::rc::Recovered;
+use super::rc::{Failed, Recovered};
 use super::shared::Shared;
 use crate::clock::SimClock;
 use crate::core_layer::kept::kept;
@@ -38,18 +38,15 @@ impl Spawn for SimSpawn {
     }
 }
 
-/// A guarantee that is broken, and how.
-type Broken = (&'static str, String);
-
 /// Runs the broker's process until it stops.
 pub(super) async fn run(shared: Rc<Shared>) -> turmoil::Result {
-    if let Err(broken) = serve(&shared).await {
-        *shared.broker_failed.borrow_mut() = Some(broken);
+    if let Err(failed) = serve(&shared).await {
+        *shared.broker_failed.borrow_mut() = Some(failed);
     }
     Ok(())
 }
 
-async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
+async fn serve(shared: &Rc<Shared>) -> Result<(), Failed> {
     let options = options(shared);
     let (broker, journal, through, clock) = recover(shared, &options).await?;
     let surroundings = Surroundings {
@@ -63,7 +60,7 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
     let watcher = Rc::clone(shared);
     shard.watch(move |notice| watcher.notice(notice));
     let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
-    shard.listen(at, BACKLOG).map_err(|error| ("PR", error.to_string()))?;
+    shard.listen(at, BACKLOG).map_err(|error| Failed::Itself("PR", error.to_string()))?;
     let handle = shard.handle();
     if let Some(quotas) = access::quotas(&shared.plan, names::asks(&shared.plan)) {
         handle.command(Command::SetQuotas(quotas));
@@ -85,7 +82,7 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Broken> {
             }
         }
     };
-    ended.map_err(|error| ("PR", error.to_string()))
+    ended.map_err(|error| Failed::Itself("PR", error.to_string()))
 }
 
 type SimJournal = LogJournal<SimDisk, SimClock, SimSpawn>;
@@ -94,9 +91,8 @@ type SimJournal = LogJournal<SimDisk, SimClock, SimSpawn>;
 async fn recover(
     shared: &Rc<Shared>,
     options: &Options,
-) -> Result<(Broker, Watched<SimJournal>, LogPosition, SimClock), Broken> {
+) -> Result<(Broker, Watched<SimJournal>, LogPosition, SimClock), Failed> {
     shared.incarnation.set(shared.incarnation.get() + 1);
-    let refused = |error: StoreError| ("RC", format!("the store is refused: {error}"));
     let disk = &shared.disk;
     if disk.rotten().next().is_some() {
         judge_rot(shared, options).await?;
@@ -121,7 +117,7 @@ async fn recover(
     let first = recovered(&found, &broker);
     let second = recovered(&found_again, &second);
     let judged = shared.appended.borrow_mut().judge(&first, &second, &expected.snapshot());
-    judged.map_err(|what| ("RC", what))?;
+    judged.map_err(Failed::Judged)?;
     shared.event(What::Kept(kept(&first.state)));
     Ok((broker, Watched { inner, shared: Rc::clone(shared) }, through, clock))
 }
@@ -129,7 +125,7 @@ async fn recover(
 /// What a recovery makes of a store with rot in it: it names a file that rotted, or has everything
 /// that was durable, or cut off what nothing in the store says was durable, where it rotted. If
 /// something is missing, the operator puts it right before the broker is started.
-async fn judge_rot(shared: &Rc<Shared>, options: &Options) -> Result<(), Broken> {
+async fn judge_rot(shared: &Rc<Shared>, options: &Options) -> Result<(), Failed> {
     let disk = &shared.disk;
     let trial = disk.fork();
     trial.cut(Cut::Kill);
@@ -154,17 +150,20 @@ async fn judge_rot(shared: &Rc<Shared>, options: &Options) -> Result<(), Broken>
             | StoreError::Missing { file }
             | StoreError::Newer { file, .. },
         ) => file,
-        Err(error @ StoreError::Disk { .. }) => {
-            return Err(("RC", format!("the store is refused: {error}")));
-        }
+        Err(error @ StoreError::Disk { .. }) => return Err(refused(error)),
     };
     if !is_rotten(&named) {
         let where_ = disk.rotten().map(|(name, at)| format!("{name} at {at}")).collect::<Vec<_>>();
-        return Err(("RC", format!("{named} is named, and what rotted is {}", where_.join(", "))));
+        let where_ = where_.join(", ");
+        return Err(Failed::Judged(format!("{named} is named, and what rotted is {where_}")));
     }
     shared.note(format_args!("{named} is refused or cut for its rot, and put right"));
     disk.mend_rot();
     Ok(())
+}
+
+fn refused(error: StoreError) -> Failed {
+    Failed::Itself("RC", format!("the store is refused: {error}"))
 }
 
 fn recovered(found: &Found, broker: &Broker) -> Recovered {
@@ -178,12 +177,13 @@ fn appended(
     options: &Options,
     through: LogPosition,
     now: Time,
-) -> Result<Broker, Broken> {
+) -> Result<Broker, Failed> {
     let open = open_options(shared, options);
     let mut recovery = Recovery::new(open.config, open.seed);
     for record in shared.appended.borrow().through(through) {
         let applied = recovery.apply(record.clone());
-        applied.map_err(|error| ("RC", format!("what was appended is refused: {error}")))?;
+        applied
+            .map_err(|error| Failed::Judged(format!("what was appended is refused: {error}")))?;
     }
     Ok(recovery.finish(now, through))
 }

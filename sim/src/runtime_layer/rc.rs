@@ -6,6 +6,44 @@ use signalhouse_core::{LogPosition, Record};
 
 use crate::snapshot::first_difference;
 
+/// Why the broker's process is over, if it was not told to stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// It says itself that it cannot go on, which breaks this guarantee unless there is a reason.
+    Itself(&'static str, String),
+    /// What it would serve is not what was stored. No failure of its disk is a reason for that.
+    Judged(String),
+}
+
+/// What to make of the end of the broker's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It was told to stop.
+    Told,
+    /// It rightly refused to go on.
+    Excused(String),
+    /// It breaks this guarantee.
+    Wrong(&'static str, String),
+}
+
+/// Judges the end of the broker's process. `is_excused` tells whether something was done to it that
+/// what it says of itself can come from.
+pub(super) fn ending(
+    failed: Option<Failed>,
+    is_told: bool,
+    is_excused: impl FnOnce(&str) -> bool,
+) -> Ending {
+    match failed {
+        Some(Failed::Judged(what)) => Ending::Wrong("RC", what),
+        Some(Failed::Itself(_, error)) if is_excused(&error) => Ending::Excused(error),
+        Some(Failed::Itself(guarantee, error)) => {
+            Ending::Wrong(guarantee, format!("the broker ended: {error}"))
+        }
+        None if is_told => Ending::Told,
+        None => Ending::Wrong("LV", "the broker ended, and nobody told it to".to_owned()),
+    }
+}
+
 /// What a recovery found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Recovered {
@@ -163,6 +201,22 @@ mod tests {
         let stale = Recovered { stale_frames: 1, ..found(2) };
         assert_eq!(verdict(&stale, &found(2)), Ok(()), "the first one cuts it");
         fails(&stale, &stale, "1 frames behind the end @2 can come back");
+    }
+
+    #[test]
+    fn a_disk_that_failed_excuses_a_refusal_and_no_judgement() {
+        let refused = || Some(Failed::Itself("RC", "the store is refused".to_owned()));
+        let excused = Ending::Excused("the store is refused".to_owned());
+        assert_eq!(ending(refused(), false, |_| true), excused);
+        assert!(matches!(ending(refused(), false, |_| false), Ending::Wrong("RC", _)));
+        let short = Failed::Judged("the store ends at @1, and @2 was durable".to_owned());
+        assert!(matches!(ending(Some(short), false, |_| true), Ending::Wrong("RC", _)));
+    }
+
+    #[test]
+    fn a_broker_that_stops_was_told_to() {
+        assert_eq!(ending(None, true, |_| false), Ending::Told);
+        assert!(matches!(ending(None, false, |_| true), Ending::Wrong("LV", _)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use turmoil::net::TcpStream;
 
 use super::link::End;
 use super::net::Links;
-use super::rc::Appended;
+use super::rc::{Appended, Failed};
 use super::socket::{Socket, SocketState};
 use super::stream::{Stream, Weather};
 use crate::chance::Streams;
@@ -67,7 +67,7 @@ pub(crate) struct Shared {
     pub(super) is_stopping: Cell<bool>,
     pub(super) stopper: Notify,
     /// What ended the broker's process by itself, and the guarantee that this breaks.
-    pub(super) broker_failed: RefCell<Option<(&'static str, String)>>,
+    pub(super) broker_failed: RefCell<Option<Failed>>,
     /// What went into the store.
     pub(super) appended: RefCell<Appended>,
     /// Of the messages in the store.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use turmoil::Sim;
 
+use super::rc::{Ending, ending};
 use super::shared::{Broker, Shared};
 use super::{BROKER, CLIENTS, broker, socket};
 use crate::client::ClientInput;
@@ -42,6 +43,8 @@ pub(crate) struct World<'a> {
     restart_ms: Option<u64>,
     /// Since when the process goes on though its disk failed.
     failing_since_ms: Option<u64>,
+    /// Since when nobody can be let in.
+    closed_since_ms: Option<u64>,
     /// Rules that the broker is told once it is up.
     rules: Vec<Option<Denial>>,
 }
@@ -64,6 +67,7 @@ impl World<'_> {
             hurries: true,
             restart_ms: None,
             failing_since_ms: None,
+            closed_since_ms: None,
             rules: Vec::new(),
         })
     }
@@ -100,6 +104,9 @@ impl World<'_> {
                 self.bring_back();
             }
             if now_ms >= end_ms {
+                if self.closed_since_ms.is_some_and(|since| since <= calm_ms.midpoint(end_ms)) {
+                    return self.fail("RC", "the broker lets nobody in at the end".to_owned());
+                }
                 self.shared.event(What::End);
                 self.verdicts = self.shared.record.borrow_mut().finish();
                 return;
@@ -128,6 +135,9 @@ impl World<'_> {
         self.watch_disk();
         self.watch_process();
         self.watch_failure();
+        let is_open = self.shared.broker.get() == Broker::Up && !self.is_recovering();
+        let since_ms = self.closed_since_ms.unwrap_or(self.shared.clock.now_ms());
+        self.closed_since_ms = (!is_open).then_some(since_ms);
         self.pass_time(end_ms);
         Ok(())
     }
@@ -233,16 +243,16 @@ impl World<'_> {
             return;
         }
         let failed = self.shared.broker_failed.borrow_mut().take();
-        match failed {
-            Some((_, error)) if self.shared.disk.has_failed() || self.mends_rot(&error) => {
+        let is_told = self.shared.is_stopping.get();
+        let is_excused = |error: &str| self.shared.disk.has_failed() || self.mends_rot(error);
+        match ending(failed, is_told, is_excused) {
+            Ending::Told => self.shared.note(format_args!("broker stopped")),
+            Ending::Excused(error) => {
                 self.shared.note(format_args!("broker ended: {error}"));
                 self.shared.event(What::Broker(BrokerFault::Kill));
                 self.restart_ms = Some(self.shared.clock.now_ms() + RESTART_MS);
             }
-            Some((guarantee, error)) => {
-                self.fail(guarantee, format!("the broker ended: {error}"));
-            }
-            None => self.shared.note(format_args!("broker stopped")),
+            Ending::Wrong(guarantee, what) => self.fail(guarantee, what),
         }
         self.end_process();
     }

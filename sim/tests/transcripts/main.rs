@@ -171,6 +171,8 @@ fn bounds(text: &str, latency_ms: u64, slack_ms: u64) -> Bounds {
         slack_ms,
         session_expiry_maximum_s: setting(text, "session_expiry_interval_maximum_s", u32::MAX),
         time_jump_maximum_ms: setting(text, "time_jump_maximum_ms", 24 * hour_ms),
+        queue_messages: setting(text, "queue_messages", u64::MAX),
+        queue_bytes: setting(text, "queue_bytes", u64::MAX),
         request_keys: setting(text, "request_keys", 100_000),
         request_key_ms: setting(text, "request_key_ms", 24 * hour_ms),
         ..Bounds::default()

@@ -485,6 +485,9 @@ impl Model {
         }
         let Some(session) = connection.session else { return };
         let Some(holder) = self.sessions[session].exchanges.get_mut(&id) else { return };
+        if kind == AckKind::PubAck && holder.connection == number {
+            self.acknowledged.entry(holder.moment).or_insert(now);
+        }
         holder.stage = match (kind, holder.stage) {
             (AckKind::PubAck | AckKind::PubComp, _) => Stage::Done(now),
             (AckKind::PubRec, _) if reason >= 0x80 => Stage::Refused(now),

@@ -1,7 +1,7 @@
 //! What clients read: which PUBLISH is a new message, and which only repeats one.
 
 use super::{
-    Delivery, Holder, Model, Publication, PublicationId, Seen, SessionId, Stage, token_of,
+    Delivery, Holder, Model, Moment, Publication, PublicationId, Seen, SessionId, Stage, token_of,
 };
 use crate::history::ConnectionNumber;
 use crate::packet::Publish;
@@ -132,6 +132,17 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// When a client acknowledged a message at QoS 1, if the broker has surely heard that, and has run
+    /// since it sent the message.
+    pub(crate) fn surely_acknowledged(&self, copy: &Delivery) -> Option<Moment> {
+        let at = *self.acknowledged.get(&copy.moment)?;
+        let connection = self.connections.get(&copy.connection)?;
+        let is_sure = connection.evidence > at
+            && connection.misbehaved.is_none()
+            && !self.has_outage(copy.moment.index, usize::MAX);
+        is_sure.then_some(at)
     }
 
     /// Publications that a message may be which was read without a payload.

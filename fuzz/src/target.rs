@@ -16,6 +16,7 @@ pub mod record;
 pub mod recovery;
 #[cfg(feature = "runtime")]
 pub mod settings;
+mod values;
 #[cfg(feature = "runtime")]
 pub mod websocket;
 pub mod world;

@@ -5,6 +5,9 @@ use signalhouse_fuzz::target;
 /// Targets with the first byte that chooses a form of theirs, which chance would seldom choose.
 const FORMS: &[(&str, u8)] = &[
     ("again", 0xFE),
+    ("again", 0xFD),
+    #[cfg(feature = "runtime")]
+    ("record", 0xFE),
     #[cfg(feature = "runtime")]
     ("permission", 0xFD),
 ];

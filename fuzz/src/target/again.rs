@@ -1,6 +1,8 @@
-//! What was decoded, encoded and decoded again is the same; so is a packet made of typed fields, encoded and decoded.
+//! What was decoded, encoded and decoded again is the same; so is a packet of either side made of typed
+//! fields, encoded and decoded.
 
 mod made;
+mod served;
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::BytesMut;
@@ -11,9 +13,12 @@ use signalhouse_core::wire::{
 };
 
 use made::Made;
+use served::Served;
 
 /// The first byte of an input that is a [`Made`] packet.
 const MADE: u8 = 0xFE;
+/// The first byte of an input that is a [`Served`] packet.
+const SERVED: u8 = 0xFD;
 
 /// Reads packets off `data`, after a first byte that chooses the side and the version, or makes one of it.
 ///
@@ -21,14 +26,16 @@ const MADE: u8 = 0xFE;
 /// If a packet changes on the way.
 pub fn run(data: &[u8]) {
     let Some((choice, stream)) = data.split_first() else { return };
-    if *choice == MADE {
-        return from_fields(stream);
+    match *choice {
+        MADE => return made_by_client(stream),
+        SERVED => return made_by_server(stream),
+        _ => {}
     }
     let version = [Version::V5, Version::V311, Version::V31][usize::from(choice >> 1) % 3];
     if choice & 1 == 0 { from_client(stream) } else { from_server(stream, version) }
 }
 
-fn from_fields(data: &[u8]) {
+fn made_by_client(data: &[u8]) {
     let Ok(made) = Made::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let (version, Some(packet)) = made.packet() else { return };
     let mut bytes = BytesMut::new();
@@ -44,6 +51,20 @@ fn from_fields(data: &[u8]) {
     }
     let before = bytes.clone();
     assert_eq!(reader.read(&mut bytes), Ok(Some(packet)), "{version} {before:?}");
+    assert!(bytes.is_empty());
+}
+
+fn made_by_server(data: &[u8]) {
+    let Ok(served) = Served::arbitrary_take_rest(Unstructured::new(data)) else { return };
+    let (version, Some(packet)) = served.packet() else { return };
+    let mut bytes = BytesMut::new();
+    let Written::Whole(length) = encode_server(&packet, version, &mut bytes) else {
+        panic!("it fits into a packet: {packet:?}");
+    };
+    assert_eq!(length, bytes.len(), "{packet:?}");
+    let before = bytes.clone();
+    let read = ClientReader::new(version, ReaderLimits::default()).read(&mut bytes);
+    assert_eq!(read, Ok(Some(packet)), "{version} {before:?}");
     assert!(bytes.is_empty());
 }
 

@@ -3,15 +3,17 @@
 
 use arbitrary::Arbitrary;
 use bytes::{Bytes, BytesMut};
-use signalhouse_core::routing::topic::{Topic, TopicFilter};
+use signalhouse_core::routing::topic::TopicFilter;
 use signalhouse_core::wire::packet::{
-    Ack, Auth, ClientPacket, Connect, Disconnect, Publish, ReasonDetails, RetainHandling,
-    Subscribe, SubscriptionOptions, Unsubscribe, Will,
+    Ack, Auth, ClientPacket, Connect, Disconnect, Publish, Subscribe, SubscriptionOptions,
+    Unsubscribe, Will,
 };
-use signalhouse_core::wire::property::{MessageProperties, UserProperties};
 use signalhouse_core::wire::reason::ReasonCode;
-use signalhouse_core::wire::types::{
-    Delivery, InboundPacketId, OutboundPacketId, PacketId, QoS, Text, Version,
+use signalhouse_core::wire::types::{Delivery, InboundPacketId, QoS, Version};
+
+use crate::target::values::{
+    Details, Message, Pairs, filter_of, inbound, options_of, outbound, pairs_of, qos_of, reason_of,
+    subscription_id_of, text_of, topic_of, version_of,
 };
 
 /// What a client may answer a PUBLISH with.
@@ -68,27 +70,6 @@ enum Packet<'a> {
     },
 }
 
-type Pairs<'a> = Vec<(&'a str, &'a str)>;
-
-#[derive(Arbitrary, Debug)]
-struct Details<'a> {
-    reason: Option<&'a str>,
-    user: Pairs<'a>,
-}
-
-/// What a PUBLISH and a will have both.
-#[derive(Arbitrary, Debug)]
-struct Message<'a> {
-    topic: &'a str,
-    expiry_s: Option<u32>,
-    is_text: Option<bool>,
-    content_type: Option<&'a str>,
-    response_topic: Option<&'a str>,
-    correlation: Option<&'a [u8]>,
-    user: Pairs<'a>,
-    payload: &'a [u8],
-}
-
 #[derive(Arbitrary, Debug)]
 struct Hello<'a> {
     clean_start: bool,
@@ -110,7 +91,7 @@ struct Hello<'a> {
 impl Made<'_> {
     /// The version, and the packet if the version has such a one.
     pub(super) fn packet(&self) -> (Version, Option<ClientPacket>) {
-        let version = [Version::V5, Version::V311, Version::V31][usize::from(self.version) % 3];
+        let version = version_of(self.version);
         (version, self.packet.of(version))
     }
 }
@@ -147,16 +128,14 @@ impl Packet<'_> {
                     QoS::AtLeastOnce => Delivery::AtLeastOnce(id),
                     QoS::ExactlyOnce => Delivery::ExactlyOnce(id),
                 };
-                ClientPacket::Publish(message.published(*dup, *retain, delivery, is_5))
+                ClientPacket::Publish(publish(message, *dup, *retain, delivery, version))
             }
-            Packet::Ack { kind, id, reason, details } => ack(*kind, *id, *reason, details, is_5),
+            Packet::Ack { kind, id, reason, details } => ack(*kind, *id, *reason, details, version),
             Packet::Subscribe { id, subscription_id, filters, user: pairs } => {
                 ClientPacket::Subscribe(Box::new(Subscribe {
                     packet_id: inbound(*id),
-                    subscription_id: subscription_id
-                        .filter(|_| is_5)
-                        .map(|id| id % 0x0FFF_FFFF + 1),
-                    subscriptions: subscriptions(filters, is_5),
+                    subscription_id: subscription_id.filter(|_| is_5).map(subscription_id_of),
+                    subscriptions: subscriptions(filters, version),
                     user_properties: user(pairs),
                 }))
             }
@@ -221,7 +200,7 @@ impl Hello<'_> {
                     retain: *retain,
                     delay_interval_s: if is_5 { *delay_s } else { 0 },
                     message_expiry_interval_s: message.expiry_s.filter(|_| is_5),
-                    properties: message.properties().filter(|_| is_5),
+                    properties: message.properties(version),
                 })
             }),
             user_name: self.user_name.map(text_of),
@@ -242,12 +221,15 @@ impl Hello<'_> {
     }
 }
 
-fn subscriptions(filters: &[(&str, u8)], is_5: bool) -> Vec<(TopicFilter, SubscriptionOptions)> {
+fn subscriptions(
+    filters: &[(&str, u8)],
+    version: Version,
+) -> Vec<(TopicFilter, SubscriptionOptions)> {
     let mut subscriptions: Vec<_> = filters
         .iter()
         .map(|(filter, options)| {
             let filter = filter_of(filter);
-            let options = options_of(*options, is_5, filter.is_shared());
+            let options = options_of(*options, version, filter.is_shared());
             (filter, options)
         })
         .collect();
@@ -257,48 +239,31 @@ fn subscriptions(filters: &[(&str, u8)], is_5: bool) -> Vec<(TopicFilter, Subscr
     subscriptions
 }
 
-impl Message<'_> {
-    fn published(
-        &self,
-        dup: bool,
-        retain: bool,
-        delivery: Delivery<InboundPacketId>,
-        is_5: bool,
-    ) -> Publish {
-        Publish {
-            // There is nothing to repeat at QoS 0.
-            dup: dup && delivery != Delivery::AtMostOnce,
-            retain,
-            delivery,
-            topic: topic_of(self.topic),
-            payload: Bytes::copy_from_slice(self.payload),
-            message_expiry_interval_s: self.expiry_s.filter(|_| is_5),
-            properties: self.properties().filter(|_| is_5),
-        }
-    }
-
-    fn properties(&self) -> Option<Box<MessageProperties>> {
-        let properties = MessageProperties {
-            payload_format_indicator: self.is_text,
-            content_type: self.content_type.map(text_of),
-            response_topic: self.response_topic.map(topic_of),
-            correlation_data: self.correlation.map(Bytes::copy_from_slice),
-            user_properties: pairs_of(&self.user),
-        };
-        (!properties.is_empty()).then(|| Box::new(properties))
+fn publish(
+    message: &Message<'_>,
+    dup: bool,
+    retain: bool,
+    delivery: Delivery<InboundPacketId>,
+    version: Version,
+) -> Publish {
+    Publish {
+        // There is nothing to repeat at QoS 0.
+        dup: dup && delivery != Delivery::AtMostOnce,
+        retain,
+        delivery,
+        topic: topic_of(message.topic),
+        payload: Bytes::copy_from_slice(message.payload),
+        message_expiry_interval_s: message.expiry_s.filter(|_| version == Version::V5),
+        properties: message.properties(version),
     }
 }
 
-fn ack(kind: u8, id: u16, reason: u8, details: &Details<'_>, is_5: bool) -> ClientPacket {
-    let (inbound, outbound) = (inbound(id), OutboundPacketId(packet_id(id)));
-    let details = ReasonDetails {
-        reason_string: details.reason.map(text_of),
-        user_properties: pairs_of(&details.user),
-    };
-    let has_details = is_5 && details != ReasonDetails::default();
-    let details = has_details.then(|| Box::new(details));
-    let reason = |codes: &[u8]| {
-        if is_5 { reason_of(codes, reason) } else { ReasonCode::Success }
+fn ack(kind: u8, id: u16, reason: u8, details: &Details<'_>, version: Version) -> ClientPacket {
+    let (inbound, outbound) = (inbound(id), outbound(id));
+    let details = details.of(version);
+    let reason = |codes: &[u8]| match version {
+        Version::V5 => reason_of(codes, reason),
+        Version::V311 | Version::V31 => ReasonCode::Success,
     };
     match kind % 4 {
         0 => ClientPacket::PubAck(Ack { packet_id: outbound, reason: reason(&RECEIPTS), details }),
@@ -306,55 +271,4 @@ fn ack(kind: u8, id: u16, reason: u8, details: &Details<'_>, is_5: bool) -> Clie
         2 => ClientPacket::PubRel(Ack { packet_id: inbound, reason: reason(&RELEASES), details }),
         _ => ClientPacket::PubComp(Ack { packet_id: outbound, reason: reason(&RELEASES), details }),
     }
-}
-
-fn options_of(bits: u8, is_5: bool, is_shared: bool) -> SubscriptionOptions {
-    let maximum_qos = qos_of(bits);
-    if !is_5 {
-        return SubscriptionOptions { maximum_qos, ..SubscriptionOptions::default() };
-    }
-    let handling = [RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never];
-    SubscriptionOptions {
-        maximum_qos,
-        // A share has no publications of its own.
-        no_local: bits & 0x40 != 0 && !is_shared,
-        retain_as_published: bits & 0x80 != 0,
-        retain_handling: handling[usize::from(bits >> 2) % 3],
-    }
-}
-
-fn reason_of(codes: &[u8], place: u8) -> ReasonCode {
-    let code = codes[usize::from(place) % codes.len()];
-    ReasonCode::from_u8(code).expect("a code of the standard")
-}
-
-fn qos_of(bits: u8) -> QoS {
-    [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(bits) % 3]
-}
-
-fn packet_id(id: u16) -> PacketId {
-    PacketId::new(id.max(1)).expect("not 0")
-}
-
-fn inbound(id: u16) -> InboundPacketId {
-    InboundPacketId(packet_id(id))
-}
-
-fn pairs_of(pairs: &Pairs<'_>) -> UserProperties {
-    pairs.iter().map(|(name, value)| (text_of(name), text_of(value))).collect()
-}
-
-/// Another one where MQTT does not allow this.
-fn text_of(text: &str) -> Text {
-    Text::try_from(text).or_else(|_| Text::try_from("t")).expect("a letter is a text")
-}
-
-fn topic_of(topic: &str) -> Topic {
-    Topic::try_from(topic).or_else(|_| Topic::try_from("t")).expect("a letter is a topic")
-}
-
-fn filter_of(filter: &str) -> TopicFilter {
-    TopicFilter::try_from(filter)
-        .or_else(|_| TopicFilter::try_from("t/+"))
-        .expect("a letter is a filter")
 }

@@ -87,12 +87,16 @@ mod switch {
         NoLocalLostAtRecovery = "no-local-lost-at-recovery",
         /// What is refused for want of space is acknowledged as if it were taken.
         RefusedYetAcknowledged = "refused-yet-acknowledged",
+        /// Every tenth message is dropped as if its receiver's queue were full.
+        DroppedAsQueueFull = "dropped-as-queue-full",
 
         // Protocol.
         /// PUBRELs that are owed are not sent again on a new connection.
         PubrelNotResent = "pubrel-not-resent",
         /// What is sent again has no DUP.
         DupNotSet = "dup-not-set",
+        /// What is sent again at QoS 1 has a new packet identifier.
+        ResentUnderNewId = "resent-under-new-id",
         /// Packet identifiers start anew with each connection, in use or not.
         IdsRestartOnResume = "ids-restart-on-resume",
         /// The window of a new connection begins as full as the last one ended.

@@ -104,10 +104,12 @@ mod known {
         (&[Canary::ResentInReverse], "delivery", &["OR", "RX"]),
         (&[Canary::OneSubscriptionId, Canary::LowestQosOfOverlap], "delivery", &["CI"]),
         (&[Canary::WildcardMatchesDollar, Canary::NoLocalLostAtRecovery], "delivery", &["NS"]),
+        (&[Canary::DroppedAsQueueFull], "delivery", &["AH"]),
         (&[Canary::RefusedYetAcknowledged], "delivery", &["AH", "Q1", "Q2", "RT"]),
         (&[Canary::PubrelNotResent], "protocol", &["RX", "LV", "WL", "Q1", "Q2"]),
         // To its receiver a repeat without DUP is a new message.
         (&[Canary::DupNotSet], "protocol", &["RX", "Q1", "Q2"]),
+        (&[Canary::ResentUnderNewId], "protocol", &["RX"]),
         (&[Canary::IdsRestartOnResume], "protocol", &["PI"]),
         // Whatever is owed to the session, wills too, never comes.
         (&[Canary::WindowNotReset], "protocol", &["RX", "Q1", "Q2", "LV", "WL"]),

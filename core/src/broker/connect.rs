@@ -473,6 +473,11 @@ fn spoil_flow(session: &mut Session, link: &mut Link) {
         let in_flight = u16::try_from(session.flight.len()).unwrap_or(u16::MAX);
         link.in_window = in_flight.min(link.window);
     }
+    if canary!(ResentUnderNewId) {
+        for (id, _) in &mut link.unsent {
+            session.flight.rename_qos1(id);
+        }
+    }
     if canary!(IdsRestartOnResume) {
         session.flight.restart_ids();
     }

@@ -393,7 +393,9 @@ impl Broker {
         let Some(session) = self.sessions.get(key) else {
             return Err((Text::default(), DropCause::Offline));
         };
-        if !session.queue.has_space(bytes, max_messages, max_bytes) && !canary!(QueueLimitIgnored) {
+        let is_full = !session.queue.has_space(bytes, max_messages, max_bytes);
+        let is_dropped = canary!(DroppedAsQueueFull) && message.id.0.is_multiple_of(10);
+        if is_full && !canary!(QueueLimitIgnored) || is_dropped {
             return Err((session.client_id.clone(), DropCause::QueueFull));
         }
         if !self.session_may_store(key, bytes) {

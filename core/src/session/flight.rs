@@ -229,6 +229,20 @@ impl Flight {
         self.last_id = 0;
     }
 
+    /// What `canary!(ResentUnderNewId)` does.
+    pub(crate) fn rename_qos1(&mut self, id: &mut OutboundPacketId) {
+        let stage = self.get(*id).map(|exchange| &exchange.stage);
+        let Some(Stage::Publish { entry, .. }) = stage else { return };
+        if entry.qos != crate::wire::types::QoS::AtLeastOnce {
+            return;
+        }
+        if let (Some(free), Some(place)) = (self.free_id(), self.places.remove(*id)) {
+            self.last_id = free.0.value();
+            self.places.insert(free, place);
+            *id = free;
+        }
+    }
+
     /// The connection is gone: nothing counts against its window any more.
     pub(crate) fn leave_window(&mut self) {
         for (_, exchange) in &mut self.exchanges {

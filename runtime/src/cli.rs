@@ -169,7 +169,7 @@ fn run_broker(args: ServeArgs) -> Exit {
     match served {
         Ok(()) => Exit::Orderly,
         Err(error @ ServeError::Files(_)) => exit::complain(Exit::Settings, &error),
-        Err(error @ (ServeError::Folder(_) | ServeError::Store(_))) => {
+        Err(error @ (ServeError::Folder(_) | ServeError::Store { .. })) => {
             exit::complain(Exit::Store, &error)
         }
         Err(

@@ -10,7 +10,7 @@ mod spawn;
 
 pub use authenticate::{Anonymous, Authenticate, Caller};
 pub use clock::{Clock, TokioClock};
-pub use disk::{Disk, DiskFile, Listed};
+pub use disk::{Disk, DiskFile, Listed, SyncFailed};
 pub use folder_disk::{FolderDisk, FolderFile, OpenFolderError};
 pub use journal::{Journal, MemoryJournal};
 pub use net::{Listener, Net, TcpNet};

@@ -5,6 +5,7 @@ mod recovery;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use signalhouse_core::input::Command;
@@ -59,8 +60,13 @@ pub enum ServeError {
     #[error(transparent)]
     Folder(#[from] OpenFolderError),
     /// The store could not be recovered.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    #[error("{}: {source}", .folder.display())]
+    Store {
+        /// Where it is.
+        folder: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
     /// The broker could not go on.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -128,6 +134,7 @@ impl Serving<'_> {
             let shard = Shard::recovered(surroundings, &options, broker, through);
             self.run_shard(clock, guard, loaded.trust.clone(), shard).await
         } else {
+            recovery::tell_of_store_aside(&self.settings).await;
             let clock = TokioClock::from_wall_clock();
             let journal = MemoryJournal::new();
             let guard = guard(clock);

@@ -14,7 +14,8 @@ use signalhouse_core::{DoubtfulSession, Doubts};
 use tokio::runtime;
 
 use super::exit::{Exit, complain};
-use crate::journal::{Found, StoreError, tools};
+use crate::journal::tools::{self, ImportError, Repaired};
+use crate::journal::{Found, StoreError};
 use crate::seams::{FolderDisk, LocalSpawn, OpenFolderError};
 use crate::settings::{self, Overrides, Sources, Store};
 
@@ -64,6 +65,10 @@ enum Fault {
     Folder(#[from] OpenFolderError),
     #[error("{}: {source}", .path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("there is a store in {} already ({file}); choose another folder with --data", .folder.display())]
+    Occupied { folder: PathBuf, file: String },
+    #[error("{}: {source}", .path.display())]
+    NotAnExport { path: PathBuf, source: ImportError },
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
 }
@@ -84,7 +89,10 @@ pub(super) fn run(args: StoreArgs) -> Exit {
     };
     match done {
         Ok(exit) => exit,
-        Err(fault @ (Fault::Store(_) | Fault::Folder(_))) => complain(Exit::Store, &fault),
+        Err(Fault::Store(fault)) => complain(Exit::Store, &format!("{}: {fault}", store.path)),
+        Err(fault @ (Fault::Folder(_) | Fault::Occupied { .. } | Fault::NotAnExport { .. })) => {
+            complain(Exit::Store, &fault)
+        }
         Err(fault @ (Fault::File { .. } | Fault::Print(_))) => complain(Exit::Failed, &fault),
     }
 }
@@ -105,11 +113,7 @@ async fn act(action: Action, store: &Store) -> Result<Exit, Fault> {
             Ok(Exit::Orderly)
         }
         Action::Import { file } => {
-            let failed = |source| Fault::File { path: file.clone(), source };
-            let mut source = File::open(&file).map_err(failed)?;
-            let pieces = std::iter::from_fn(move || read_piece(&mut source).transpose());
-            let disk = FolderDisk::create(folder)?;
-            let found = tools::import(&disk, pieces, store.segment_bytes, salt()).await?;
+            let found = import(folder, store, file).await?;
             say!("{}: {}", folder.display(), Summary(&found));
             Ok(Exit::Orderly)
         }
@@ -163,6 +167,24 @@ async fn export(folder: &Path, file: &Path) -> Result<Found, Fault> {
     named
 }
 
+async fn import(folder: &Path, store: &Store, path: PathBuf) -> Result<Found, Fault> {
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(source) => return Err(Fault::File { path, source }),
+    };
+    let pieces = std::iter::from_fn(|| read_piece(&mut file).transpose());
+    let disk = FolderDisk::create(folder)?;
+    let imported = tools::import(&disk, pieces, store.segment_bytes, salt()).await;
+    imported.map_err(|error| match error {
+        ImportError::Occupied { file } => Fault::Occupied { folder: folder.to_owned(), file },
+        ImportError::Source(source) => Fault::File { path, source },
+        ImportError::NotAnExport { .. }
+        | ImportError::TooLong { .. }
+        | ImportError::Newer { .. } => Fault::NotAnExport { path, source: error },
+        ImportError::Store(error) => Fault::Store(error),
+    })
+}
+
 /// A new file that only its owner can read: it has everybody's messages.
 fn private(path: &Path) -> io::Result<File> {
     let mut options = File::options();
@@ -203,19 +225,31 @@ async fn repair(folder: &Path, store: &Store) -> Result<Exit, Fault> {
         return Ok(Exit::Orderly);
     }
     for loss in &repaired.losses {
-        say!("lost: {loss}");
+        say!("damage: {}", loss.cause());
     }
-    say!(
-        "lost: {} records or more, and {} later ones that speak only of those",
-        repaired.lost_records,
-        repaired.pointless_records
-    );
+    print_losses(&repaired);
     print_doubts(&repaired.doubts);
     for name in &repaired.set_aside {
         say!("set aside: {}", folder.join(name).display());
     }
     say!("{}: repaired; {}", folder.display(), Summary(&repaired.found));
     Ok(Exit::Orderly)
+}
+
+/// Says how much is lost, as far as that is known.
+fn print_losses(repaired: &Repaired) {
+    let Repaired { lost_records, lost_behind, pointless_records, .. } = repaired;
+    if (*lost_records, *lost_behind, *pointless_records) == (0, None, 0) {
+        say!("lost: nothing");
+    }
+    if (*lost_records, *pointless_records) != (0, 0) {
+        say!(
+            "lost: {lost_records} records, and {pointless_records} later ones that speak only of those"
+        );
+    }
+    if let Some(position) = lost_behind {
+        say!("lost: everything behind position {position}; how much that was is not known");
+    }
 }
 
 /// Says what is there again, though the lost records may have ended it.

@@ -20,7 +20,7 @@ use super::index::{Mark, Marks};
 use super::reader::{Frame, FrameReader};
 use super::segment::{new_file, remove, write_all};
 use super::walk::damaged;
-use crate::seams::{Clock, Disk, DiskFile, Spawn};
+use crate::seams::{Clock, Disk, DiskFile, Spawn, SyncFailed};
 
 /// Records are read and written in pieces of about this length.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -99,7 +99,7 @@ impl<D: Disk, C: Clock, P: Spawn> Compaction<D, C, P> {
             if canary!(SnapshotNameNotSynced) {
                 return Ok(());
             }
-            self.disk.sync_folder().await
+            self.disk.sync_folder().await.map_err(SyncFailed::within)
         };
         named.await.map_err(StoreError::disk("cannot name", snapshot))?;
         Ok(Compacted { number, bytes, live_bytes, marks })
@@ -268,13 +268,13 @@ pub(super) async fn write<D: Disk, P: Spawn>(
         write_all(file, offset, bytes).await.map_err(failed)?;
         offset += length;
         if offset - synced >= SYNC_BYTES || sim_point!(SnapshotSyncedOften) {
-            file.sync().await.map_err(failed)?;
+            file.sync().await.map_err(SyncFailed::within).map_err(failed)?;
             synced = offset;
         }
         after_each().await;
     }
     write_all(file, 0, header.to_block()).await.map_err(failed)?;
-    file.sync().await.map_err(failed)?;
+    file.sync().await.map_err(SyncFailed::within).map_err(failed)?;
     Ok((offset, marks))
 }
 

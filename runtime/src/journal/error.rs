@@ -1,17 +1,19 @@
 //! Why a store cannot be used.
 
+use std::error::Error;
+use std::fmt::{self, Display};
 use std::io;
 
 use signalhouse_core::message::MessageId;
 use signalhouse_core::{LogPosition, RecoverError};
 
 use super::codec::DecodeRecordError;
+use crate::seams::SyncFailed;
 
-/// Why a store cannot be used.
-#[derive(Debug, thiserror::Error)]
+/// Why a store cannot be used. Shows with what an operator can do about it.
+#[derive(Debug)]
 pub enum StoreError {
     /// The operating system or the disk says no.
-    #[error("{doing} {file}: {source}")]
     Disk {
         /// What was tried.
         doing: &'static str,
@@ -21,7 +23,6 @@ pub enum StoreError {
         source: io::Error,
     },
     /// What was known to be durable is not as it was written.
-    #[error("{file} is damaged at offset {offset}: {what}; {ADVICE}")]
     Damaged {
         /// The file.
         file: String,
@@ -31,9 +32,6 @@ pub enum StoreError {
         what: Damage,
     },
     /// A newer version of the program wrote it.
-    #[error(
-        "{file} has format version {version}, which is newer than this program; use a newer one"
-    )]
     Newer {
         /// The file.
         file: String,
@@ -41,7 +39,6 @@ pub enum StoreError {
         version: u32,
     },
     /// A file that must be there is not.
-    #[error("{file} is missing; {ADVICE}")]
     Missing {
         /// The file.
         file: String,
@@ -93,13 +90,60 @@ pub enum Damage {
 }
 
 impl StoreError {
+    /// What is wrong, without advice.
+    #[must_use]
+    pub fn cause(&self) -> impl Display + '_ {
+        Cause(self)
+    }
+
     /// For `map_err`: `doing` something with `file` failed.
     pub(super) fn disk(
         doing: &'static str,
         file: impl ToString,
     ) -> impl FnOnce(io::Error) -> StoreError {
         let file = file.to_string();
-        move |source| StoreError::Disk { doing, file, source }
+        move |source| {
+            let is_sync = source.get_ref().is_some_and(|inner| inner.is::<SyncFailed>());
+            StoreError::Disk { doing: if is_sync { "cannot sync" } else { doing }, file, source }
+        }
+    }
+}
+
+struct Cause<'a>(&'a StoreError);
+
+impl Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            StoreError::Disk { doing, file, source } => write!(f, "{doing} {file}: {source}"),
+            StoreError::Damaged { file, offset, what } => {
+                write!(f, "{file} is damaged at offset {offset}: {what}")
+            }
+            StoreError::Newer { file, version } => {
+                write!(f, "{file} has format version {version}, which is newer than this program")
+            }
+            StoreError::Missing { file } => write!(f, "{file} is missing"),
+        }
+    }
+}
+
+impl Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Cause(self).fmt(f)?;
+        match self {
+            StoreError::Disk { .. } => Ok(()),
+            StoreError::Newer { .. } => f.write_str("; use a newer one"),
+            StoreError::Damaged { .. } | StoreError::Missing { .. } => write!(f, "; {ADVICE}"),
+        }
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            StoreError::Disk { source, .. } => Some(source),
+            StoreError::Damaged { what, .. } => Some(what),
+            StoreError::Newer { .. } | StoreError::Missing { .. } => None,
+        }
     }
 }
 

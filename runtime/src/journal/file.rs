@@ -14,6 +14,9 @@ const MAGIC: &[u8; 8] = b"SIGNLHSE";
 /// Where the checksum is, over all before it.
 const CHECKSUM_AT: usize = 60;
 
+/// No file has a greater number, in all the time there is; so the next one is always a number too.
+const MOST: u64 = u64::MAX >> 1;
+
 /// What a file of the store is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum FileName {
@@ -35,7 +38,7 @@ impl FileName {
             "unfinished" => FileName::Unfinished,
             _ => return None,
         };
-        let parsed = kind(number.parse().ok()?);
+        let parsed = kind(number.parse().ok().filter(|number| *number <= MOST)?);
         (parsed.to_string() == name).then_some(parsed)
     }
 }
@@ -156,10 +159,18 @@ mod tests {
 
     #[test]
     fn names_come_back_and_others_are_not_ours() {
-        for name in [FileName::Segment(1), FileName::Snapshot(2), FileName::Unfinished(u64::MAX)] {
+        for name in [FileName::Segment(1), FileName::Snapshot(2), FileName::Unfinished(MOST)] {
             assert_eq!(FileName::parse(&name.to_string()), Some(name));
         }
-        for name in ["segment-1", "segment-00000000001", "segment-x", "lock", "damaged-segment-1"] {
+        let past = FileName::Segment(MOST + 1).to_string();
+        for name in [
+            past.as_str(),
+            "segment-1",
+            "segment-00000000001",
+            "segment-x",
+            "lock",
+            "damaged-segment-1",
+        ] {
             assert_eq!(FileName::parse(name), None, "{name}");
         }
     }

@@ -25,7 +25,7 @@ use super::error::StoreError;
 use super::file::{BLOCK_BYTES, FileName};
 use super::frame::FrameBuilder;
 use super::segment::{OpenSegment, write_all};
-use crate::seams::{Clock, Disk, DiskFile, Journal, Spawn};
+use crate::seams::{Clock, Disk, DiskFile, Journal, Spawn, SyncFailed};
 
 /// A frame gets no more records once it has this length.
 const FRAME_BYTES: usize = 512 * 1024;
@@ -174,7 +174,7 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
                 Box::pin(async move {
                     let finished = finish(&file, (offset, bytes), written).await;
                     match finished {
-                        Ok(false) => file.sync().await,
+                        Ok(false) => file.sync().await.map_err(SyncFailed::within),
                         Err(_) if canary!(SyncFailureIgnored) => Ok(()),
                         Ok(true) | Err(_) => finished.map(drop),
                     }
@@ -385,7 +385,9 @@ impl<D: Disk, C: Clock, P: Spawn> Journal for LogJournal<D, C, P> {
             while let Some(frame) = self.under_way.pop_front() {
                 frame.task.await?;
             }
-            self.active.file.sync().await?;
+            let synced = self.active.file.sync().await;
+            synced
+                .map_err(StoreError::disk("cannot sync", FileName::Segment(self.active.number)))?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::codec::FORMAT_VERSION;
 use super::error::StoreError;
 use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName};
 use super::walk::Layout;
-use crate::seams::{Disk, DiskFile};
+use crate::seams::{Disk, DiskFile, SyncFailed};
 
 /// The first segments are shorter, so that a small store is small.
 const FIRST_BYTES: u64 = 4 * 1024 * 1024;
@@ -78,9 +78,9 @@ pub(super) async fn make<D: Disk>(
     };
     let written = async {
         write_all(&file, 0, header.to_block()).await?;
-        file.sync().await?;
+        file.sync().await.map_err(SyncFailed::within)?;
         disk.rename(&from.to_string(), &name.to_string()).await?;
-        disk.sync_folder().await
+        disk.sync_folder().await.map_err(SyncFailed::within)
     };
     written.await.map_err(StoreError::disk("cannot make", name))?;
     Ok(OpenSegment { file, number, salt, bytes, end: BLOCK_BYTES })
@@ -185,7 +185,7 @@ pub(super) async fn settle<D: Disk>(
                 let header = FileHeader::new(kind, segment.number, segment.salt);
                 write_all(&file, 0, header.to_block()).await?;
             }
-            file.sync().await
+            file.sync().await.map_err(SyncFailed::within)
         };
         settled.await.map_err(StoreError::disk("cannot settle", name))?;
     }

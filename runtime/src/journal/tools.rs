@@ -1,19 +1,20 @@
 //! What an operator does with a store that no broker has open: look at it, copy it, mend it.
 
-use std::io;
+mod import;
 
 use bytes::Bytes;
 use signalhouse_core::record::LogPosition;
 use signalhouse_core::{Config, Doubts, Record, Recovery, Seed};
 
+pub use self::import::{ImportError, import};
 use super::bodies::Bodies;
 use super::compact::{Pieces, State, frame_of, write};
 use super::error::{Damage, StoreError};
 use super::file::{FileHeader, FileKind, FileName};
 use super::open::Found;
-use super::segment::{make, new_file, usual_bytes, write_all};
+use super::segment::{make, new_file, usual_bytes};
 use super::walk::{Layout, OnDamage, Place, Visit, walk};
-use crate::seams::{Disk, DiskFile, Spawn};
+use crate::seams::{Disk, Spawn};
 
 /// The number of a snapshot that was exported.
 const EXPORT: u64 = 1;
@@ -50,6 +51,8 @@ pub struct Repaired {
     pub losses: Vec<StoreError>,
     /// How many records were lost with it, as far as that is known.
     pub lost_records: u64,
+    /// Everything behind this position is lost, and nothing says how much that was.
+    pub lost_behind: Option<LogPosition>,
     /// Whole records that speak only of what was lost, and are left out too.
     pub pointless_records: u64,
     /// What the lost records may have ended, and is there again.
@@ -81,6 +84,7 @@ pub async fn repair<D: Disk>(
         found: found(&layout, &replay.recovery),
         losses: Vec::new(),
         lost_records: layout.lost_records,
+        lost_behind: layout.lost_behind,
         pointless_records,
         doubts: replay.recovery.doubts(),
         set_aside: Vec::new(),
@@ -163,52 +167,19 @@ impl<D: Disk> Export<D> {
     }
 }
 
-/// Makes a store on `disk` of an exported file, which is given in pieces.
+/// The first file of a store on `disk`, if there is a store; what was not finished is none.
 ///
 /// # Errors
-/// [`StoreError`] if there is a store already, or the file is not a whole export.
-pub async fn import<D: Disk>(
-    disk: &D,
-    mut pieces: impl Iterator<Item = io::Result<Bytes>>,
-    segment_bytes: u64,
-    salt: u64,
-) -> Result<Found, StoreError> {
+/// [`StoreError`] if the folder cannot be read.
+pub async fn store_file<D: Disk>(disk: &D) -> Result<Option<String>, StoreError> {
     let files = disk.list().await.map_err(StoreError::disk("cannot list", "the data folder"))?;
-    if let Some(file) = files.iter().find(|file| FileName::parse(&file.name).is_some()) {
-        let source = io::ErrorKind::AlreadyExists.into();
-        return Err(StoreError::Disk {
-            doing: "there is a store already:",
-            file: file.name.clone(),
-            source,
-        });
-    }
-    let (unfinished, snapshot) = (FileName::Unfinished(EXPORT), FileName::Snapshot(EXPORT));
-    let file = new_file(disk, unfinished).await?;
-    let mut offset = 0;
-    for piece in &mut pieces {
-        let piece = piece.map_err(StoreError::disk("cannot read", "what is to be imported"))?;
-        let length = piece.len() as u64;
-        write_all(&file, offset, piece)
-            .await
-            .map_err(StoreError::disk("cannot write", unfinished))?;
-        offset += length;
-    }
-    file.sync().await.map_err(StoreError::disk("cannot sync", unfinished))?;
-    rename(disk, &unfinished.to_string(), &snapshot.to_string()).await?;
-    let bytes = usual_bytes(EXPORT, segment_bytes);
-    make(disk.clone(), EXPORT, bytes, salt, None)
-        .await
-        .map_err(StoreError::disk("cannot make", FileName::Segment(EXPORT)))?;
-    let checked = check(disk).await;
-    if checked.is_err() {
-        for name in [snapshot, FileName::Segment(EXPORT)] {
-            disk.remove(&name.to_string())
-                .await
-                .map_err(StoreError::disk("cannot remove", name))?;
-        }
-        sync_names(disk).await?;
-    }
-    checked
+    let mut names: Vec<FileName> =
+        files.iter().filter_map(|file| FileName::parse(&file.name)).collect();
+    names.retain(|name| match name {
+        FileName::Segment(_) | FileName::Snapshot(_) => true,
+        FileName::Unfinished(_) => false,
+    });
+    Ok(names.into_iter().min().map(|name| name.to_string()))
 }
 
 async fn rename<D: Disk>(disk: &D, from: &str, to: &str) -> Result<(), StoreError> {

@@ -11,9 +11,9 @@ use signalhouse_core::{LogPosition, Record, Time};
 
 use super::codec::decode_first;
 use super::error::{Damage, StoreError};
-use super::file::{BLOCK_BYTES, FileKind, FileName};
+use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName};
 use super::reader::{Frame, FrameReader};
-use crate::seams::{Disk, Listed};
+use crate::seams::{Disk, DiskFile, Listed};
 
 /// Frames that were under way at a power cut begin within so many bytes of the beginning of the
 /// segments behind the last one with records: not more than that is written at a time.
@@ -74,6 +74,8 @@ pub(super) struct Layout {
     pub(super) losses: Vec<StoreError>,
     /// How many records were left out with it, as far as that is known.
     pub(super) lost_records: u64,
+    /// Everything behind this position was left out, and nothing says how much that was.
+    pub(super) lost_behind: Option<LogPosition>,
 }
 
 /// A part of the log.
@@ -113,23 +115,36 @@ pub(super) async fn walk<D: Disk>(
     visitor: &mut impl Visit,
 ) -> Result<Layout, StoreError> {
     let files = disk.list().await.map_err(StoreError::disk("cannot list", "the data folder"))?;
-    let mut walk = Walk {
-        disk,
-        on_damage,
-        visitor,
-        layout: sort(&files),
-        known_durable: 0,
-        recent: VecDeque::new(),
-    };
+    let mut walk = Walk::new(disk, on_damage, visitor, sort(&files));
     walk.check_heads().await?;
-    if let Err(error) = walk.snapshot().await {
+    if let Some((number, _)) = walk.layout.snapshot
+        && let Err(error) = walk.snapshot(FileName::Snapshot(number), number).await
+    {
         walk.leave_out(error)?;
+        walk.hole = walk.hole.max(Some(0));
     }
     walk.check_numbers()?;
     walk.segments().await?;
+    walk.judge_end();
     let unproven = walk.recent.into_iter().map(|(_, index, from, to)| (index, from, to));
     walk.layout.unproven = unproven.collect();
     Ok(walk.layout)
+}
+
+/// Reads a snapshot alone, the one of this number that is in the file `name`. Gives where it ends
+/// beside what it has.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read, or is damaged.
+pub(super) async fn walk_snapshot<D: Disk>(
+    disk: &D,
+    name: FileName,
+    number: u64,
+    visitor: &mut impl Visit,
+) -> Result<(Layout, u64), StoreError> {
+    let mut walk = Walk::new(disk, OnDamage::Refuse, visitor, Layout::default());
+    let end = walk.snapshot(name, number).await?;
+    Ok((walk.layout, end))
 }
 
 /// Says which files count.
@@ -172,9 +187,17 @@ struct Walk<'a, D, V> {
     /// The last frames, as far as nothing says that they are durable: the position that would say
     /// so, the segment, from where, to where.
     recent: VecDeque<(u64, usize, u64, u64)>,
+    /// Something is left out before the segment of this index, or from there on; the last such place.
+    /// How much that was shows only in frames behind it.
+    hole: Option<usize>,
 }
 
-impl<D: Disk, V: Visit> Walk<'_, D, V> {
+impl<'a, D: Disk, V: Visit> Walk<'a, D, V> {
+    fn new(disk: &'a D, on_damage: OnDamage, visitor: &'a mut V, layout: Layout) -> Self {
+        let (known_durable, recent, hole) = (0, VecDeque::new(), None);
+        Walk { disk, on_damage, visitor, layout, known_durable, recent, hole }
+    }
+
     /// Refuses, or notes what is left out.
     fn leave_out(&mut self, error: StoreError) -> Result<(), StoreError> {
         let is_damage = match &error {
@@ -208,19 +231,23 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
             if let FileKind::Segment { bytes } = kind
                 && segment.bytes < bytes
             {
-                self.leave_out(damaged(name, segment.bytes, Damage::Short { bytes }))?;
+                let error = damaged(name, segment.bytes, Damage::Short { bytes });
+                self.leave_out_segment(index, error).await?;
             }
         }
         Ok(())
     }
 
-    async fn snapshot(&mut self) -> Result<(), StoreError> {
-        let Some((number, _)) = self.layout.snapshot else { return Ok(()) };
-        let name = FileName::Snapshot(number);
+    /// Reads the snapshot, and gives where its last record ends.
+    async fn snapshot(&mut self, name: FileName, number: u64) -> Result<u64, StoreError> {
         let mut reader = FrameReader::open(self.disk, name).await?;
-        let FileKind::Snapshot { through, latest, records } = reader.header().kind else {
+        let FileHeader { kind, number: named, .. } = *reader.header();
+        let FileKind::Snapshot { through, latest, records } = kind else {
             return Err(damaged(name, 0, Damage::Header));
         };
+        if named != number {
+            return Err(damaged(name, 0, Damage::Header));
+        }
         self.layout.through = through;
         self.layout.latest = latest;
         self.known_durable = through.0;
@@ -245,7 +272,7 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
                 }
             }
         }
-        Ok(())
+        Ok(reader.offset())
     }
 
     /// No segment may be missing between the first that counts and the last.
@@ -257,11 +284,13 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
         };
         let numbers: Vec<u64> = self.layout.segments.iter().map(|segment| segment.number).collect();
         if numbers.is_empty() {
+            self.hole = self.hole.max(Some(0));
             let file = FileName::Segment(expected).to_string();
             return self.leave_out(StoreError::Missing { file });
         }
-        for number in numbers {
+        for (index, number) in numbers.into_iter().enumerate() {
             if number != expected {
+                self.hole = self.hole.max(Some(index));
                 let file = FileName::Segment(expected).to_string();
                 self.leave_out(StoreError::Missing { file })?;
             }
@@ -303,7 +332,7 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
         let reader = match FrameReader::open(self.disk, name).await {
             Ok(reader) => reader,
             Err(error) => {
-                self.leave_out(error)?;
+                self.leave_out_segment(index, error).await?;
                 return Ok(None);
             }
         };
@@ -311,6 +340,60 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
         segment.version = reader.header().version;
         segment.last = self.layout.through;
         Ok(Some(reader))
+    }
+
+    /// Refuses, or notes that a segment is left out, or its end.
+    async fn leave_out_segment(
+        &mut self,
+        index: usize,
+        error: StoreError,
+    ) -> Result<(), StoreError> {
+        if self.is_left_out(&error) {
+            return Ok(());
+        }
+        if self.on_damage == OnDamage::LeaveOut && self.is_spare(&error).await {
+            // Nothing is left out with it.
+            self.layout.losses.push(error);
+            return Ok(());
+        }
+        self.hole = self.hole.max(Some(index + 1));
+        self.leave_out(error)
+    }
+
+    /// Whether this is known already: segments are looked at more than once.
+    fn is_left_out(&self, error: &StoreError) -> bool {
+        let file = |error: &StoreError| match error {
+            StoreError::Damaged { file, .. } | StoreError::Missing { file } => Some(file.clone()),
+            StoreError::Disk { .. } | StoreError::Newer { .. } => None,
+        };
+        let of = file(error);
+        of.is_some() && self.layout.losses.iter().any(|loss| file(loss) == of)
+    }
+
+    /// Whether the file of that damage is a segment that no frame was ever written to: behind its
+    /// first block, of which something is still there, it has zeros alone.
+    async fn is_spare(&self, error: &StoreError) -> bool {
+        let StoreError::Damaged { file, .. } = error else { return false };
+        let Ok(file) = self.disk.open(file).await else { return false };
+        let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        let mut offset = 0;
+        while let Ok(bytes) = file.read_at(offset, BLOCK_BYTES as usize).await {
+            if bytes.is_empty() || is_zero(&bytes) == (offset == 0) {
+                return bytes.is_empty() && offset > BLOCK_BYTES;
+            }
+            offset += bytes.len() as u64;
+        }
+        false
+    }
+
+    /// Where a hole is at the end, nothing says how long it was.
+    fn judge_end(&mut self) {
+        let Layout { tail, segments, .. } = &self.layout;
+        let last = segments.get(*tail).filter(|segment| segment.end > BLOCK_BYTES);
+        if self.hole.is_some_and(|hole| last.is_none() || hole > *tail) {
+            self.layout.lost_behind = Some(self.layout.through);
+            self.visitor.left_out();
+        }
     }
 
     /// Takes frames for as long as one follows the other.
@@ -397,6 +480,7 @@ impl<D: Disk, V: Visit> Walk<'_, D, V> {
             let next = later.iter().find(|(_, _, _, first)| *first >= expected.0);
             let Some((index, offset, _, first)) = next else {
                 self.layout.lost_records += known_durable - expected.0 + 1;
+                self.layout.lost_behind = Some(self.layout.through);
                 return Ok(None);
             };
             self.layout.lost_records += first - expected.0;

@@ -75,7 +75,7 @@ pub trait DiskFile: Clone + 'static {
     fn sync(&self) -> impl Future<Output = io::Result<()>> + 'static;
 
     /// [`DiskFile::write_at`] and [`DiskFile::sync`] in one: done when what it says it wrote is durable. Who writes
-    /// and syncs with one thread needs to tell of it once.
+    /// and syncs with one thread needs to tell of it once. An error of the sync is a [`SyncFailed`] inside.
     fn write_synced(
         &self,
         offset: u64,
@@ -84,9 +84,22 @@ pub trait DiskFile: Clone + 'static {
         let (written, synced) = (self.write_at(offset, bytes), self.sync());
         async move {
             let length = written.await?;
-            synced.await?;
+            synced.await.map_err(SyncFailed::within)?;
             Ok(length)
         }
+    }
+}
+
+/// Within an [`io::Error`], that it was a sync that failed, where it could have been a write as well.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SyncFailed(io::Error);
+
+impl SyncFailed {
+    /// The error of a sync as one that says so; its kind stays.
+    #[must_use]
+    pub fn within(error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), SyncFailed(error))
     }
 }
 

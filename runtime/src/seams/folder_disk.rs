@@ -60,6 +60,9 @@ impl FolderDisk {
     /// [`OpenFolderError`] says why it cannot be used.
     pub fn create(path: &Path) -> Result<Self, OpenFolderError> {
         let failed = |source| OpenFolderError::Failed { path: path.to_owned(), source };
+        if path.exists() && !path.is_dir() {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
         let parents = parents_of_new(path);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         // Without its name, nothing that is in it outlives a power cut.

@@ -1,6 +1,7 @@
 //! What was there before the process: read from the store, said in the log.
 
 use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use signalhouse_core::{Broker, LogPosition, Seed};
@@ -34,21 +35,52 @@ pub(super) async fn recover(
 ) -> Result<Recovered, ServeError> {
     let began = TokioClock::from_wall_clock();
     let began_at = began.now();
-    let disk = FolderDisk::create(Path::new(&settings.store.path))?;
+    let folder = Path::new(&settings.store.path);
+    let failed = |source| ServeError::Store { folder: folder.to_owned(), source };
+    let disk = FolderDisk::create(folder)?;
+    tell_of_open_folder(folder);
     let open = OpenOptions {
         config: options.config_for(authenticate),
         seed: options.seed,
         level,
         segment_bytes: settings.store.segment_bytes,
     };
-    let opened = journal::open(disk.clone(), open).await?;
+    let opened = journal::open(disk.clone(), open).await.map_err(failed)?;
     let found = opened.found();
     // The wall clock may have been set back since.
     let wall = TokioClock::from_wall_clock().now();
     let clock = TokioClock::starting_at(opened.beginning(wall));
-    let (broker, journal) = opened.start(clock, LocalSpawn).await?;
+    let (broker, journal) = opened.start(clock, LocalSpawn).await.map_err(failed)?;
     announce(&disk, &found, began.now().since_ms(began_at));
     Ok(Recovered { clock, broker, through: found.through, journal })
+}
+
+/// Files that only their owner can read can still be moved and removed by whoever may write the folder.
+fn tell_of_open_folder(folder: &Path) {
+    let Ok(data) = std::fs::metadata(folder) else { return };
+    let mode = data.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        warn!(
+            data = %folder.display(),
+            mode = format!("{mode:o}"),
+            "others may write the data folder, and so move and remove its files; chmod 700 keeps it for its owner"
+        );
+    }
+}
+
+/// Without a store, what an earlier start kept is not there, and is again when there is a store again.
+pub(super) async fn tell_of_store_aside(settings: &Settings) {
+    let folder = Path::new(&settings.store.path);
+    // Whoever keeps nothing on disk need not be able to read it.
+    let Ok(disk) = FolderDisk::look(folder) else { return };
+    if let Ok(Some(file)) = journal::tools::store_file(&disk).await {
+        warn!(
+            data = %folder.display(),
+            file,
+            "there is a store, which is left aside: it is not read and not changed, and as old as it is then it \
+             comes back with the next start that uses it"
+        );
+    }
 }
 
 fn announce(disk: &FolderDisk, found: &Found, took_ms: u64) {

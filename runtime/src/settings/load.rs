@@ -86,6 +86,10 @@ fn finish(gathered: Gathered) -> Result<Settings, Problem> {
     let place = |key: &str| places.get(key).cloned().unwrap_or(Place::Defaults);
     check_listeners(&settings, place)?;
     super::http::check(&settings.http, place)?;
+    if settings.store.path.is_empty() {
+        let (key, mend) = ("store.path", "name the folder of what outlives the process");
+        return Err(Problem::new(place(key), Some(key.to_owned()), "is empty", mend));
+    }
     settings.quotas.to_core().map_err(|fault| {
         let key = "quotas.file";
         let mend = "write [[quota]] with user, key or address, and its bounds";

@@ -6,6 +6,7 @@ mod codec;
 mod connect;
 mod disk;
 mod fixtures;
+mod import;
 mod records;
 mod repair;
 mod store;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use signalhouse::journal::tools::{self, Repaired};
-use signalhouse::seams::Journal;
+use signalhouse::seams::{Disk, Journal};
 use signalhouse_core::credential::Claims;
 use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::record::{
@@ -21,6 +21,7 @@ use signalhouse_core::{Broker, Config, LogPosition, Record, Recovery, Seed, Time
 
 use crate::bench::{Inline, SEGMENT_BYTES, Store, open, run};
 use crate::disk::MemoryDisk;
+use crate::store::closed_store;
 
 fn id(number: u16) -> PacketId {
     PacketId::new(number).expect("not zero")
@@ -218,6 +219,105 @@ fn records_that_speak_of_what_is_lost_are_left_out_and_counted() {
         assert_eq!(repaired.found.totals.queued, 2, "{left:?}");
         assert_eq!(repaired.doubts.sessions.len(), 1);
         assert_eq!(repaired.doubts.sessions[0].at_least_once, 1);
+    });
+}
+
+/// A store with records in several segments, and the numbers of the one that goes on and of the next.
+async fn long_store() -> (MemoryDisk, u64, u64) {
+    let (disk, _) = closed_store(7, 60).await;
+    let mut last = String::new();
+    tools::dump(&disk, |file, _, _, _| file.clone_into(&mut last)).await.expect("a readable store");
+    let number = last.strip_prefix("segment-").and_then(|number| number.parse().ok());
+    let number: u64 = number.expect("a segment");
+    assert!(number > 1 && disk.names().contains(&segment(number + 1)), "{:?}", disk.names());
+    (disk, number, number + 1)
+}
+
+fn segment(number: u64) -> String {
+    format!("segment-{number:010}")
+}
+
+/// A store with one session, which goes on in its first segment and has others ready.
+async fn short_store() -> MemoryDisk {
+    let disk = MemoryDisk::new(1);
+    let mut store = open(&disk, 1).await.expect("a store");
+    append(&mut store, connected(1, 1)).await;
+    while !disk.names().contains(&segment(3)) {
+        store.turn().await.expect("the disk works");
+    }
+    store.journal.close().await.expect("the disk works");
+    disk
+}
+
+/// Repairs the store, of which nothing says how much is lost behind a position; gives that, and how
+/// many of the retained messages that are left may be older than the last.
+async fn repaired_without_end(disk: &MemoryDisk) -> (u64, u64) {
+    let repaired = tools::repair(disk, &Inline, SEGMENT_BYTES, 7).await.expect("repaired");
+    assert_eq!(repaired.losses.len(), 1, "{:?}", repaired.losses);
+    assert_eq!(repaired.lost_records, 0);
+    let behind = repaired.lost_behind.expect("its end is lost");
+    assert_eq!(behind, repaired.found.through);
+    open(disk, 3).await.expect("it starts again");
+    (behind.0, repaired.doubts.retained)
+}
+
+#[test]
+fn where_the_end_is_lost_nothing_says_how_much_that_was() {
+    run(async || {
+        let (whole, active, _) = long_store().await;
+        let through = tools::check(&whole).await.expect("a whole store").through.0;
+        let removed = whole.killed();
+        removed.remove(&segment(active)).await.expect("it is there");
+        let (behind, doubts) = repaired_without_end(&removed).await;
+        assert!(0 < behind && behind < through, "{behind} of {through}");
+        assert!(doubts > 0);
+        let damaged = whole.killed();
+        damaged.flip(&segment(active), 9, 0x10);
+        assert_eq!(repaired_without_end(&damaged).await, (behind, doubts));
+        let short = whole.killed();
+        short.put(&segment(active), &whole.bytes(&segment(active))[..4_096]);
+        assert_eq!(repaired_without_end(&short).await, (behind, doubts));
+        // Nothing is left but what was ready for later.
+        let small = short_store().await;
+        small.remove(&segment(1)).await.expect("it is there");
+        assert_eq!(repaired_without_end(&small).await, (0, 0));
+    });
+}
+
+#[test]
+fn with_a_segment_that_was_never_used_nothing_is_lost() {
+    run(async || {
+        let disk = short_store().await;
+        disk.flip(&segment(2), 9, 0x10);
+        assert!(open(&disk, 2).await.is_err(), "damage is refused");
+        let emptied = disk.killed();
+        emptied.put(&segment(2), &vec![0; SEGMENT_BYTES as usize]);
+        let repaired = tools::repair(&disk, &Inline, SEGMENT_BYTES, 7).await.expect("repaired");
+        assert_eq!(repaired.losses.len(), 1, "{:?}", repaired.losses);
+        assert_eq!((repaired.lost_records, repaired.lost_behind), (0, None));
+        assert_eq!(repaired.doubts.sessions, []);
+        assert_eq!(repaired.set_aside, [format!("damaged-{}", segment(2))]);
+        assert_eq!(open(&disk, 3).await.expect("it starts again").found.totals.sessions, 1);
+        // Who knows what was in this one.
+        let repaired = tools::repair(&emptied, &Inline, SEGMENT_BYTES, 7).await.expect("repaired");
+        assert_eq!(repaired.lost_behind, Some(LogPosition(1)));
+        assert_eq!(repaired.doubts.sessions.len(), 1);
+    });
+}
+
+#[test]
+fn a_foreign_file_with_a_great_number_is_none_of_the_stores() {
+    run(async || {
+        let (disk, active, _) = long_store().await;
+        let through = tools::check(&disk).await.expect("a whole store").through;
+        for name in ["segment-18446744073709551615", "snapshot-18446744073709551615"] {
+            disk.put(name, b"foreign");
+        }
+        assert_eq!(tools::check(&disk).await.expect("still whole").through, through);
+        disk.flip(&segment(active), 9, 0x10);
+        tools::repair(&disk, &Inline, SEGMENT_BYTES, 7).await.expect("repaired");
+        assert!(!disk.names().contains(&"snapshot-0000000000".to_owned()), "{:?}", disk.names());
+        open(&disk, 3).await.expect("it starts again");
     });
 }
 

@@ -92,6 +92,7 @@ pub(crate) fn play(folder: &Path) -> Result<(), String> {
         data: folder.join("data"),
         undo: folder.join("undo"),
         shim: None,
+        durability: "strict".to_owned(),
         without_sync: false,
         mount: Some(mount),
     };
@@ -102,8 +103,8 @@ pub(crate) fn play(folder: &Path) -> Result<(), String> {
             play.setup.mounted().and_then(|mount| mount.shell("df -k \"$0\"; ls -l \"$0\"/*"));
         let shown = shown.err().unwrap_or_default();
         play.process.kill();
-        let said = play.process.ended().unwrap_or_default();
-        format!("{fault}; {shown}the broker ended: {said}")
+        let ended = play.process.ends();
+        format!("{fault}; {shown}the broker {ended}")
     })
 }
 
@@ -119,7 +120,7 @@ struct Play {
 impl Play {
     fn run(&mut self) -> Result<(), String> {
         let gone = |_: Gone| "the broker closes a connection".to_owned();
-        let address = self.process.serves()?;
+        let address = self.process.serves().map_err(|ended| format!("it {ended}"))?;
         let (mut receiver, _) = Peer::connect(address, "receiver").map_err(gone)?;
         receiver.subscribe("full/#").map_err(gone)?;
         drop(receiver);
@@ -271,7 +272,7 @@ impl Play {
     fn restart(&mut self) -> Result<std::net::SocketAddr, String> {
         self.process.kill();
         self.process = self.setup.start();
-        self.process.serves().map_err(|said| format!("it does not start again: {said}"))
+        self.process.serves().map_err(|ended| format!("it does not start again: it {ended}"))
     }
 }
 

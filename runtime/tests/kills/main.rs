@@ -1,14 +1,17 @@
 //! Kills the real broker with SIGKILL at random moments, many times over, and accounts for every message that was
 //! acknowledged: none is lost, none at QoS 2 comes twice, and order is kept.
 //!
-//!     cargo test -p signalhouse --test kills -- [--kills N] [--seed S] [--shim LIBRARY] [--without-sync]
+//!     cargo test -p signalhouse --test kills -- [--kills N] [--seed S] [--durability LEVEL] [--shim LIBRARY]
+//!     cargo test -p signalhouse --test kills -- [--kills N] [--seed S] --shim LIBRARY --without-sync
 //!     cargo test -p signalhouse --test kills -- --full-disk
 //!
 //! Publishers with sessions publish at QoS 1 and 2 and repeat what was not acknowledged; subscribers with sessions are
 //! there always, now and then, or share a subscription. With `--shim` (`.ci/kills/unsynced.c`) each kill is a power
 //! cut: what was not synced is taken back, wholly or in part; and now and then the disk's syncs fail, upon which
 //! the broker has to end by itself, and the power is cut then. `--without-sync` starts a broker that never syncs, and
-//! the program then ends well if that is found out. The seed decides when to kill and what to take back.
+//! the program then ends well if that is found out: by a promise that was broken, and by nothing else. The seed
+//! decides when to kill and what to take back. LIBRARY is relative to the workspace. LEVEL is `strict` or, without
+//! a library, `relaxed`, which promises as much for a kill.
 
 #![allow(clippy::disallowed_methods)] // real processes, real time
 
@@ -16,6 +19,7 @@ mod account;
 mod chance;
 #[path = "../common/connect.rs"]
 mod connect;
+mod failure;
 mod full_disk;
 mod peer;
 mod process;
@@ -25,7 +29,7 @@ mod stage;
 mod undo;
 mod without_sync;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -34,6 +38,7 @@ use signalhouse_core::wire::packet::ServerPacket;
 
 use account::{Account, Wrong};
 use chance::Chance;
+use failure::Failure;
 use peer::Peer;
 use process::{Process, Setup};
 use publisher::{Published, Publisher};
@@ -53,6 +58,7 @@ struct Options {
     kills: u64,
     seed: u64,
     shim: Option<PathBuf>,
+    durability: String,
     without_sync: bool,
     full_disk: bool,
 }
@@ -65,6 +71,7 @@ impl Options {
             kills: 3,
             seed: now.map_or(1, |since| u64::from(since.subsec_nanos())),
             shim: None,
+            durability: "strict".to_owned(),
             without_sync: false,
             full_disk: false,
         };
@@ -78,12 +85,33 @@ impl Options {
                 "--kills" => options.kills = number(),
                 "--seed" => options.seed = number(),
                 "--shim" => options.shim = arguments.next().map(PathBuf::from),
+                "--durability" => options.durability = arguments.next().unwrap_or_default(),
                 "--without-sync" => options.without_sync = true,
                 "--full-disk" => options.full_disk = true,
                 _ => {}
             }
         }
         options
+    }
+
+    /// What cannot be played as it is said.
+    fn check(&mut self) -> Result<(), String> {
+        if let Some(shim) = &mut self.shim {
+            // Cargo runs this in the package's folder. A library that is not there would only be told of.
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&shim);
+            *shim = path.canonicalize().map_err(|error| {
+                format!("--shim {}: {error}; .ci/run kills makes it", path.display())
+            })?;
+        }
+        match self.durability.as_str() {
+            "strict" => Ok(()),
+            "relaxed" if self.shim.is_none() => Ok(()),
+            "relaxed" => {
+                Err("--durability relaxed with --shim: a power cut may lose the last 100 ms"
+                    .to_owned())
+            }
+            other => Err(format!("--durability {other}: strict or relaxed")),
+        }
     }
 }
 
@@ -92,8 +120,15 @@ fn main() -> ExitCode {
         without_sync::serve(PathBuf::from(data));
         return ExitCode::SUCCESS;
     }
-    let options = Options::from_arguments();
-    println!("kills: seed {}, {} kills, shim {:?}", options.seed, options.kills, options.shim);
+    let mut options = Options::from_arguments();
+    if let Err(fault) = options.check() {
+        println!("kills: {fault}");
+        return ExitCode::FAILURE;
+    }
+    println!(
+        "kills: seed {}, {} kills, {}, shim {:?}",
+        options.seed, options.kills, options.durability, options.shim
+    );
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
         "kills-{}-{}",
         std::process::id(),
@@ -103,23 +138,30 @@ fn main() -> ExitCode {
         data: folder.join("data"),
         undo: folder.join("undo"),
         shim: options.shim.clone(),
+        durability: options.durability.clone(),
         without_sync: options.without_sync,
         mount: None,
     };
     std::fs::create_dir_all(&setup.data).expect("a folder for the store");
     std::fs::create_dir_all(&setup.undo).expect("a folder for what is undone");
-    let outcome = if options.full_disk { full_disk::play(&folder) } else { play(&setup, &options) };
+    let outcome = if options.full_disk {
+        full_disk::play(&folder).map_err(Failure::from)
+    } else {
+        play(&setup, &options)
+    };
     match (&outcome, options.without_sync) {
         (Ok(()), false) => {}
-        (Err(wrong), true) => {
-            println!("kills: found, as it must be: {wrong}");
-        }
+        (Err(Failure::Broken(wrong)), true) => println!("kills: found, as it must be: {wrong}"),
         (Ok(()), true) => {
             println!("kills: a broker that never syncs was not found out");
             return ExitCode::FAILURE;
         }
-        (Err(wrong), false) => {
-            println!("kills: {wrong}\n  the store is left in {}", folder.display());
+        (Err(failure @ Failure::Unplayed(_)), true) => {
+            println!("kills: this proves nothing: {failure}");
+            return ExitCode::FAILURE;
+        }
+        (Err(failure), false) => {
+            println!("kills: {failure}\n  the store is left in {}", folder.display());
             println!("  again: -- --kills {} --seed {}", options.kills, options.seed);
             return ExitCode::FAILURE;
         }
@@ -128,9 +170,11 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn play(setup: &Setup, options: &Options) -> Result<(), String> {
+fn play(setup: &Setup, options: &Options) -> Result<(), Failure> {
     let mut process = setup.start();
-    let stage = Stage::new(process.serves()?);
+    let mut undone = Undone::default();
+    let served = process.serves().map_err(|ended| Failure::to_start(&ended, undone))?;
+    let stage = Stage::new(served);
     let accounts = [
         Account::new("the one online", true),
         Account::new("the one away", true),
@@ -158,7 +202,7 @@ fn play(setup: &Setup, options: &Options) -> Result<(), String> {
                 scope.spawn(move || publisher.run())
             })
             .collect();
-        let outcome = kill_often(&mut process, setup, options, &stage);
+        let outcome = kill_often(&mut process, setup, options, &stage, &mut undone);
         stage.end();
         if outcome.is_err() {
             stage.close();
@@ -167,7 +211,7 @@ fn play(setup: &Setup, options: &Options) -> Result<(), String> {
             .into_iter()
             .map(|publisher| publisher.join().expect("publishers do not panic"))
             .collect();
-        let outcome = outcome.and_then(|undone| {
+        let outcome = outcome.and_then(|()| {
             settle(&mut process, &stage, &accounts, &published)?;
             check_retained(&stage, &published)?;
             tell(options, &accounts, &published, undone);
@@ -175,7 +219,10 @@ fn play(setup: &Setup, options: &Options) -> Result<(), String> {
         });
         stage.close();
         process.kill();
-        outcome
+        outcome.map_err(|failure| match setup.without_sync {
+            true => failure.into_proof(stage.acknowledged(), undone),
+            false => failure,
+        })
     })
 }
 
@@ -185,12 +232,12 @@ fn kill_often(
     setup: &Setup,
     options: &Options,
     stage: &Stage,
-) -> Result<Undone, String> {
+    undone: &mut Undone,
+) -> Result<(), Failure> {
     let mut chance = Chance::new(options.seed);
-    let mut undone = Undone::default();
     let mut power_cut = |process: &mut Process, chance: &mut Chance| -> Result<Undone, String> {
-        if let Some(said) = process.ended() {
-            return Err(format!("the broker ended by itself: {said}"));
+        if let Some(ended) = process.ended() {
+            return Err(format!("the broker by itself {ended}"));
         }
         if setup.shim.is_some() && !setup.without_sync && chance.one_in(FAILED_SYNC_EVERY) {
             fail_syncs(process, setup)?;
@@ -202,9 +249,7 @@ fn kill_often(
         }
         let now = undo::power_cut(&setup.data, &setup.undo, chance);
         let now = now.map_err(|error| format!("cannot undo: {error}"))?;
-        undone.writes += now.writes;
-        undone.sectors += now.sectors;
-        undone.names += now.names;
+        undone.add(now);
         Ok(now)
     };
     let mut kill = 0;
@@ -213,7 +258,7 @@ fn kill_often(
         let acknowledged = stage.acknowledged();
         thread::sleep(Duration::from_millis(20 + chance.below(600)));
         let more = stage.acknowledged() - acknowledged;
-        let now = power_cut(process, &mut chance)?;
+        let mut now = power_cut(process, &mut chance)?;
         println!(
             "  kill {kill}: {more} acknowledged; not synced: {} writes, {} names; {} sectors taken back",
             now.writes, now.names, now.sectors
@@ -222,35 +267,37 @@ fn kill_often(
         if kill < options.kills && chance.one_in(4) {
             kill += 1;
             thread::sleep(Duration::from_millis(chance.below(60)));
-            let now = power_cut(process, &mut chance)?;
-            println!("  kill {kill}: while it starts; {} sectors taken back", now.sectors);
+            let again = power_cut(process, &mut chance)?;
+            println!("  kill {kill}: while it starts; {} sectors taken back", again.sectors);
+            now.add(again);
             *process = setup.start();
         }
-        stage.moved(process.serves().map_err(|said| format!("it does not start again: {said}"))?);
-        if stage.wrongs() > 0 {
-            return Err("what was promised is broken".to_owned());
+        stage.moved(process.serves().map_err(|ended| Failure::to_start(&ended, now))?);
+        if let Some(wrong) = stage.first_wrong() {
+            return Err(Failure::Broken(wrong.to_string()));
         }
     }
     if setup.shim.is_some() && undone.writes == 0 {
-        return Err("no kill came while anything was not synced".to_owned());
+        return Err("no kill came while anything was not synced".to_owned().into());
     }
-    Ok(undone)
+    Ok(())
 }
 
 /// Has the disk's syncs fail, and sees the broker end as it has to.
 fn fail_syncs(process: &mut Process, setup: &Setup) -> Result<(), String> {
     setup.fail_syncs(true);
-    let (code, said) = process.ends();
+    let ended = process.ends();
     setup.fail_syncs(false);
-    println!("  syncs fail: {said}");
+    println!("  syncs fail: {}", ended.said.lines().last().unwrap_or_default());
     // What it still acknowledged would now be lost, and that shows in the end.
-    let says_why = said.contains("os error 5");
-    // While it starts, it is the store that cannot be used.
-    if matches!(code, Some(1 | 65)) && says_why {
-        Ok(())
-    } else {
-        Err(format!("with a disk that does not sync it ended with {code:?}: {said}"))
-    }
+    let says_why = ended.said.contains("os error 5");
+    // While it starts, it is the store that cannot be used; from then on it says that it was a sync.
+    let is_right = match ended.code {
+        Some(1) => says_why && ended.said.contains("cannot sync"),
+        Some(65) => says_why,
+        Some(_) | None => false,
+    };
+    if is_right { Ok(()) } else { Err(format!("with a disk that does not sync it {ended}")) }
 }
 
 /// Waits until everybody has everything, and says what is missing if that does not come.
@@ -259,17 +306,17 @@ fn settle(
     stage: &Stage,
     accounts: &[Account],
     published: &[Published],
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let deliveries = || accounts.iter().map(|account| account.deliveries().0).sum::<u64>();
     let (mut last, mut since) = (deliveries(), Instant::now());
     loop {
         let missing: Vec<Wrong> =
             accounts.iter().flat_map(|account| account.missing(published)).collect();
-        if let Some(said) = process.ended() {
-            return Err(format!("the broker ended by itself: {said}"));
+        if let Some(ended) = process.ended() {
+            return Err(format!("the broker by itself {ended}").into());
         }
-        if stage.wrongs() > 0 {
-            return Err("what was promised is broken".to_owned());
+        if let Some(wrong) = stage.first_wrong() {
+            return Err(Failure::Broken(wrong.to_string()));
         }
         if missing.is_empty() {
             return Ok(());
@@ -279,14 +326,14 @@ fn settle(
         }
         if since.elapsed() > PATIENCE {
             let lines: Vec<String> = missing.iter().map(ToString::to_string).collect();
-            return Err(lines.join("\n  "));
+            return Err(Failure::Broken(lines.join("\n  ")));
         }
         thread::sleep(Duration::from_millis(50));
     }
 }
 
 /// The retained message of each publisher is the last one.
-fn check_retained(stage: &Stage, published: &[Published]) -> Result<(), String> {
+fn check_retained(stage: &Stage, published: &[Published]) -> Result<(), Failure> {
     let gone = |_| "the broker closes the connection".to_owned();
     let (mut peer, _) = Peer::connect(stage.address(), "late").map_err(gone)?;
     peer.subscribe("kills/+/0").map_err(gone)?;
@@ -301,10 +348,10 @@ fn check_retained(stage: &Stage, published: &[Published]) -> Result<(), String> 
     }
     for (publisher, (found, published)) in found.iter().zip(published).enumerate() {
         if *found != published.retained {
-            return Err(format!(
+            return Err(Failure::Broken(format!(
                 "lost: what publisher {publisher} retained is {found}, not {}",
                 published.retained
-            ));
+            )));
         }
     }
     Ok(())

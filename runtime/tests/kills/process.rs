@@ -1,9 +1,12 @@
 //! The broker as a process that can be killed, under the library that remembers what was not synced.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::full_disk::Mount;
 
@@ -13,6 +16,9 @@ pub(crate) const WITHOUT_SYNC: &str = "KILLS_SERVE_WITHOUT_SYNC";
 /// Small segments, so that many are begun, compacted and used again.
 const SEGMENT_BYTES: &str = "131072";
 
+/// How long it may take to start, and to end by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How the broker is started.
 pub(crate) struct Setup {
     /// Where it keeps what it must not forget.
@@ -21,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) undo: PathBuf,
     /// The library, if there is one.
     pub(crate) shim: Option<PathBuf>,
+    /// What is promised: `strict` or `relaxed`.
+    pub(crate) durability: String,
     /// Whether it is the broker that never syncs.
     pub(crate) without_sync: bool,
     /// The file system that the folder is on, if only some processes see it.
@@ -30,7 +38,17 @@ pub(crate) struct Setup {
 /// A broker's process.
 pub(crate) struct Process {
     child: Child,
-    log: Lines<BufReader<ChildStderr>>,
+    /// The lines of its log, as they come.
+    log: Receiver<String>,
+}
+
+/// How it ended by itself.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit code; none if it had to be killed in the end.
+    pub(crate) code: Option<i32>,
+    /// Its last lines.
+    pub(crate) said: String,
 }
 
 impl Setup {
@@ -61,8 +79,8 @@ impl Setup {
                 Some(mount) => mount.inside(program),
                 None => Command::new(program),
             };
-            command.args(["--listen", "127.0.0.1:0", "--durability", "strict", "--data"]);
-            command.arg(&self.data);
+            command.args(["--listen", "127.0.0.1:0", "--durability", &self.durability]);
+            command.arg("--data").arg(&self.data);
             command
         };
         command.env("SIGNALHOUSE_STORE__SEGMENT_BYTES", SEGMENT_BYTES);
@@ -80,7 +98,12 @@ impl Setup {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the broker starts");
-        let log = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let (lines, log) = channel();
+        // Until the log ends or nobody wants it.
+        thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
+        });
         Process { child, log }
     }
 }
@@ -92,21 +115,21 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Waits until it serves, and says where; what it said last, if it ends instead.
-    pub(crate) fn serves(&mut self) -> Result<SocketAddr, String> {
+    /// Waits until it serves, and says where; how it ended, if it does that instead.
+    pub(crate) fn serves(&mut self) -> Result<SocketAddr, Ended> {
+        let until = Instant::now() + PATIENCE;
         let mut said = Vec::new();
-        for line in self.log.by_ref() {
-            let line = line.map_err(|error| error.to_string())?;
+        while let Ok(line) = self.log.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
             if line.contains("signalhouse serves")
                 && let Some(at) = line.split("127.0.0.1:").nth(1)
             {
                 let port: String = at.chars().take_while(char::is_ascii_digit).collect();
-                let port = port.parse().map_err(|_| format!("no port in {line}"))?;
-                return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+                return Ok(SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port"))));
             }
             said.push(line);
         }
-        Err(said.split_off(said.len().saturating_sub(3)).join("\n"))
+        Err(self.end(said))
     }
 
     /// SIGKILL.
@@ -116,18 +139,43 @@ impl Process {
         self.child.wait().expect("it is our child");
     }
 
-    /// Waits until it ends by itself; its exit code, and what it said last.
-    pub(crate) fn ends(&mut self) -> (Option<i32>, String) {
-        // Its log ends with it.
-        let rest: Vec<String> = self.log.by_ref().map_while(Result::ok).collect();
-        let status = self.child.wait().expect("it is our child");
-        (status.code(), rest.last().cloned().unwrap_or_default())
+    /// Waits until it ends by itself.
+    pub(crate) fn ends(&mut self) -> Ended {
+        self.end(Vec::new())
     }
 
-    /// Whether it ended by itself, and what it said then.
-    pub(crate) fn ended(&mut self) -> Option<String> {
-        let status = self.child.try_wait().expect("it is our child")?;
-        let rest: Vec<String> = self.log.by_ref().map_while(Result::ok).collect();
-        Some(format!("{status}: {}", rest.join("\n")))
+    /// Whether it ended by itself, and how.
+    pub(crate) fn ended(&mut self) -> Option<Ended> {
+        self.child.try_wait().expect("it is our child")?;
+        Some(self.ends())
+    }
+
+    /// Waits for its end, which must come in time, after the lines that it `said` so far.
+    fn end(&mut self, mut said: Vec<String>) -> Ended {
+        let until = Instant::now() + PATIENCE;
+        let is_late = loop {
+            // Its log ends with it.
+            match self.log.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => said.push(line),
+                Err(RecvTimeoutError::Disconnected) => break false,
+                Err(RecvTimeoutError::Timeout) => break true,
+            }
+        };
+        if is_late {
+            self.kill();
+            said.push(format!("it did not end within {} s", PATIENCE.as_secs()));
+        }
+        let status = self.child.wait().expect("it is our child");
+        let said = said.split_off(said.len().saturating_sub(3)).join("\n");
+        Ended { code: status.code(), said }
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.code {
+            Some(code) => write!(f, "ended with {code}: {}", self.said),
+            None => write!(f, "was killed: {}", self.said),
+        }
     }
 }

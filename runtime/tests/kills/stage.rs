@@ -80,8 +80,8 @@ impl Stage {
         wrongs.push(wrong);
     }
 
-    pub(crate) fn wrongs(&self) -> usize {
-        self.wrongs.lock().expect("no panic holds it").len()
+    pub(crate) fn first_wrong(&self) -> Option<Wrong> {
+        self.wrongs.lock().expect("no panic holds it").first().cloned()
     }
 
     /// Between two attempts to connect.

@@ -19,6 +19,14 @@ pub(crate) struct Undone {
     pub(crate) names: u64,
 }
 
+impl Undone {
+    pub(crate) fn add(&mut self, more: Undone) {
+        self.writes += more.writes;
+        self.sectors += more.sectors;
+        self.names += more.names;
+    }
+}
+
 /// One write that was not synced.
 struct Change {
     offset: u64,

@@ -130,10 +130,12 @@ fn damage_is_named_and_can_be_repaired() {
     );
     assert_eq!(refused.status.code(), Some(65));
     assert!(printed(&refused).contains("segment-0000000001 is damaged at offset"));
+    assert!(text.contains(&format!("{}: segment", data.display())), "{text}");
     let repair = store(&["repair"], &data);
     assert_eq!(repair.status.code(), Some(0), "{}", printed(&repair));
     let text = printed(&repair);
-    assert!(text.contains("lost: segment-0000000001") && text.contains("set aside: "), "{text}");
+    assert!(!text.contains("store repair"), "it is running: {text}");
+    assert!(text.contains("damage: segment-0000000001") && text.contains("set aside: "), "{text}");
     let broker = start(&data);
     broker.wait_for_line(&["the store is recovered", "sessions=1"]);
 }
@@ -156,4 +158,72 @@ fn a_running_broker_can_be_backed_up() {
     assert_eq!(dump.lines().filter(|line| line.contains("Published")).count(), 10, "{dump}");
     let broker = start(&copy);
     broker.wait_for_line(&["the store is recovered", "sessions=1", "queued=10"]);
+}
+
+#[test]
+fn what_is_no_export_is_named_and_leaves_room_for_one() {
+    let (data, copy) = (folder("exported"), folder("imported"));
+    let broker = start(&data);
+    fill(&broker, 3);
+    let export = data.with_extension("whole");
+    drop(fs::remove_file(&export));
+    let path = export.to_str().expect("a plain path");
+    assert_eq!(store(&["export", path], &data).status.code(), Some(0));
+    let whole = fs::read(&export).expect("an export");
+    let wrong = data.with_extension("wrong");
+    let path_of_wrong = wrong.to_str().expect("a plain path");
+    for bytes in [&b"no export"[..], &whole[..4_200], &[&whole[..], b"?"].concat()] {
+        fs::write(&wrong, bytes).expect("a writable folder");
+        let refused = store(&["import", path_of_wrong], &copy);
+        let text = printed(&refused);
+        assert_eq!(refused.status.code(), Some(65), "{text}");
+        assert!(text.starts_with(&format!("signalhouse: {path_of_wrong}: not a")), "{text}");
+        assert!(!text.contains("repair"), "{text}");
+    }
+    let folder_as_file = store(&["import", data.to_str().expect("a plain path")], &copy);
+    assert_eq!(folder_as_file.status.code(), Some(1), "{}", printed(&folder_as_file));
+    assert_eq!(store(&["import", path], &copy).status.code(), Some(0));
+    let text = printed(&store(&["import", path], &copy));
+    let expected = format!("signalhouse: there is a store in {} already", copy.display());
+    assert!(text.starts_with(&expected) && !text.contains("entity"), "{text}");
+}
+
+#[test]
+fn a_path_that_can_be_no_folder_is_named_as_that() {
+    let file = folder("a-file");
+    fs::write(&file, "").expect("a writable folder");
+    let path = file.to_str().expect("a plain path");
+    for (path, code, expected) in [
+        (path, 65, "as the data folder: not a directory"),
+        ("", 78, "--data: store.path: is empty"),
+    ] {
+        let arguments = ["--listen", "127.0.0.1:0", "--durability", "strict", "--data", path];
+        let refused = run(&arguments, &[]);
+        let text = printed(&refused);
+        assert_eq!(refused.status.code(), Some(code), "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
+    fs::remove_file(&file).expect("the file is ours");
+}
+
+#[test]
+fn a_start_says_what_is_unusual_about_the_folder() {
+    let data = folder("aside");
+    let path = data.to_str().expect("a plain path");
+    fs::create_dir_all(&data).expect("a writable folder");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let broker = Broker::with(&[], &["--data", path, "--durability", "memory"]);
+    assert_eq!(broker.count_lines(&["there is a store"]), 0);
+    drop(broker);
+    let broker = start(&data);
+    broker.wait_for_line(&["others may write the data folder", "mode=\"777\""]);
+    fill(&broker, 2);
+    drop(broker);
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let broker = Broker::with(&[], &["--data", path, "--durability", "memory"]);
+    broker.wait_for_line(&["there is a store, which is left aside", path]);
+    drop(broker);
+    let broker = start(&data);
+    broker.wait_for_line(&["the store is recovered", "queued=2"]);
+    assert_eq!(broker.count_lines(&["others may write"]), 0);
 }

@@ -15,6 +15,7 @@ use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::{Config, LogPosition};
 
 use super::super::compact::{Compacted, Compaction};
+use super::super::error::StoreError;
 use super::super::file::{BLOCK_BYTES, FileName};
 use super::super::index::Index;
 use super::super::segment::{OpenSegment, Salts, make, usual_bytes};
@@ -453,7 +454,8 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
                     Ok(()) | Err(_) => {}
                 }
             }
-            disk.sync_folder().await
+            let synced = disk.sync_folder().await;
+            Ok(synced.map_err(StoreError::disk("cannot sync", "the data folder"))?)
         }));
     }
 

@@ -13,6 +13,8 @@ use std::thread;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::seams::SyncFailed;
+
 /// Log, preparation of segments and reading do not wait for each other.
 const THREADS: usize = 3;
 
@@ -75,7 +77,8 @@ impl Queue {
                 drop(done.send(repeat(&outcome)));
             }
             for (length, done) in written {
-                drop(done.send(repeat(&outcome).map(|()| length)));
+                let synced = repeat(&outcome).map_err(SyncFailed::within);
+                drop(done.send(synced.map(|()| length)));
             }
         }
         let mut waiting = held(&self.waiting);

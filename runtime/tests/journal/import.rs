@@ -1,0 +1,120 @@
+//! Import: a whole export becomes a store, and nothing else leaves anything.
+
+use std::io;
+
+use bytes::Bytes;
+use signalhouse::journal::codec::FORMAT_VERSION;
+use signalhouse::journal::tools::{self, ImportError};
+use signalhouse::journal::{Found, StoreError};
+
+use crate::bench::{SEGMENT_BYTES, expected, open, run};
+use crate::disk::MemoryDisk;
+use crate::store::closed_store;
+
+/// An export, and the position it goes to.
+async fn exported() -> (Vec<u8>, u64) {
+    let (disk, through) = closed_store(5, 60).await;
+    let mut export = tools::export(&disk, 9).await.expect("a whole store");
+    let mut bytes = Vec::new();
+    while let Some(piece) = export.next().await.expect("a whole store") {
+        bytes.extend_from_slice(&piece);
+    }
+    (bytes, through)
+}
+
+async fn import(disk: &MemoryDisk, file: &[u8]) -> Result<Found, ImportError> {
+    let pieces = file.chunks(1_000).map(|piece| Ok(Bytes::copy_from_slice(piece)));
+    tools::import(disk, pieces, SEGMENT_BYTES, 3).await
+}
+
+/// The same where it must not work, and then nothing is left.
+async fn refused(disk: &MemoryDisk, file: &[u8]) -> ImportError {
+    let Err(error) = import(disk, file).await else { panic!("it is a store now") };
+    assert!(disk.names().is_empty(), "{error}: {:?}", disk.names());
+    error
+}
+
+#[test]
+fn an_import_that_failed_is_not_in_the_way_of_the_next() {
+    run(async || {
+        let (file, through) = exported().await;
+        let disk = MemoryDisk::new(1);
+        let needed = {
+            let disk = MemoryDisk::new(1);
+            import(&disk, &file).await.expect("imported");
+            disk.used()
+        };
+        // In the middle of the file, and for lack of room for the segment beside it.
+        for capacity in [100, 5_000, file.len() as u64, needed - 1] {
+            disk.set_capacity(capacity);
+            let error = refused(&disk, &file).await;
+            let ImportError::Store(StoreError::Disk { source, .. }) = &error else {
+                panic!("{capacity}: {error}")
+            };
+            assert_eq!(source.kind(), io::ErrorKind::StorageFull, "{capacity}: {error}");
+        }
+        disk.set_capacity(u64::MAX);
+        disk.fail_syncs();
+        assert!(refused(&disk, &file).await.to_string().contains("cannot sync"));
+        // What cannot be read, such as a folder.
+        let disk = MemoryDisk::new(2);
+        let pieces = [Ok(Bytes::from_static(b"some")), Err(io::ErrorKind::IsADirectory.into())];
+        match tools::import(&disk, pieces.into_iter(), SEGMENT_BYTES, 3).await {
+            Err(ImportError::Source(error)) => {
+                assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(disk.names().is_empty(), "{:?}", disk.names());
+        // What one left that was killed.
+        for left in ["unfinished-0000000001", "unfinished-0000000007"] {
+            disk.put(left, b"half a file");
+        }
+        import(&disk, &file).await.expect("imported");
+        let store = open(&disk, 1).await.expect("a store");
+        assert_eq!((store.appended, store.retained()), (through, expected(through)));
+        drop(store);
+        match import(&disk, &file).await {
+            Err(ImportError::Occupied { file }) => assert_eq!(file, "segment-0000000001"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(open(&disk, 2).await.expect("as before").appended, through);
+    });
+}
+
+#[test]
+fn only_a_whole_export_is_imported() {
+    run(async || {
+        let (file, _) = exported().await;
+        let disk = MemoryDisk::new(1);
+        for length in [0, 1, 4_095, 4_096, file.len() - 9, file.len() - 1] {
+            let error = refused(&disk, &file[..length]).await;
+            let ImportError::NotAnExport { offset, .. } = error else {
+                panic!("{length}: {error}")
+            };
+            assert!(offset <= length.max(4_096) as u64, "{length}: {error}");
+        }
+        let mut changed = file.clone();
+        changed[5_000] ^= 4;
+        let error = refused(&disk, &changed).await;
+        assert!(matches!(error, ImportError::NotAnExport { offset: 4_096.., .. }), "{error}");
+        let error = refused(&disk, b"[log]\nlevel = \"info\"\n").await;
+        let said = error.to_string();
+        assert!(said.starts_with("not a whole export: at offset 0, its first block"), "{said}");
+        for behind in [&b"?"[..], &[0; 10_000], &file] {
+            let error = refused(&disk, &[&file, behind].concat()).await;
+            let ImportError::TooLong { offset } = error else { panic!("{error}") };
+            assert_eq!(offset, file.len() as u64);
+        }
+        let mut newer = file.clone();
+        newer[8..12].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+        let error = refused(&disk, &newer).await;
+        assert!(matches!(error, ImportError::Newer { version } if version == FORMAT_VERSION + 1));
+        // A store's own snapshot has another number and belongs to its segments.
+        let (store, _) = closed_store(7, 200).await;
+        let names = store.names();
+        let snapshot = names.iter().find(|name| name.starts_with("snapshot")).expect("a snapshot");
+        let error = refused(&disk, &store.bytes(snapshot)).await;
+        assert!(matches!(error, ImportError::NotAnExport { offset: 0, .. }), "{error}");
+    });
+}

@@ -194,6 +194,9 @@ impl Broker {
             }
             Input::Packet { connection, packet } => self.packet(connection, packet, out),
             Input::Malformed { connection, error, version } => {
+                if canary!(MalformedPassedOver) {
+                    return;
+                }
                 let cause = Cause::Malformed { reason: error.reason(), detail: error };
                 self.close_answering(connection, version, cause, out);
             }

@@ -90,6 +90,8 @@ mod switch {
         /// Every tenth message is dropped as if its receiver's queue were full.
         DroppedAsQueueFull = "dropped-as-queue-full",
 
+        /// A message without a payload is dropped for whoever subscribes to it.
+        EmptyPayloadDropped = "empty-payload-dropped",
         // Protocol.
         /// PUBRELs that are owed are not sent again on a new connection.
         PubrelNotResent = "pubrel-not-resent",
@@ -119,6 +121,20 @@ mod switch {
         PublishBeforeConnack = "publish-before-connack",
         /// What waits for an authentication's outcome is looked at in the reverse order.
         EarlyPacketsReversed = "early-packets-reversed",
+        /// An alias of a client's goes on standing for the topic that it was set to first.
+        InboundAliasKept = "inbound-alias-kept",
+        /// A client that refuses a message does not get its credit back.
+        RefusedKeepsWindow = "refused-keeps-window",
+        /// What a client has refused is sent again when its session is resumed.
+        RefusedSentAgain = "refused-sent-again",
+        /// What cannot be decoded is passed over, and the connection stays.
+        MalformedPassedOver = "malformed-passed-over",
+        /// An acknowledgement of something unknown counts as a protocol error.
+        UnknownAckAccused = "unknown-ack-accused",
+        /// The codes of a SUBACK come in the reverse order.
+        SubackReversed = "suback-reversed",
+        /// Of several filters in one UNSUBSCRIBE only the first is removed.
+        OnlyFirstFilterRemoved = "only-first-filter-removed",
         /// A ping is answered only if nothing waits for the client's acknowledgement.
         PingUnanswered = "ping-unanswered",
 
@@ -129,10 +145,16 @@ mod switch {
         SessionPresentEchoed = "session-present-echoed",
         /// A clean start keeps the old session.
         CleanStartKeepsSession = "clean-start-keeps-session",
+        /// Every client without an identifier is given the same one.
+        AssignedIdRepeats = "assigned-id-repeats",
         /// Sessions do not expire.
         SessionNeverExpires = "session-never-expires",
         /// The session expiry interval begins anew at recovery.
         ExpiryRestartsAtRecovery = "expiry-restarts-at-recovery",
+        /// The session expiry interval in DISCONNECT is ignored.
+        ExpiryOverrideIgnored = "expiry-override-ignored",
+        /// The session expiry interval in DISCONNECT is forgotten at recovery.
+        ExpiryOverrideLostAtRecovery = "expiry-override-lost-at-recovery",
         /// The time axis goes back with the wall clock at recovery.
         AxisFollowsWallClock = "axis-follows-wall-clock",
         /// A client that comes back in time does not cancel its will.
@@ -143,6 +165,8 @@ mod switch {
         WillLostAtRecovery = "will-lost-at-recovery",
         /// DISCONNECT 0x00 does not delete the will.
         WillAfterDisconnect = "will-after-disconnect",
+        /// DISCONNECT deletes the will whatever its reason.
+        ErrorDisconnectDropsWill = "error-disconnect-drops-will",
 
         // Retained and expiring messages.
         /// At recovery the oldest retained message of a topic wins.
@@ -161,6 +185,8 @@ mod switch {
         SharedLostWithMember = "shared-lost-with-member",
         /// QoS 2 in progress moves to another member.
         SharedQos2Moves = "shared-qos2-moves",
+        /// What a member refuses goes to another.
+        RefusedGoesOn = "refused-goes-on",
         /// A group's next message goes to two members.
         SharedTwice = "shared-twice",
 
@@ -183,6 +209,9 @@ mod switch {
         // Resources.
         /// A session's queue takes more than its limit.
         QueueLimitIgnored = "queue-limit-ignored",
+        /// While a client has more to come than it may have in flight, nobody else is sent anything.
+        BacklogHoldsOthers = "backlog-holds-others",
+
         // Permissions, quotas and identities.
         /// A publication is taken although the rules deny it.
         DeniedPublishTaken = "denied-publish-taken",

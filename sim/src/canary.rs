@@ -105,6 +105,7 @@ mod known {
         (&[Canary::OneSubscriptionId, Canary::LowestQosOfOverlap], "delivery", &["CI"]),
         (&[Canary::WildcardMatchesDollar, Canary::NoLocalLostAtRecovery], "delivery", &["NS"]),
         (&[Canary::DroppedAsQueueFull], "delivery", &["AH"]),
+        (&[Canary::EmptyPayloadDropped], "delivery", &["Q1", "Q2"]),
         (&[Canary::RefusedYetAcknowledged], "delivery", &["AH", "Q1", "Q2", "RT"]),
         (&[Canary::PubrelNotResent], "protocol", &["RX", "LV", "WL", "Q1", "Q2"]),
         // To its receiver a repeat without DUP is a new message.
@@ -119,6 +120,13 @@ mod known {
             &["FC"],
         ),
         (&[Canary::AliasTableShared], "protocol", &["AL"]),
+        (&[Canary::InboundAliasKept], "protocol", &["CI"]),
+        // The window fills up, until nothing more comes.
+        (&[Canary::RefusedKeepsWindow], "protocol", &["RX", "Q1", "Q2", "LV", "WL", "BM"]),
+        (&[Canary::RefusedSentAgain], "protocol", &["RX"]),
+        (&[Canary::MalformedPassedOver, Canary::UnknownAckAccused], "protocol", &["PR"]),
+        (&[Canary::SubackReversed], "protocol", &["AH", "CI", "Q1", "Q2"]),
+        (&[Canary::OnlyFirstFilterRemoved], "protocol", &["NS"]),
         (&[Canary::PacketSizeIgnored], "protocol", &["SZ"]),
         (&[Canary::KeepAliveNeverCloses, Canary::KeepAliveTooShort], "protocol", &["KA"]),
         (&[Canary::PublishBeforeConnack], "protocol", &["PR"]),
@@ -127,7 +135,13 @@ mod known {
         (&[Canary::TakeoverInSilence], "sessions", &["SO"]),
         (&[Canary::SessionPresentEchoed], "sessions", &["SP"]),
         (&[Canary::CleanStartKeepsSession], "sessions", &["SS", "NS", "RX"]),
+        (&[Canary::AssignedIdRepeats], "sessions", &["SO", "SP"]),
         (&[Canary::SessionNeverExpires], "sessions", &["SX", "BM"]),
+        (
+            &[Canary::ExpiryOverrideIgnored, Canary::ExpiryOverrideLostAtRecovery],
+            "sessions",
+            &["SX", "BM", "DU"],
+        ),
         (&[Canary::ExpiryRestartsAtRecovery], "sessions", &["SX"]),
         // Whatever expires does so late.
         (&[Canary::AxisFollowsWallClock], "sessions", &["SX", "DU", "WL", "MX", "BM", "RT"]),
@@ -137,6 +151,7 @@ mod known {
                 Canary::WillLostAtTakeover,
                 Canary::WillLostAtRecovery,
                 Canary::WillAfterDisconnect,
+                Canary::ErrorDisconnectDropsWill,
             ],
             "sessions",
             &["WL"],
@@ -147,6 +162,7 @@ mod known {
         (&[Canary::ExpiredDelivered, Canary::ExpiryPassedOnTooLong], "retained", &["MX"]),
         (&[Canary::SharedLostWithMember], "shared", &["SH"]),
         (&[Canary::SharedQos2Moves], "shared", &["SH", "Q2"]),
+        (&[Canary::RefusedGoesOn], "shared", &["SH"]),
         // Both copies may go to the same member.
         (&[Canary::SharedTwice], "shared", &["SH", "Q0", "Q1", "Q2"]),
         (&[Canary::AckBeforeCommit, Canary::SubackBeforeCommit], "durability", LOST),
@@ -156,6 +172,7 @@ mod known {
         (&[Canary::SnapshotForgetsHeldIds], "durability", &["DU", "RC", "Q2", "AH"]),
         (&[Canary::SnapshotForgetsSubscriptions], "durability", UNSUBSCRIBED),
         (&[Canary::QueueLimitIgnored], "resources", &["BM"]),
+        (&[Canary::BacklogHoldsOthers], "resources", &["FR"]),
         (&[Canary::RevokedReleaseUnanswered], "permissions", &["LV", "AH", "Q2", "SH", "DU"]),
         (
             &[

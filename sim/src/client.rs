@@ -11,6 +11,7 @@
 //! history. Otherwise a late packet of an old connection would confuse a session that went on.
 
 mod acks;
+mod alias;
 mod crowd;
 mod link;
 mod misbehave;
@@ -115,6 +116,7 @@ pub struct Client {
     spec: ClientSpec,
     acks_chance: Stream,
     hostile_chance: Stream,
+    refusal_chance: Stream,
     /// What the last step that connected it said.
     will: Option<WillSpec>,
     clean_start: bool,
@@ -158,6 +160,7 @@ impl Client {
             spec,
             acks_chance: streams.stream(&format!("client {index} acks")),
             hostile_chance: streams.stream(&format!("client {index} hostile")),
+            refusal_chance: streams.stream(&format!("client {index} refusals")),
             will: None,
             clean_start: false,
             comes_back: false,

@@ -18,6 +18,9 @@ pub use matrix::{COLUMNS, Needs, ROWS, is_possible};
 use matrix::{Column, rows_of};
 use scene::Scenes;
 
+/// The property of a CONNACK that names its client.
+const ASSIGNED_CLIENT_IDENTIFIER: u8 = 0x12;
+
 macro_rules! points {
     ($($name:ident = $text:literal,)+) => {
         /// A situation that some run of a batch must have been in.
@@ -76,6 +79,11 @@ points! {
     StrangerRefused = "a stranger was refused a client's identifier",
     TokenEnded = "a connection ended with its client's token",
     Alias = "a topic alias stood for a topic",
+    ClientAlias = "a client sent a topic alias for a topic",
+    SeveralFilters = "a SUBSCRIBE had several filters",
+    GivenName = "a client was given its identifier",
+    RefusedByClient = "a client refused a message",
+    Malformed = "a malformed packet ended its connection",
     NoReading = "a client did not read for a while",
     RecordsLost = "a power cut lost records",
     ClockSetBack = "the wall clock was set back",
@@ -312,6 +320,16 @@ impl Coverage {
             {
                 Point::WillCancelled
             }
+            What::Sent { packet: Packet::Publish(publish), .. } if publish.topic.is_empty() => {
+                Point::ClientAlias
+            }
+            What::Sent { packet: Packet::Subscribe { filters, .. }, .. } if filters.len() > 1 => {
+                Point::SeveralFilters
+            }
+            What::Sent {
+                packet: Packet::Ack { kind: AckKind::PubAck | AckKind::PubRec, reason: 0x80.., .. },
+                ..
+            } => Point::RefusedByClient,
             What::Sent { connection, packet: Packet::Publish(publish) } => {
                 match (publish.retain, publish.payload.is_empty()) {
                     (true, true) => Point::RetainedDeleted,
@@ -350,7 +368,10 @@ impl Coverage {
                 self.scenes.was_released(connection, *id).then_some(Point::PubrelSentAgain)
             }
             Packet::Ack { reason: 0x97, .. } => Some(Point::OverQuota),
-            Packet::ConnAck { reason, session_present, .. } => {
+            Packet::ConnAck { reason, session_present, properties } => {
+                if properties.iter().any(|property| property.id == ASSIGNED_CLIENT_IDENTIFIER) {
+                    self.hits.hit(Hits::point(Point::GivenName));
+                }
                 if self.scenes.is_ahead(connection) {
                     let point =
                         if *reason == 0 { Point::AnsweredAhead } else { Point::RefusedAhead };
@@ -363,6 +384,7 @@ impl Coverage {
                     (_, _) => Some(Point::ConnectRefused),
                 }
             }
+            Packet::Disconnect { reason: 0x81, .. } => Some(Point::Malformed),
             Packet::Disconnect { reason: 0x8E, .. } => Some(Point::TakenOver),
             Packet::Disconnect { reason: 0x8D, .. } => Some(Point::SentAway),
             Packet::Disconnect { reason: 0xA0, .. } => Some(Point::TokenEnded),

@@ -67,6 +67,8 @@ pub enum What {
     Misbehaved {
         /// The connection.
         connection: ConnectionNumber,
+        /// Whether whole packets were sent for which the broker must end the connection.
+        must_end: bool,
     },
     /// The client's reading or acknowledging was switched off or on.
     Holding {

@@ -19,6 +19,7 @@ mod ah;
 mod al;
 mod au;
 mod bm;
+mod broken;
 mod ci;
 mod drops;
 mod du;
@@ -28,6 +29,7 @@ mod identity;
 mod ka;
 mod lv;
 mod mx;
+mod naming;
 mod ns;
 mod once;
 mod or;
@@ -140,6 +142,8 @@ pub fn check_within(bounds: Bounds, history: &[Event]) -> Result<Verdicts, Viola
 fn all_rules() -> Vec<Box<dyn Rule>> {
     vec![
         Box::new(pr::Protocol::default()),
+        Box::new(broken::Broken),
+        Box::new(naming::Naming),
         Box::new(ah::HonestAnswers),
         Box::new(drops::TrueDrops::default()),
         Box::new(sz::Size),

@@ -71,6 +71,10 @@ pub struct ClientSpec {
     pub stranger: bool,
     /// Whether it sends what it has right behind CONNECT, without waiting for CONNACK.
     pub pipelines: bool,
+    /// Whether it uses topic aliases, where the broker takes any.
+    pub aliases: bool,
+    /// Whether it refuses, in PUBACK or PUBREC, some of what it is sent.
+    pub refuses: bool,
 }
 
 impl ClientSpec {
@@ -116,8 +120,10 @@ pub enum Do {
         retain_as_published: bool,
         /// Retain Handling.
         retain_handling: u8,
-        /// Subscription identifier; 0 for none.
+        /// Subscription identifier; 0 for none. Of filters that go in one packet, that of the last.
         subscription_id: u32,
+        /// Whether it goes in one packet with the client's next one.
+        joined: bool,
     },
     /// A client unsubscribes, if it is connected.
     Unsubscribe {
@@ -125,6 +131,8 @@ pub enum Do {
         client: ClientIndex,
         /// The filter.
         filter: String,
+        /// Whether it goes in one packet with the client's next one.
+        joined: bool,
     },
     /// A client publishes, at once or when it is next connected and has quota. Its payload is a
     /// token, so that the oracle knows every message.

@@ -89,7 +89,10 @@ impl fmt::Display for Shown<'_> {
                 write!(f, "n{connection} ended by client")
             }
             What::Ended { connection, by_client: false } => write!(f, "n{connection} ended"),
-            What::Misbehaved { connection } => write!(f, "n{connection} misbehaved"),
+            What::Misbehaved { connection, must_end } => {
+                let ends = if *must_end { ", and is to be ended" } else { "" };
+                write!(f, "n{connection} misbehaved{ends}")
+            }
             What::Holding { client, serving: true } => write!(f, "client {client} serves again"),
             What::Holding { client, serving: false } => write!(f, "client {client} holds back"),
             What::Network { client, fault } => write!(f, "network of {client}: {fault:?}"),

@@ -28,6 +28,8 @@ fn spec() -> ClientSpec {
         clock_percent: 100,
         stranger: false,
         pipelines: false,
+        aliases: false,
+        refuses: false,
     }
 }
 
@@ -526,7 +528,8 @@ fn every_way_of_misbehaving_is_told_and_nearly_all_are_illegal() {
             let mut stage = Stage::new(&[ClientSpec { level, ..spec() }]);
             let on = stage.connect(0, false);
             stage.act(0, &Do::Misbehave { client: 0, way: number });
-            assert_eq!(stage.history.last(), Some(&What::Misbehaved { connection: on }), "{way:?}");
+            let told = What::Misbehaved { connection: on, must_end: way.must_end(level) };
+            assert_eq!(stage.history.last(), Some(&told), "{way:?}");
             let bytes = &stage.raw[0].1;
             let read = decode_client(bytes, level);
             // Well formed at this level, and wrong only in the connection's state.
@@ -602,7 +605,8 @@ fn misbehaving_without_a_connection_begins_with_no_connect() {
         let (_, attempt) = stage.opens.pop().unwrap();
         let connection = 100 + u64::from(number);
         stage.tell(0, ClientInput::Opened { attempt, connection });
-        assert_eq!(stage.history.last(), Some(&What::Misbehaved { connection }));
+        let told = stage.history.last();
+        assert!(matches!(told, Some(What::Misbehaved { connection: on, .. }) if *on == connection));
         let (_, bytes) = stage.raw.pop().unwrap();
         assert_ne!(bytes[0], 0x10, "{way:?}");
         stage.pass(30_000);
@@ -631,6 +635,7 @@ fn what_the_broker_does_not_offer_is_not_asked_for() {
                 retain_as_published: true,
                 retain_handling: 2,
                 subscription_id: 5,
+                joined: false,
             },
         );
     }
@@ -645,7 +650,7 @@ fn what_the_broker_does_not_offer_is_not_asked_for() {
 fn what_comes_behind_connect_waits_for_nothing_and_belongs_to_the_session_that_begins() {
     let mut stage = Stage::new(&[ClientSpec { pipelines: true, ..spec() }]);
     stage.act(0, &Do::Connect { client: 0, clean_start: false, will: None });
-    stage.act(0, &Do::Unsubscribe { client: 0, filter: "a".to_owned() });
+    stage.act(0, &Do::Unsubscribe { client: 0, filter: "a".to_owned(), joined: false });
     stage.publish(0, 1);
     stage.publish(0, 1);
     let (on, _) = stage.accept();
@@ -699,4 +704,78 @@ fn a_client_that_is_refused_again_and_again_becomes_patient() {
         );
         stage.pass(1);
     }
+}
+
+#[test]
+fn filters_that_are_joined_go_in_one_packet() {
+    let mut stage = Stage::new(&[spec()]);
+    let on = stage.connect(0, false);
+    let subscribe = |filter: &str, qos, joined| Do::Subscribe {
+        client: 0,
+        filter: filter.to_owned(),
+        qos,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: 0,
+        subscription_id: 0,
+        joined,
+    };
+    stage.act(0, &subscribe("a", 1, true));
+    stage.act(0, &subscribe("b", 2, true));
+    assert_eq!(stage.take(on), []);
+    stage.act(0, &subscribe("a", 0, false));
+    let filters = [("a", 1), ("b", 2), ("a", 0)].map(|(filter, qos)| (filter.to_owned(), qos));
+    let (filters, properties) = (filters.to_vec(), Vec::new());
+    assert_eq!(stage.take(on), [Packet::Subscribe { id: 1, filters, properties }]);
+    stage.act(0, &Do::Unsubscribe { client: 0, filter: "a".to_owned(), joined: true });
+    // What waits for others dies with its connection.
+    stage.tell(0, ClientInput::Ended { connection: on });
+    let on = stage.connect(0, true);
+    stage.act(0, &Do::Unsubscribe { client: 0, filter: "b".to_owned(), joined: false });
+    let (filters, properties) = (vec!["b".to_owned()], Vec::new());
+    assert_eq!(stage.take(on), [Packet::Unsubscribe { id: 1, filters, properties }]);
+}
+
+#[test]
+fn a_client_that_refuses_does_so_with_some_and_never_with_what_it_has_taken() {
+    let mut stage = Stage::new(&[ClientSpec { refuses: true, ..spec() }]);
+    let on = stage.connect(0, false);
+    let mut reasons = Vec::new();
+    for id in 1..=40 {
+        stage.say(0, on, &delivery(2, id));
+        let [Packet::Ack { kind: AckKind::PubRec, reason, .. }] = stage.take(on)[..] else {
+            panic!("one answer to each message")
+        };
+        reasons.push((id, reason));
+    }
+    let refused = reasons.iter().filter(|(_, reason)| *reason >= 0x80).count();
+    assert!((1..40).contains(&refused), "{refused}");
+    for (id, reason) in reasons {
+        if reason == 0 {
+            stage.say(0, on, &delivery(2, id));
+            assert_eq!(stage.take(on), [ack(AckKind::PubRec, id, 0)]);
+        } else {
+            stage.ack(0, on, AckKind::PubRel, id);
+            assert_eq!(stage.take(on), [ack(AckKind::PubComp, id, 0x92)]);
+        }
+    }
+}
+
+#[test]
+fn topic_aliases_are_used_once_the_broker_takes_them_and_set_on_each_connection() {
+    const ALIAS: u8 = 0x23;
+    let mut stage = Stage::new(&[ClientSpec { aliases: true, ..spec() }]);
+    stage.act(0, &Do::Connect { client: 0, clean_start: false, will: None });
+    let on = stage.greet(0, false, vec![Property { id: 0x22, value: Value::Number(9) }]);
+    let said = |stage: &mut Stage, on| {
+        stage.publish(0, 0);
+        let Packet::Publish(publish) = stage.take(on).remove(0) else { panic!("PUBLISH") };
+        let has_alias = publish.properties.iter().any(|property| property.id == ALIAS);
+        (publish.topic, has_alias)
+    };
+    assert_eq!(said(&mut stage, on), ("t".to_owned(), true));
+    assert_eq!(said(&mut stage, on), (String::new(), true));
+    stage.tell(0, ClientInput::Ended { connection: on });
+    let on = stage.connect(0, true);
+    assert_eq!(said(&mut stage, on), ("t".to_owned(), false));
 }

@@ -135,10 +135,14 @@ impl Broker {
         reason: ReasonCode,
         out: &mut Outbox,
     ) {
+        if reason.is_error() && self.mistakes_refusal(connection, key, id, out) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(exchange) = session.flight.remove(id) else { return };
         session.moved_at = self.now;
         if exchange.in_window
+            && !(canary!(RefusedKeepsWindow) && reason.is_error())
             && let Some(link) = self.links.get_mut(connection)
         {
             link.in_window -= 1;
@@ -158,6 +162,45 @@ impl Broker {
         }
         self.count_stored(key);
         self.pump(key, out);
+        if canary!(BacklogHoldsOthers) {
+            self.pump_all(out);
+        }
+    }
+
+    /// What `canary!(RefusedSentAgain)` and `canary!(RefusedGoesOn)` do with a refusal.
+    fn mistakes_refusal(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        id: OutboundPacketId,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        if canary!(RefusedSentAgain)
+            && let Some(exchange) = session.flight.get_mut(id)
+        {
+            if core::mem::take(&mut exchange.in_window)
+                && let Some(link) = self.links.get_mut(connection)
+            {
+                link.in_window -= 1;
+            }
+            self.pump(key, out);
+            return true;
+        }
+        if canary!(RefusedGoesOn)
+            && let Some(Stage::Publish { entry, .. }) =
+                session.flight.get(id).map(|exchange| &exchange.stage)
+            && entry.group.is_some()
+        {
+            let entry = entry.clone();
+            session.flight.remove(id);
+            if let Some(link) = self.links.get_mut(connection) {
+                link.in_window -= 1;
+            }
+            self.give_on(key, entry, out);
+            return true;
+        }
+        false
     }
 
     /// PUBREC came: from here on only PUBREL is sent `[MQTT-4.3.3-6]`.
@@ -214,6 +257,11 @@ impl Broker {
         id: OutboundPacketId,
         out: &mut Outbox,
     ) {
+        if canary!(UnknownAckAccused)
+            && let Some(connection) = self.sessions.get(key).and_then(|one| one.connection)
+        {
+            return self.protocol_error(connection, packet, out);
+        }
         if let Some(session) = self.sessions.get(key) {
             let client_id = session.client_id.clone();
             out.notice(Notice::UnknownAck { client_id, packet, packet_id: id.0.value() });

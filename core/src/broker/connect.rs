@@ -445,9 +445,10 @@ impl Broker {
 
     fn assign_client_id(&mut self) -> Text {
         loop {
-            let id = format!("auto-{:016x}", self.rng.next_u64());
+            let number = if canary!(AssignedIdRepeats) { 0 } else { self.rng.next_u64() };
+            let id = format!("auto-{number:016x}");
             if let Ok(id) = Text::try_from(id)
-                && self.sessions.find(&id).is_none()
+                && (self.sessions.find(&id).is_none() || canary!(AssignedIdRepeats))
             {
                 return id;
             }

@@ -36,7 +36,9 @@ impl Broker {
                 self.protocol_error(connection, detail, out);
                 return;
             }
-            session.expiry_interval_s = expiry_interval_s.min(maximum_s);
+            if !canary!(ExpiryOverrideIgnored) {
+                session.expiry_interval_s = expiry_interval_s.min(maximum_s);
+            }
             self.set_shares_durable(key);
         }
         let cause = Cause::ClientDisconnected(disconnect.reason);
@@ -154,7 +156,12 @@ impl Broker {
             || canary!(WillAfterDisconnect))
             && !(canary!(WillLostAtTakeover) && *cause == Cause::TakenOver);
         let keeps_will = keeps_will && !(canary!(TokenEndDropsWill) && is_end_of_token(cause));
+        let has_said_why = matches!(cause, Cause::ClientDisconnected(_));
+        let keeps_will = keeps_will && !(canary!(ErrorDisconnectDropsWill) && has_said_why);
         self.leave_session(key, keeps_will, out);
+        if canary!(BacklogHoldsOthers) {
+            self.pump_all(out);
+        }
     }
 
     /// A session has lost its connection: starts its expiry and its will's delay, or ends it.

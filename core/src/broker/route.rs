@@ -365,6 +365,9 @@ impl Broker {
         if message.is_expired(now) {
             return Err((session.client_id.clone(), DropCause::Expired));
         }
+        if canary!(EmptyPayloadDropped) && message.payload.is_empty() {
+            return Err((session.client_id.clone(), DropCause::Offline));
+        }
         let link = session.connection.and_then(|connection| self.links.get(connection));
         if target.qos == QoS::AtMostOnce {
             match link {

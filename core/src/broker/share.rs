@@ -420,6 +420,14 @@ impl Broker {
         }
     }
 
+    /// Gives a message to another member at once, for `canary!(RefusedGoesOn)`.
+    pub(super) fn give_on(&mut self, key: SessionKey, entry: Waiting, out: &mut Outbox) {
+        if let Some(group) = self.give_back(key, entry, out) {
+            self.offer_queue(group, out);
+        }
+        self.pump(key, out);
+    }
+
     fn give_back(&mut self, key: SessionKey, entry: Waiting, out: &mut Outbox) -> Option<GroupKey> {
         let place = entry.group?;
         let session = self.sessions.get_mut(key)?;

@@ -67,6 +67,9 @@ impl Broker {
         }
         let appended = self.gate.appended();
         let after = if appended > before { appended } else { LogPosition::START };
+        if canary!(SubackReversed) {
+            reasons.reverse();
+        }
         // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
         let suback = SubAck { packet_id: subscribe.packet_id, reasons, details: None };
         let told = if canary!(SubackBeforeCommit) { LogPosition::START } else { after };
@@ -104,7 +107,9 @@ impl Broker {
         for filter in &unsubscribe.filters {
             reasons.push(if id_in_use {
                 ReasonCode::PacketIdentifierInUse
-            } else if self.remove_subscription(key, filter, out) {
+            } else if canary!(OnlyFirstFilterRemoved) && !reasons.is_empty()
+                || self.remove_subscription(key, filter, out)
+            {
                 ReasonCode::Success
             } else {
                 ReasonCode::NoSubscriptionExisted

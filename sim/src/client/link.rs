@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::acks::Acks;
+use super::alias::Aliases;
 use crate::codec::{self, Decoder, Terms};
 use crate::history::ConnectionNumber;
 use crate::packet::Property;
@@ -48,6 +49,11 @@ pub(super) struct Link {
     pub(super) acks: Acks,
     /// Identifiers of SUBSCRIBE and UNSUBSCRIBE that wait for their answer.
     pub(super) requests: BTreeSet<u16>,
+    pub(super) aliases: Aliases,
+    /// Filters, with their options, that wait for the SUBSCRIBE in which they go.
+    pub(super) to_subscribe: Vec<(String, u8)>,
+    /// Filters that wait for the UNSUBSCRIBE in which they go.
+    pub(super) to_unsubscribe: Vec<String>,
     /// How many packets it may send before CONNACK comes.
     ahead_left: usize,
     keep_alive_ms: u64,
@@ -78,6 +84,9 @@ impl Link {
             server: Server::default(),
             acks: Acks::new(spec.by_its_clock_ms(spec.ack_delay_ms), spec.reorders_acks),
             requests: BTreeSet::new(),
+            aliases: Aliases::default(),
+            to_subscribe: Vec::new(),
+            to_unsubscribe: Vec::new(),
             // CONNECT is one of them.
             ahead_left: if spec.pipelines { 1 + AHEAD_PACKETS } else { 0 },
             keep_alive_ms: spec.by_its_clock_ms(u64::from(spec.keep_alive_s) * 1_000),

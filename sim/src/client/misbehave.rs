@@ -8,7 +8,7 @@ use super::link::Server;
 use super::{Client, ClientOutput, Turn};
 use crate::codec::{encode, put_text, put_varint};
 use crate::history::What;
-use crate::packet::{AckKind, Packet};
+use crate::packet::{AckKind, Level, Packet};
 use crate::plan::Do;
 
 /// What a client does to break the protocol.
@@ -108,6 +108,44 @@ impl Way {
         Self::ALL[usize::from(number) % Self::ALL.len()]
     }
 
+    /// Whether the broker must end the connection for it: whole packets that are malformed, or a protocol error, by the
+    /// standard of that level. Garbage may begin a packet that never becomes whole, and whether a receive maximum is
+    /// exceeded depends on when its messages are acknowledged.
+    #[must_use]
+    pub fn must_end(self, level: Level) -> bool {
+        match self {
+            Self::Garbage
+            | Self::TruncatedThenSilence
+            | Self::HugeThenSilence
+            | Self::OverReceiveMaximum
+            | Self::UnknownPubRel
+            | Self::UnknownAcks => false,
+            // Before version 5 nothing demands the shortest form.
+            Self::LengthNotShortest => level >= 5,
+            // 3.1 passes reserved bits over, and says little of filters and of what is left over.
+            Self::WrongFlags
+            | Self::ReservedOptions
+            | Self::BadFilter
+            | Self::PropertyMisplaced
+            | Self::PropertyRepeated
+            | Self::Auth
+            | Self::InvalidUtf8
+            | Self::TopicWithNull
+            | Self::DupAtQos0
+            | Self::NoFilters => level >= 4,
+            Self::SecondConnect
+            | Self::ServerOnlyPacket
+            | Self::PublishId0
+            | Self::SubscribeId0
+            | Self::AliasOverMaximum
+            | Self::Alias0
+            | Self::AliasUnknown
+            | Self::TopicWithWildcard
+            | Self::Qos3
+            | Self::LengthOfFiveBytes => true,
+        }
+    }
+
     /// Whether a client does not send anything any more after it.
     #[must_use]
     pub fn falls_silent(self) -> bool {
@@ -138,8 +176,9 @@ impl Client {
             return;
         }
         let (connection, server, may_send) = (link.connection, link.server, link.may_send());
-        turn.event(What::Misbehaved { connection });
         let way = Way::of(number);
+        let must_end = way.must_end(self.spec.level);
+        turn.event(What::Misbehaved { connection, must_end });
         let fillable = may_send && server.receive_maximum <= FILLED_RECEIVE_MAXIMUM;
         if way == Way::OverReceiveMaximum && fillable {
             self.exceed(turn, server);
@@ -151,10 +190,11 @@ impl Client {
     /// Misbehaves on a new connection.
     pub(super) fn begin_badly(&mut self, turn: &mut Turn<'_>, number: u8) {
         let Some(link) = &self.link else { return };
-        turn.event(What::Misbehaved { connection: link.connection });
         // A CONNECT would be in order as the first packet.
         let is_in_order = Way::of(number) == Way::SecondConnect;
         let way = if is_in_order { Way::Garbage } else { Way::of(number) };
+        let must_end = way.must_end(self.spec.level);
+        turn.event(What::Misbehaved { connection: link.connection, must_end });
         self.send_hostile(turn, way);
     }
 
@@ -238,7 +278,8 @@ impl Client {
                 publish(0x00, topic, None, &[0x23, alias[0], alias[1]])
             }
             Way::Alias0 => publish(0x00, topic, None, &[0x23, 0, 0]),
-            Way::AliasUnknown => publish(0x00, b"", None, &[0x23, 0, 1]),
+            // No client uses so many.
+            Way::AliasUnknown => publish(0x00, b"", None, &[0x23, 0, 5]),
             Way::UnknownPubRel => self.unknown_ack(turn, AckKind::PubRel),
             Way::UnknownAcks => [AckKind::PubAck, AckKind::PubRec, AckKind::PubComp]
                 .into_iter()

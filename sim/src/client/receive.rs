@@ -10,6 +10,10 @@ const SESSION_TAKEN_OVER: u8 = 0x8E;
 /// Topic Name invalid, Payload format invalid, Retain not supported, QoS not supported.
 const WILL_REFUSED: [u8; 4] = [0x90, 0x99, 0x9A, 0x9B];
 const PACKET_IDENTIFIER_NOT_FOUND: u8 = 0x92;
+/// Unspecified error, Implementation specific error, Not authorized, Quota exceeded, Payload format invalid.
+const REFUSALS: [u8; 5] = [0x80, 0x83, 0x87, 0x97, 0x99];
+/// A client that refuses does so with one message in so many.
+const REFUSES_ONE_IN: u64 = 4;
 
 impl Client {
     /// Bytes came on one of its connections.
@@ -149,10 +153,26 @@ impl Client {
     fn received_publish(&mut self, turn: &mut Turn<'_>, publish: &Publish) {
         let Some(id) = publish.id else { return };
         if publish.qos == 1 {
-            self.owe(turn, AckKind::PubAck, id, 0);
-        } else {
+            let reason = self.refusal();
+            self.owe(turn, AckKind::PubAck, id, reason);
+            return;
+        }
+        // What it has taken it cannot refuse any more.
+        let is_taken = turn.session.inbound.contains(&id);
+        let reason = if is_taken { 0 } else { self.refusal() };
+        if reason == 0 {
             turn.session.inbound.insert(id);
-            self.owe(turn, AckKind::PubRec, id, 0);
+        }
+        self.owe(turn, AckKind::PubRec, id, reason);
+    }
+
+    /// Why it refuses the message that it reads, or 0 if it takes it. Before version 5 no client can say no.
+    fn refusal(&mut self) -> u8 {
+        let refuses = self.spec.refuses && self.spec.level >= 5;
+        if refuses && self.refusal_chance.one_in(REFUSES_ONE_IN) {
+            *self.refusal_chance.pick(&REFUSALS)
+        } else {
+            0
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a client sends: the steps of the plan, re-sending, and what waited for quota.
 
 use super::acks::Ack;
-use super::link;
+use super::link::{self, Link};
 use super::session::{Outbound, Session};
 use super::{AGREE_AFTER_MS, Client, ClientOutput, Loss, Turn};
 use crate::codec;
@@ -39,13 +39,8 @@ impl Client {
                 self.open(turn);
             }
             Do::Subscribe { .. } => self.subscribe(turn, step),
-            Do::Unsubscribe { client: _, filter } => {
-                let filters = vec![filter.clone()];
-                self.request(turn, |id| Packet::Unsubscribe {
-                    id,
-                    filters,
-                    properties: Vec::new(),
-                });
+            Do::Unsubscribe { client: _, filter, joined } => {
+                self.unsubscribe(turn, filter, *joined);
             }
             Do::Publish { .. } => {
                 self.publish(turn, step);
@@ -143,6 +138,7 @@ impl Client {
         let Some(link) = &mut self.link else { return };
         link.sent(turn.now_ms);
         link.count_ahead();
+        link.aliases.sent(&packet);
         let connection = link.connection;
         let bytes = codec::encode(&packet, self.spec.level);
         turn.event(What::Sent { connection, packet });
@@ -220,7 +216,7 @@ impl Client {
             publish.id = Some(id);
         }
         let Some(Waiting { publish }) = self.waiting.pop_front() else { return false };
-        let packet = Packet::Publish(publish.clone());
+        let packet = self.publish_packet(publish.clone());
         if codec::encode(&packet, self.spec.level).len() > server.maximum_packet_size_bytes {
             return true;
         }
@@ -251,9 +247,24 @@ impl Client {
             if is_open {
                 outbound.is_sent_here = true;
                 let publish = Publish { dup: true, ..outbound.publish.clone() };
-                self.send(turn, Packet::Publish(publish));
+                let packet = self.publish_packet(publish);
+                self.send(turn, packet);
             }
         }
+    }
+
+    /// The PUBLISH for a message, with an alias if the client uses them. Before CONNACK nobody knows whether the broker
+    /// takes any.
+    fn publish_packet(&self, publish: Publish) -> Packet {
+        let link = self.link.as_ref().filter(|link| link.is_serving && self.spec.aliases);
+        let Some(Link { aliases, server, .. }) = link else { return Packet::Publish(publish) };
+        let with_alias = Packet::Publish(aliases.applied(&publish, server.topic_alias_maximum));
+        // It must not become too large by that.
+        let size_bytes = codec::encode(&with_alias, self.spec.level).len();
+        if size_bytes > server.maximum_packet_size_bytes {
+            return Packet::Publish(publish);
+        }
+        with_alias
     }
 
     fn token(&mut self, session: &Session, topic: &str, fill_bytes: u32) -> Token {
@@ -314,11 +325,12 @@ impl Client {
             retain_as_published,
             retain_handling,
             subscription_id,
+            joined,
         } = step
         else {
             return;
         };
-        let Some(link) = &self.link else { return };
+        let Some(link) = self.link.as_mut().filter(|link| link.may_ask()) else { return };
         let server = link.server;
         let has_wildcard = filter.contains(['+', '#']);
         let is_shared = filter.starts_with("$share/");
@@ -336,8 +348,20 @@ impl Client {
             let subscription_id = if is_named { *subscription_id } else { 0 };
             push_unless_0(&mut properties, SUBSCRIPTION_IDENTIFIER, subscription_id);
         }
-        let filters = vec![(filter.clone(), options)];
-        self.request(turn, |id| Packet::Subscribe { id, filters, properties });
+        link.to_subscribe.push((filter.clone(), options));
+        if !joined {
+            let filters = std::mem::take(&mut link.to_subscribe);
+            self.request(turn, |id| Packet::Subscribe { id, filters, properties });
+        }
+    }
+
+    fn unsubscribe(&mut self, turn: &mut Turn<'_>, filter: &str, joined: bool) {
+        let Some(link) = self.link.as_mut().filter(|link| link.may_ask()) else { return };
+        link.to_unsubscribe.push(filter.to_owned());
+        if !joined {
+            let (filters, properties) = (std::mem::take(&mut link.to_unsubscribe), Vec::new());
+            self.request(turn, |id| Packet::Unsubscribe { id, filters, properties });
+        }
     }
 
     fn request(&mut self, turn: &mut Turn<'_>, packet: impl FnOnce(u16) -> Packet) {

@@ -42,7 +42,8 @@ impl Recorder {
             messages_per_second: setting(plan, "quota.messages_per_second"),
             connections: setting(plan, "quota.connections"),
             token_lifetime_ms: setting(plan, "token.lifetime_ms"),
-            has_limits: matches!(plan.profile.as_str(), "limits" | "disk"),
+            has_limits: matches!(plan.profile.as_str(), "limits" | "disk")
+                || setting(plan, "disk.fail_at").is_some(),
             epoch_ms: EPOCH_MS,
             ..default
         };
@@ -66,7 +67,7 @@ impl Recorder {
     pub(crate) fn event(&mut self, at_ms: u64, what: What) {
         let index = self.events;
         self.events += 1;
-        if let What::Misbehaved { connection } = &what {
+        if let What::Misbehaved { connection, .. } = &what {
             self.misbehaved.insert(*connection);
         }
         let event = Event { at_ms, what };

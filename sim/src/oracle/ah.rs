@@ -179,6 +179,45 @@ mod tests {
         fails(HonestAnswers, &told, "AH");
     }
 
+    /// Asks for "t" at QoS 1 and "u" at QoS 2 in one packet, and is answered so.
+    fn asks_for_two(reasons: &[u8]) -> Told {
+        let mut told = Told::new();
+        let filters = vec![("t".to_owned(), 1), ("u".to_owned(), 2)];
+        told.durable(1, "a").durable(2, "b");
+        told.sent(1, Packet::Subscribe { id: 5, filters, properties: Vec::new() });
+        let (reasons, properties) = (reasons.to_vec(), Vec::new());
+        told.got(1, Packet::SubAck { id: 5, reasons, properties });
+        told
+    }
+
+    #[test]
+    fn each_filter_of_a_packet_has_its_code_in_their_order() {
+        let mut told = asks_for_two(&[1, 2]);
+        told.publish(2, "u", "one", 2).read(1, "u", "one", 2);
+        let filters = vec!["u".to_owned(), "v".to_owned()];
+        told.sent(1, Packet::Unsubscribe { id: 6, filters, properties: Vec::new() });
+        told.got(1, Packet::UnsubAck { id: 6, reasons: vec![0, 0x11], properties: Vec::new() });
+        passes(HonestAnswers, told.publish(2, "u", "two", 2).end());
+        fails(HonestAnswers, &asks_for_two(&[2, 1]), "AH");
+        fails(HonestAnswers, &asks_for_two(&[1]), "AH");
+        fails(HonestAnswers, &asks_for_two(&[1, 2, 0]), "AH");
+    }
+
+    #[test]
+    fn the_same_filter_twice_in_a_packet_is_as_two_packets() {
+        let granted = |first, second| {
+            let mut told = Told::new();
+            let filters = vec![("t".to_owned(), 2), ("t".to_owned(), 1)];
+            told.durable(1, "a").durable(2, "b");
+            told.sent(1, Packet::Subscribe { id: 5, filters, properties: Vec::new() });
+            let (reasons, properties) = (vec![first, second], Vec::new());
+            told.got(1, Packet::SubAck { id: 5, reasons, properties });
+            told
+        };
+        passes(HonestAnswers, granted(2, 1).publish(2, "t", "one", 2).read(1, "t", "one", 1).end());
+        fails(HonestAnswers, &granted(1, 2), "AH");
+    }
+
     #[test]
     fn denying_a_subscriber_is_wrong() {
         let mut told = Told::new();

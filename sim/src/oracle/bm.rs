@@ -105,7 +105,13 @@ fn needless(model: &Model, kept: &KeptSession) -> Option<String> {
             let attempts = client.attempts.iter().filter_map(|one| model.connections.get(one));
             lasting || attempts.into_iter().any(|one| one.connack.is_none())
         });
-        return (!is_unclear)
+        // Whose it is, a client that was never told its identifier cannot know.
+        let may_be_orphan = client.is_none()
+            && model.connections.values().any(|one| {
+                let is_nameless = one.connect.is_some() && one.client_id.is_empty();
+                is_nameless && model.expiring(one).to_ms > model.settled_by_ms()
+            });
+        return (!is_unclear && !may_be_orphan)
             .then(|| format!("a session of {client_id:?} is kept, and none lives"));
     };
     if !has_had_everything(model, session) {
@@ -158,8 +164,9 @@ mod tests {
     use super::{Memory, over_limit};
     use crate::history::{Kept, KeptSession, What};
     use crate::oracle::model::Bounds;
-    use crate::oracle::told::{Told, fails, passes, publish_of};
-    use crate::packet::Publish;
+    use crate::oracle::properties as property;
+    use crate::oracle::told::{Told, connect_of, fails, number, passes, publish_of};
+    use crate::packet::{Connect, Publish};
     use crate::plan::NetworkFault;
 
     fn two() -> Told {
@@ -228,6 +235,19 @@ mod tests {
         told.connect(3, "c").lose(3);
         ends_with(&mut told, keeps("c", 0, 0));
         fails(Memory::default(), &told, "BM");
+    }
+
+    #[test]
+    fn a_session_of_nobody_may_be_that_of_a_client_that_was_never_told_its_identifier() {
+        let with = |client_id: &str| {
+            let mut told = two();
+            let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+            told.asks_in(3, Connect { properties, ..connect_of(client_id) }).lose(3);
+            ends_with(&mut told, keeps("auto-1", 0, 0));
+            told
+        };
+        passes(Memory::default(), &with(""));
+        fails(Memory::default(), &with("c"), "BM");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) use publication::{
 };
 pub(crate) use session::{Session, SessionId, Subscription};
 
+use connection::NAMELESS;
+
 use crate::history::{ConnectionNumber, Event, What};
 use crate::packet::Packet;
 use crate::plan::{BrokerFault, ClientIndex, NetworkFault};
@@ -117,6 +119,13 @@ pub(crate) struct Dropped {
 }
 
 impl Dropped {
+    /// Whether its receiver may be the client with this identifier, or the share with this filter.
+    pub(crate) fn is_for(&self, model: &Model, receiver: &str) -> bool {
+        let may_be_nameless =
+            receiver.starts_with(NAMELESS) && !model.clients.contains_key(&self.receiver);
+        self.receiver == receiver || may_be_nameless
+    }
+
     /// Whether it is a will of the client, refused before it was a message for anybody.
     pub(crate) fn is_of_will(&self) -> bool {
         self.cause == What::WILL_REFUSED
@@ -214,7 +223,9 @@ impl Model {
             }
             What::Undecodable { .. } => {}
             What::Ended { connection, by_client } => self.ended(*connection, *by_client),
-            What::Misbehaved { connection } => self.misbehaved(*connection),
+            What::Misbehaved { connection, must_end } => {
+                self.misbehaved(*connection, *must_end);
+            }
             What::Holding { client, serving } => {
                 let now = self.now.at_ms;
                 self.peer(*client).serving_since = serving.then_some(now);
@@ -331,9 +342,13 @@ impl Model {
         self.forget_shared(session, number);
     }
 
-    fn misbehaved(&mut self, number: ConnectionNumber) {
+    fn misbehaved(&mut self, number: ConnectionNumber, must_end: bool) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(&number) else { return };
+        // Behind what may have begun a packet, nothing need be what it looks like.
+        if must_end && connection.misbehaved.is_none() {
+            connection.broken = Some(now);
+        }
         connection.misbehaved.get_or_insert(now);
         if let Some(session) = connection.session {
             self.sessions[session].hostile.get_or_insert(now);

@@ -45,15 +45,35 @@ enum Verdict {
     Ended,
 }
 
+/// How many messages without a payload came, by session and topic.
+struct Clears<'a>(BTreeMap<(SessionId, &'a str), usize>);
+
+impl<'a> Clears<'a> {
+    /// Counts one of them off, if there is one left.
+    fn take(&mut self, session: SessionId, topic: &'a str) -> bool {
+        let left = self.0.get_mut(&(session, topic)).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    }
+}
+
+fn clears(model: &Model) -> Clears<'_> {
+    let mut clears = Clears(BTreeMap::new());
+    for delivery in model.deliveries.iter().filter(|delivery| delivery.payload.is_empty()) {
+        *clears.0.entry((delivery.session, &delivery.topic)).or_default() += 1;
+    }
+    clears
+}
+
 impl Owed {
     pub(crate) fn of(model: &Model) -> Self {
         let mut owed = Owed::default();
         let mut topics: BTreeMap<&str, Vec<PublicationId>> = BTreeMap::new();
         for (id, publication) in model.publications.iter().enumerate() {
-            if publication.qos > 0 && !publication.is_will() && !publication.payload.is_empty() {
+            if publication.qos > 0 && !publication.is_will() {
                 topics.entry(&publication.topic).or_default().push(id);
             }
         }
+        let mut clears = clears(model);
         for (number, session) in model.sessions.iter().enumerate() {
             let is_served = model.served(session).is_some();
             let is_over = model.is_over(session);
@@ -70,7 +90,12 @@ impl Owed {
                         None => {}
                         Some(Verdict::Must(qos)) => {
                             owed.verdicts.must += 1;
-                            if !session.deliveries.contains_key(id) {
+                            // Nothing tells one empty payload from another, but there must be as many.
+                            let has_come = match publication.payload.is_empty() {
+                                false => session.deliveries.contains_key(id),
+                                true => clears.take(number, topic),
+                            };
+                            if !has_come {
                                 missing.push((*id, qos));
                             }
                         }
@@ -134,7 +159,10 @@ fn is_of_expiry(model: &Model, place: usize) -> bool {
 pub(crate) fn drops(model: &Model, receiver: &str, topic: &str) -> Vec<usize> {
     let is_meant = |drop: &&crate::oracle::model::Dropped| {
         let is_offline = drop.cause.to_ascii_lowercase().contains("offline");
-        drop.receiver == receiver && drop.topic == topic && !is_offline && !drop.is_of_will()
+        // What the receiver refused, it has read.
+        let is_read = drop.cause.starts_with("RefusedByClient");
+        let is_meant = drop.is_for(model, receiver) && drop.topic == topic;
+        is_meant && !is_offline && !is_read && !drop.is_of_will()
     };
     model.drops.iter().filter(is_meant).map(|drop| drop.moment.index).collect()
 }

@@ -193,9 +193,11 @@ fn released(
     let is_known = match before.as_ref().map(|before| before.stage) {
         Some(Stage::Recorded(_)) => *reason == 0,
         // The client may have forgotten, and answered with PUBREC once more.
-        Some(Stage::Released(_) | Stage::Done(_) | Stage::Refused(_)) => {
-            is_resumed || *reason == NOT_FOUND
+        Some(Stage::Refused(at)) => {
+            let is_over = before.as_ref().is_some_and(|before| model.has_heard(before, at));
+            is_resumed && !is_over || *reason == NOT_FOUND
         }
+        Some(Stage::Released(_) | Stage::Done(_)) => is_resumed || *reason == NOT_FOUND,
         Some(Stage::Read) => is_resumed,
         None => is_resumed || session.used_ids.contains(id),
     };
@@ -298,6 +300,24 @@ mod tests {
         let mut told = Told::new();
         told.connect(1, "a").subscribe(1, "t", 3);
         fails(Protocol::default(), &told, "PR");
+    }
+
+    #[test]
+    fn pubrel_for_what_was_refused_is_wrong() {
+        let refused = |hears| {
+            let mut told = Told::new();
+            told.durable(1, "a").subscribe(1, "t", 2).publish(1, "t", "one", 2);
+            told.read_only(1, "t", "one", 2, 7);
+            let (kind, properties) = (AckKind::PubRec, Vec::new());
+            told.sent(1, Packet::Ack { kind, id: 7, reason: 0x83, properties });
+            if hears {
+                told.ping(1);
+            }
+            told
+        };
+        passes(Protocol::default(), refused(true).end());
+        fails(Protocol::default(), refused(false).release(1, 7), "PR");
+        fails(Protocol::default(), refused(true).lose(1).resume(2, "a").release(2, 7), "PR");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Q2: an accepted publication reaches every stable subscription of QoS 2 exactly once.
 
 use crate::history::{Event, Violation};
-use crate::oracle::model::{Model, Seen};
+use crate::oracle::model::{Delivery, Model, Seen};
 use crate::oracle::owed::Owed;
 use crate::oracle::q1::lost;
-use crate::oracle::rule::{Rule, too_often};
+use crate::oracle::rule::{Rule, too_often, violation};
 
 /// Judges Q2.
 pub(crate) struct ExactlyOnce;
@@ -13,6 +13,9 @@ impl Rule for ExactlyOnce {
     fn look(&mut self, model: &Model, seen: &Seen, _event: &Event) -> Result<(), Violation> {
         let Seen::Delivered(delivery) = seen else { return Ok(()) };
         let delivery = &model.deliveries[*delivery];
+        if delivery.payload.is_empty() && delivery.qos == 2 {
+            return clears(model, delivery);
+        }
         let Some(id) = delivery.publication.filter(|_| delivery.qos == 2) else { return Ok(()) };
         let publication = &model.publications[id];
         let session = &model.sessions[delivery.session];
@@ -34,6 +37,35 @@ impl Rule for ExactlyOnce {
         let missing = owed.missing.iter().filter(|one| one.qos == 2 && !one.across_restart);
         missing.map(|one| lost("Q2", model, one)).collect()
     }
+}
+
+/// Messages without a payload are counted: no more may come as new than all that were published make.
+fn clears(model: &Model, delivery: &Delivery) -> Result<(), Violation> {
+    let session = &model.sessions[delivery.session];
+    if delivery.dup || session.hostile.is_some() {
+        return Ok(());
+    }
+    let is_same = |other: &&Delivery| {
+        other.session == delivery.session
+            && other.topic == delivery.topic
+            && other.payload.is_empty()
+            && other.qos == 2
+            && !other.dup
+    };
+    let read = model.deliveries.iter().filter(is_same);
+    let copies: Vec<usize> = read.map(|other| other.moment.index).collect();
+    let published = model.clears(&delivery.topic).filter(|found| !found.is_refused());
+    let most: usize = published.map(|found| session.copies(found)).sum();
+    if copies.len() <= most {
+        return Ok(());
+    }
+    let what = format!(
+        "{} messages without a payload on {:?} reached {:?}, at most {most} allowed",
+        copies.len(),
+        delivery.topic,
+        session.client_id,
+    );
+    Err(violation("Q2", what, copies))
 }
 
 #[cfg(test)]
@@ -126,6 +158,32 @@ mod tests {
         let mut told = two();
         told.publish_unanswered(1, "t", "one", 2, 9).lose(1).resume(4, "a");
         told.publish_under(4, "t", "two", 2, 9).read(2, "t", "one", 2).end();
+        passes(ExactlyOnce, &told);
+    }
+
+    /// Two messages without a payload are published, and so many are read.
+    fn clears(read: usize) -> Told {
+        let mut told = two();
+        told.publish(1, "t", "", 2).publish(1, "t", "", 2);
+        for _ in 0..read {
+            told.read(2, "t", "", 2);
+        }
+        told
+    }
+
+    #[test]
+    fn as_many_messages_without_a_payload_come_as_were_published() {
+        passes(ExactlyOnce, clears(2).end());
+        passes(ExactlyOnce, clears(1).dropped("b", "t", "QueueFull").end());
+        fails(ExactlyOnce, clears(1).end(), "Q2");
+        fails(ExactlyOnce, &clears(3), "Q2");
+    }
+
+    #[test]
+    fn a_message_without_a_payload_that_is_sent_again_is_no_new_one() {
+        let mut told = two();
+        told.publish(1, "t", "", 2).read_only(2, "t", "", 2, 7).lose(2).resume(3, "b");
+        told.read_again(3, "t", "", 2, 7).pubrec(3, 7).release(3, 7).end();
         passes(ExactlyOnce, &told);
     }
 

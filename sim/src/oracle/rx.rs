@@ -17,7 +17,9 @@ impl Rule for Repetition {
         if session.hostile.is_some() || delivery.qos == 0 {
             return Ok(());
         }
-        let wrong = marked_wrongly(model, delivery).or_else(|| unmarked(delivery));
+        let wrong = marked_wrongly(model, delivery)
+            .or_else(|| unmarked(delivery))
+            .or_else(|| over(model, delivery));
         let Some((wrong, earlier)) = wrong else { return out_of_order(model, delivery) };
         let what = format!(
             "packet {} with {:?} to {:?} {wrong}",
@@ -71,6 +73,23 @@ fn unmarked(delivery: &Delivery) -> Option<(&'static str, Option<usize>)> {
     (!delivery.dup).then_some(("is sent again without DUP", Some(before.moment.index)))
 }
 
+/// A repetition of what the broker knew to be over, taken or refused.
+fn over(model: &Model, delivery: &Delivery) -> Option<(&'static str, Option<usize>)> {
+    let before = delivery.replaced.as_ref().filter(|_| delivery.dup)?;
+    let publication = &model.publications[before.publication?];
+    let (at, wrong) = match before.stage {
+        Stage::Refused(at) => (at, "is sent again, although its receiver refused it"),
+        Stage::Done(at) => (at, "is sent again, although its receiver acknowledged it"),
+        Stage::Read | Stage::Recorded(_) | Stage::Released(_) => return None,
+    };
+    let is_only_copy = model.sessions[delivery.session].copies(publication) <= 1
+        && publication.instances == 1
+        && !publication.may_come_late;
+    let is_same = before.publication == delivery.publication;
+    let is_over = is_same && is_only_copy && model.has_heard(before, at);
+    is_over.then_some((wrong, Some(at.index)))
+}
+
 /// Repetitions on one connection come in the order in which the messages first came.
 fn out_of_order(model: &Model, delivery: &Delivery) -> Result<(), Violation> {
     let session = &model.sessions[delivery.session];
@@ -120,7 +139,7 @@ fn never_released(model: &Model, client_id: &str, id: u16, holder: &Holder) -> O
 mod tests {
     use super::Repetition;
     use crate::oracle::told::{Told, fails, passes, publish_of};
-    use crate::packet::{Packet, Publish};
+    use crate::packet::{AckKind, Packet, Publish};
 
     fn two(qos: u8) -> Told {
         let mut told = Told::new();
@@ -219,6 +238,26 @@ mod tests {
         told.publish(1, "t", "one", 1).lose(2).resume(3, "b");
         told.read_again(3, "t", "two", 1, 2).read_again(3, "t", "one", 1, 1);
         fails(Repetition, &told, "RX");
+    }
+
+    #[test]
+    fn what_was_refused_or_acknowledged_is_not_sent_again_once_the_broker_has_heard_it() {
+        let again = |qos, kind, reason, hears| {
+            let mut told = two(qos);
+            told.read_only(2, "t", "one", qos, 1);
+            told.sent(2, Packet::Ack { kind, id: 1, reason, properties: Vec::new() });
+            if hears {
+                told.ping(2);
+            }
+            told.lose(2).resume(3, "b").read_again(3, "t", "one", qos, 1);
+            told
+        };
+        for (qos, kind) in [(1, AckKind::PubAck), (2, AckKind::PubRec)] {
+            passes(Repetition, &again(qos, kind, 0x97, false));
+            fails(Repetition, &again(qos, kind, 0x97, true), "RX");
+        }
+        passes(Repetition, &again(1, AckKind::PubAck, 0, false));
+        fails(Repetition, &again(1, AckKind::PubAck, 0, true), "RX");
     }
 
     #[test]

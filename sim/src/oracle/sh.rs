@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Event, Violation};
-use crate::oracle::model::{Delivery, Model, Publication, PublicationId, Seen, SessionId};
+use crate::oracle::model::{Delivery, Model, Publication, PublicationId, Seen, SessionId, Stage};
 use crate::oracle::owed::{Owed, drops, may_be_expired};
 use crate::oracle::rule::{Rule, violation};
 
@@ -21,6 +21,19 @@ impl Rule for Shared {
             return Ok(());
         }
         let Some((whole, members)) = only_group(model, publication) else { return Ok(()) };
+        let others = members.iter().filter(|member| **member != delivery.session);
+        if let Some((other, refused)) = others.filter_map(|other| refusal(model, *other, id)).next()
+            && publication.instances == 1
+        {
+            let what = format!(
+                "{} on {:?} reached {:?}, although {other:?} of {whole:?} had refused it",
+                publication.name(),
+                publication.topic,
+                session.client_id,
+            );
+            let events = [publication.first().index, refused, delivery.moment.index];
+            return Err(violation("SH", what, events));
+        }
         let kept: Vec<&Delivery> = members
             .iter()
             .flat_map(|member| model.fresh(*member, id))
@@ -65,6 +78,14 @@ impl Rule for Shared {
         }
         found
     }
+}
+
+/// Where a member refused a publication, if the broker has surely heard it: then nobody else gets it [MQTT-4.8.2-6].
+fn refusal(model: &Model, member: SessionId, id: PublicationId) -> Option<(&str, usize)> {
+    let session = &model.sessions[member];
+    let holder = session.exchanges.values().find(|holder| holder.publication == Some(id))?;
+    let Stage::Refused(at) = holder.stage else { return None };
+    model.has_heard(holder, at).then_some((session.client_id.as_str(), at.index))
 }
 
 /// The one share that a publication can have gone to, with all that can be members, if no
@@ -158,7 +179,7 @@ mod tests {
     use crate::oracle::told::{
         Told, connect_of, fails, fails_within, number, passes, passes_within,
     };
-    use crate::packet::{Connect, Packet};
+    use crate::packet::{AckKind, Connect, Packet};
     use crate::plan::NetworkFault;
 
     fn three(qos: u8) -> Told {
@@ -267,6 +288,24 @@ mod tests {
         told.sent(3, Packet::Subscribe { id: 1, filters, properties: Vec::new() }).lose(3);
         told.publish(1, "t", "one", 1).end();
         passes(Shared, &told);
+    }
+
+    #[test]
+    fn what_a_member_refused_goes_to_nobody_else() {
+        let refused = |hears| {
+            let mut told = three(1);
+            told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7);
+            let (kind, properties) = (AckKind::PubAck, Vec::new());
+            told.sent(2, Packet::Ack { kind, id: 7, reason: 0x87, properties });
+            if hears {
+                told.ping(2);
+            }
+            told.lose(2);
+            told
+        };
+        passes(Shared, refused(true).end());
+        passes(Shared, refused(false).read(3, "t", "one", 1).end());
+        fails(Shared, refused(true).read(3, "t", "one", 1), "SH");
     }
 
     #[test]

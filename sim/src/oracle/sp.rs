@@ -92,7 +92,7 @@ mod tests {
             let mut told = Told::new();
             let properties = vec![number(property::SESSION_EXPIRY, 1000)];
             told.asks_in(1, Connect { properties, ..connect_of("a") });
-            told.push(What::Misbehaved { connection: 1 });
+            told.push(What::Misbehaved { connection: 1, must_end: false });
             told.got(
                 1,
                 Packet::ConnAck { session_present: false, reason: 0x81, properties: vec![] },

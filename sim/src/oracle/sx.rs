@@ -20,7 +20,9 @@ mod tests {
     use super::SessionExpiry;
     use crate::history::{Beside, What};
     use crate::oracle::check;
-    use crate::oracle::told::{Told, fails, passes};
+    use crate::oracle::properties as property;
+    use crate::oracle::told::{Told, fails, number, passes};
+    use crate::packet::Packet;
     use crate::plan::BrokerFault;
 
     #[test]
@@ -38,6 +40,36 @@ mod tests {
             told.returns(1, "a", false).lose(1).wait(999_960).returns(2, "a", present);
             passes(SessionExpiry, &told);
         }
+    }
+
+    /// Goes with another expiry interval than the thousand seconds it came with, and comes back after `wait_ms`.
+    fn changes(expiry_s: u32, crashes: bool, wait_ms: u64, present: bool) -> Told {
+        let mut told = Told::new();
+        let properties = vec![number(property::SESSION_EXPIRY, expiry_s)];
+        told.durable(1, "a").sent(1, Packet::Disconnect { reason: 0, properties }).lose(1);
+        if crashes {
+            // What is answered afterwards is on the disk, and so is what came before.
+            told.wait(1_000).durable(3, "b").crash();
+        }
+        told.wait(wait_ms).returns(2, "a", present);
+        told
+    }
+
+    #[test]
+    fn disconnect_changes_the_expiry() {
+        for crashes in [false, true] {
+            passes(SessionExpiry, &changes(60, crashes, 50_000, true));
+            passes(SessionExpiry, &changes(60, crashes, 70_000, false));
+            passes(SessionExpiry, &changes(5_000, crashes, 4_000_000, true));
+        }
+    }
+
+    #[test]
+    fn an_expiry_that_disconnect_did_not_change_is_wrong() {
+        for crashes in [false, true] {
+            fails(SessionExpiry, &changes(60, crashes, 70_000, true), "SX");
+        }
+        fails(SessionExpiry, &changes(5_000, false, 4_000_000, false), "SX");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::history::{Event, Violation, What};
 use crate::oracle::model::{
-    Connection, Dropped, Model, Moment, Publication, PublicationId, Seen, Session, token_of,
+    Connection, Dropped, Model, Publication, PublicationId, Seen, Session, token_of,
 };
 use crate::oracle::owed::{Owed, drops, may_be_expired};
 use crate::oracle::properties as property;
@@ -81,60 +81,25 @@ fn delay_ms(model: &Model, publication: &Publication, owner: &Connection) -> u64
     u64::from(delay_s.min(model.expiry_s(owner.number))) * 1000
 }
 
-/// Connections of the same client that may have come after `owner`. A CONNECT sent before may be
-/// slower on its way.
-fn later<'a>(model: &'a Model, owner: &'a Connection) -> impl Iterator<Item = &'a Connection> {
-    let sent = owner.connect.as_ref().map_or(Moment { index: usize::MAX, at_ms: 0 }, |sent| sent.0);
-    model.others(owner).filter(move |other| match (&other.connect, &other.connack) {
-        (Some((at, _)), _) if at.index > sent.index => true,
-        (_, Some(connack)) => connack.moment.index > sent.index,
-        (Some(_), None) => model.closing(other).to_ms >= sent.at_ms,
-        (None, None) => false,
-    })
-}
-
 fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Option<String> {
     let closing = model.closing(owner);
-    let goodbye = owner.goodbye.filter(|goodbye| goodbye.reason == 0);
-    if let Some(goodbye) = goodbye {
-        // It need not have arrived; it did if the network works and the broker ran on.
-        let latency_ms = model.bounds.latency_ms;
-        let outage = model.outages.iter().any(|outage| {
-            outage.stopped.at_ms >= goodbye.moment.at_ms
-                && goodbye.moment.at_ms + latency_ms >= outage.durable_before_ms
-        });
-        let rival = later(model, owner).any(|other| {
-            other
-                .connect
-                .as_ref()
-                .is_some_and(|(at, _)| at.at_ms <= goodbye.moment.at_ms + latency_ms)
-        });
-        let arrived = !outage
-            && owner.broker_gone.is_none_or(|gone| gone.index > goodbye.moment.index)
-            && !rival
-            && !owner.was_reset
-            && owner.dismissed.is_none()
-            && owner.connack.is_some()
-            && !owner.may_be_refused()
-            && !model.may_outstay(owner, goodbye.moment.at_ms)
-            && model.is_prompt(owner, goodbye.moment.at_ms.saturating_sub(latency_ms));
-        if arrived {
-            return Some("its client had sent DISCONNECT 0x00".to_owned());
-        }
+    let has_left = model.has_surely_left(owner);
+    if has_left && owner.goodbye.is_some_and(|goodbye| goodbye.reason == 0) {
+        return Some("its client had sent DISCONNECT 0x00".to_owned());
     }
     let shortened = owner.goodbye.is_some_and(|goodbye| goodbye.expiry_s.is_some())
         || owner.ordered_out.is_some();
     let due_ms =
         model.earliest_ms(closing.from_ms, closing.to_ms, delay_ms(model, publication, owner));
-    if later(model, owner).next().is_none() && model.now.at_ms < due_ms && !shortened {
+    if model.later(owner).next().is_none() && model.now.at_ms < due_ms && !shortened {
         return Some(format!("it was due {} ms later at the earliest", due_ms - model.now.at_ms));
     }
-    let resumed = later(model, owner).find(|other| {
+    let resumed = model.later(owner).find(|other| {
         let is_same = other.session.is_some() && other.session == owner.session;
         let in_time = other.connack.as_ref().is_some_and(|at| at.moment.at_ms < due_ms);
         is_same && in_time && other.connack.as_ref().is_some_and(|connack| connack.present)
     })?;
-    let is_only = later(model, owner).count() == 1 && !shortened && owner.connack.is_some();
+    let is_only = model.later(owner).count() == 1 && !shortened && owner.connack.is_some();
     is_only.then(|| format!("connection {} had resumed the session before", resumed.number))
 }
 
@@ -153,17 +118,17 @@ fn is_due(model: &Model, publication: &Publication, owner: &Connection) -> bool 
         && !may_be_expired(model, publication, model.now.at_ms)
         // A connection that came within the delay may have cancelled it.
         && (delay_ms == 0
-            || later(model, owner).all(|other| {
+            || model.later(owner).all(|other| {
                 other.connect.as_ref().is_none_or(|(at, _)| at.at_ms > due_ms)
             }))
-        && later(model, owner).all(|other| other.connack.is_some())
+        && model.later(owner).all(|other| other.connack.is_some())
         && !is_refused(model, &owner.client_id, &publication.topic)
 }
 
 /// Whether the broker said that it refused a will of the client on the topic.
 fn is_refused(model: &Model, client_id: &str, topic: &str) -> bool {
     let is_meant =
-        |drop: &&Dropped| drop.is_of_will() && drop.receiver == client_id && drop.topic == topic;
+        |drop: &&Dropped| drop.is_of_will() && drop.is_for(model, client_id) && drop.topic == topic;
     model.drops.iter().any(|drop| is_meant(&drop))
 }
 
@@ -234,6 +199,14 @@ mod tests {
         let mut told = with_will(0);
         told.leave(2, 0).end();
         passes(Wills, &told);
+    }
+
+    #[test]
+    fn disconnect_for_another_reason_leaves_the_will() {
+        for reason in [0x04, 0x80, 0x83, 0x98] {
+            passes(Wills, with_will(0).leave(2, reason).read(1, "w", "will", 1).end());
+            fails(Wills, with_will(0).leave(2, reason).end(), "WL");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod clocks;
 mod faults;
 mod hardships;
 mod identity;
+mod manners;
 mod pipelining;
 mod settings;
 mod workload;
@@ -52,6 +53,9 @@ pub fn draw(seed: u64, profile: Profile) -> Plan {
     draft.work();
     draft.add_aside();
     draft.add_hardships(profile);
+    if profile == Profile::All {
+        draft.meet_bad_disk();
+    }
     draft.close();
     draft.plan
 }
@@ -264,6 +268,8 @@ impl Draft {
             clock_percent: 100,
             stranger: false,
             pipelines: false,
+            aliases: false,
+            refuses: false,
         }
     }
 
@@ -331,6 +337,7 @@ impl Draft {
             self.bound_and_identify();
         }
         self.pipeline();
+        self.have_manners();
         self.set_clocks();
         self.plan.steps.sort_by_key(|step| step.at_ms);
         let last_ms = self.plan.steps.last().map_or(0, |step| step.at_ms);

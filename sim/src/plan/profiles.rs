@@ -21,7 +21,7 @@ pub enum Profile {
     Soak,
     /// Anything.
     All,
-    /// The disk fails, fills up and hangs. Only the runtime layer has one.
+    /// The disk fails, fills up and hangs, while clients come and go and networks fail too. Only the runtime layer has one.
     Disk,
 }
 
@@ -99,6 +99,9 @@ impl Profile {
                 odds.misbehaves = 100;
                 odds.vanishes = 30;
                 odds.takeovers = 20;
+                odds.kills = 20;
+                odds.power_cuts = 20;
+                odds.stops = 10;
             }
             Profile::Limits => {
                 odds.limits = 100;
@@ -121,6 +124,12 @@ impl Profile {
                 odds.power_cuts = 50;
                 odds.stops = 20;
                 odds.disk_stalls = 60;
+                odds.holds = 15;
+                odds.black_holes = 10;
+                odds.resets = 20;
+                odds.vanishes = 15;
+                odds.takeovers = 20;
+                odds.misbehaves = 10;
             }
         }
         odds

@@ -61,6 +61,8 @@ impl ClientSpec {
             clock_percent: 100,
             stranger: false,
             pipelines: false,
+            aliases: false,
+            refuses: false,
         }
     }
 }
@@ -203,6 +205,8 @@ fn write_client(client: &ClientSpec, text: &mut String) {
     line.field("clock_percent", client.clock_percent, plain.clock_percent);
     line.flag("stranger", client.stranger);
     line.flag("pipelines", client.pipelines);
+    line.flag("aliases", client.aliases);
+    line.flag("refuses", client.refuses);
     line.end(text);
 }
 
@@ -224,6 +228,8 @@ fn read_client(line: &mut Line) -> Result<ClientSpec, String> {
         clock_percent: line.or("clock_percent", plain.clock_percent)?,
         stranger: line.is_set("stranger"),
         pipelines: line.is_set("pipelines"),
+        aliases: line.is_set("aliases"),
+        refuses: line.is_set("refuses"),
         ..plain
     })
 }
@@ -286,9 +292,10 @@ fn write_what(what: &Do, line: &mut Writer) {
             }
         }
         Do::Subscribe { .. } => write_subscribe(what, line),
-        Do::Unsubscribe { client, filter } => {
+        Do::Unsubscribe { client, filter, joined } => {
             line.word(&"unsubscribe").word(client);
             line.text(filter);
+            line.flag("joined", *joined);
         }
         Do::Publish { .. } => write_publish(what, line),
         Do::Ping { client } => drop(line.word(&"ping").word(client)),
@@ -353,6 +360,7 @@ fn write_subscribe(what: &Do, line: &mut Writer) {
         retain_as_published,
         retain_handling,
         subscription_id,
+        joined,
     } = what
     else {
         return;
@@ -364,6 +372,7 @@ fn write_subscribe(what: &Do, line: &mut Writer) {
     line.flag("retain_as_published", *retain_as_published);
     line.field("retain_handling", *retain_handling, 0);
     line.field("id", *subscription_id, 0);
+    line.flag("joined", *joined);
 }
 
 fn write_publish(what: &Do, line: &mut Writer) {
@@ -421,8 +430,13 @@ fn read_step(line: &mut Line) -> Result<Do, String> {
             retain_as_published: line.is_set("retain_as_published"),
             retain_handling: line.or("retain_handling", 0)?,
             subscription_id: line.or("id", 0)?,
+            joined: line.is_set("joined"),
         },
-        "unsubscribe" => Do::Unsubscribe { client, filter: line.text("a filter")? },
+        "unsubscribe" => Do::Unsubscribe {
+            client,
+            filter: line.text("a filter")?,
+            joined: line.is_set("joined"),
+        },
         "publish" => Do::Publish {
             client,
             topic: line.text("a topic")?,

@@ -21,7 +21,7 @@ use crate::clock::SimClock;
 use crate::core_layer::kept::kept;
 use crate::core_layer::{access, broker_time, setting};
 use crate::disk::{Cut, SimDisk};
-use crate::history::What;
+use crate::history::{Kept, What};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -169,6 +169,16 @@ fn refused(error: StoreError) -> Failed {
 fn recovered(found: &Found, broker: &Broker) -> Recovered {
     let stale_frames = found.cut.as_ref().map_or(0, |cut| cut.frames);
     Recovered { through: found.through, state: broker.snapshot(), stale_frames }
+}
+
+/// What a broker keeps that begins with all that was appended until now; `None` where it would have to see to something
+/// first whose time has come.
+pub(super) fn kept_now(shared: &Shared) -> Option<Kept> {
+    let through = shared.appended.borrow().end();
+    let now = broker_time(shared.clock.now_ms(), shared.wall_ahead_ms.get());
+    let broker = appended(shared, &options(shared), through, now).ok()?;
+    let is_behind = broker.next_deadline().is_some_and(|deadline| deadline.at <= now);
+    (!is_behind).then(|| kept(&broker.snapshot()))
 }
 
 /// The broker that the records appended through there come to.

@@ -79,6 +79,11 @@ impl Appended {
         through >= self.durable
     }
 
+    /// The position of the last record.
+    pub(super) fn end(&self) -> LogPosition {
+        LogPosition(self.records.len() as u64)
+    }
+
     /// What was appended through there.
     pub(super) fn through(&self, through: LogPosition) -> &[Record] {
         let length = usize::try_from(through.0).unwrap_or(usize::MAX);

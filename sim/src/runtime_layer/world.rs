@@ -107,6 +107,10 @@ impl World<'_> {
                 if self.closed_since_ms.is_some_and(|since| since <= calm_ms.midpoint(end_ms)) {
                     return self.fail("RC", "the broker lets nobody in at the end".to_owned());
                 }
+                let is_up = self.shared.broker.get() == Broker::Up && !self.is_recovering();
+                if let Some(kept) = is_up.then(|| broker::kept_now(&self.shared)).flatten() {
+                    self.shared.event(What::Kept(kept));
+                }
                 self.shared.event(What::End);
                 self.verdicts = self.shared.record.borrow_mut().finish();
                 return;

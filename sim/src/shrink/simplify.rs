@@ -25,6 +25,8 @@ pub(super) fn clients(spec: &ClientSpec) -> Vec<ClientSpec> {
     one(|client| client.reconnect_after_ms = None);
     one(|client| client.forgets = false);
     one(|client| client.pipelines = false);
+    one(|client| client.aliases = false);
+    one(|client| client.refuses = false);
     one(|client| client.clock_percent = 100);
     one(|client| client.session_expiry_interval_s = 0);
     one(|client| client.session_expiry_interval_s = u32::MAX);
@@ -56,7 +58,10 @@ pub(super) fn steps(what: &Do) -> Vec<Do> {
                 Do::Disconnect { client, reason, session_expiry_interval_s: None },
             ]
         }
-        Do::Unsubscribe { .. }
+        Do::Unsubscribe { client, filter, joined: true } => {
+            vec![Do::Unsubscribe { client: *client, filter: filter.clone(), joined: false }]
+        }
+        Do::Unsubscribe { joined: false, .. }
         | Do::Ping { .. }
         | Do::Vanish { .. }
         | Do::Misbehave { .. }
@@ -106,6 +111,11 @@ fn subscribes(what: &Do) -> Vec<Do> {
     one(|_, as_published, _, _| *as_published = false);
     one(|_, _, handling, _| *handling = 0);
     one(|_, _, _, id| *id = 0);
+    let mut alone = what.clone();
+    if let Do::Subscribe { joined, .. } = &mut alone {
+        *joined = false;
+    }
+    simpler.push(alone);
     simpler
 }
 

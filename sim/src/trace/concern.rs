@@ -80,7 +80,7 @@ impl<'a> Concern<'a> {
             | What::Received { connection, .. }
             | What::Undecodable { connection, .. }
             | What::Ended { connection, .. }
-            | What::Misbehaved { connection } => connections.contains(connection),
+            | What::Misbehaved { connection, .. } => connections.contains(connection),
             What::Holding { client, .. } | What::Network { client, .. } => self.has(*client),
             What::Broker(_) | What::WallClock { .. } | What::Beside(_) | What::Calm | What::End => {
                 true

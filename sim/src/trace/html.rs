@@ -162,7 +162,7 @@ impl Page<'_> {
                 (row.kind, row.lane, row.color) = ("event", self.lane(*client), "connect");
                 row.states.extend(row.lane.map(|lane| (lane, "asking")));
             }
-            What::Undecodable { connection, .. } | What::Misbehaved { connection } => {
+            What::Undecodable { connection, .. } | What::Misbehaved { connection, .. } => {
                 row.kind = "event";
                 row.lane = self.lane_of(*connection);
             }

@@ -123,7 +123,7 @@ impl Teller {
             Observed::Malformed { connection } => {
                 if let Some(told) = self.connections.get(connection) {
                     let connection = told.number;
-                    self.push(at_ms, What::Misbehaved { connection });
+                    self.push(at_ms, What::Misbehaved { connection, must_end: false });
                 }
             }
             Observed::Read { connection, bytes } => self.read(at_ms, *connection, bytes),
@@ -260,11 +260,11 @@ impl Teller {
             Ok(Some((packet, _))) => {
                 told.says(&packet);
                 if told.breaks_off(&packet) {
-                    self.push(at_ms, What::Misbehaved { connection });
+                    self.push(at_ms, What::Misbehaved { connection, must_end: false });
                 }
                 self.push(at_ms, What::Sent { connection, packet });
             }
-            Ok(None) | Err(_) => self.push(at_ms, What::Misbehaved { connection }),
+            Ok(None) | Err(_) => self.push(at_ms, What::Misbehaved { connection, must_end: false }),
         }
     }
 
@@ -347,7 +347,7 @@ impl Teller {
         self.push(at_ms, What::Ended { connection: number, by_client });
         if !by_client && !told.is_blameless && told.last_sent < self.events.len() {
             let at_ms = self.events[told.last_sent].at_ms;
-            let what = What::Misbehaved { connection: number };
+            let what = What::Misbehaved { connection: number, must_end: false };
             self.events.insert(told.last_sent, Event { at_ms, what });
             for other in self.connections.values_mut() {
                 other.last_sent += usize::from(other.last_sent >= told.last_sent);

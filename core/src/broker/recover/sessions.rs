@@ -47,7 +47,9 @@ impl Broker {
         session.version = version;
         session.claims = claims;
         session.moved_to(address, key);
-        session.expiry_interval_s = session_expiry_interval_s;
+        if !canary!(ExpiryOverrideLostAtRecovery) {
+            session.expiry_interval_s = session_expiry_interval_s;
+        }
         session.left_at = at;
         session.will = will
             .filter(|_| !canary!(WillLostAtRecovery))

@@ -11,6 +11,9 @@ use crate::plan::ClientIndex;
 
 use super::publication::{PublicationId, Stage};
 
+/// What the names begin with that clients have here whose identifier only the broker knows.
+pub(super) const NAMELESS: &str = "nameless ";
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -26,6 +29,8 @@ pub(crate) struct Connection {
     /// The session that a CONNECT without an answer must have met.
     pub(crate) presumed: Option<SessionId>,
     pub(crate) misbehaved: Option<Moment>,
+    /// When its client sent what the broker must end it for.
+    pub(crate) broken: Option<Moment>,
     /// DISCONNECT from the client.
     pub(crate) goodbye: Option<Goodbye>,
     /// DISCONNECT from the broker.
@@ -118,6 +123,7 @@ impl Connection {
             session: None,
             presumed: None,
             misbehaved: None,
+            broken: None,
             goodbye: None,
             dismissed: None,
             ended: None,
@@ -323,9 +329,14 @@ impl Model {
         }
         connection.connect = Some((now, connect.clone()));
         connection.evidence = now;
-        if !connect.client_id.is_empty() {
-            connection.client_id.clone_from(&connect.client_id);
-            self.named(number, &connect.client_id);
+        // Before version 5 nobody is told the identifier that the broker chooses.
+        let client_id = match (connect.client_id.as_str(), connect.level) {
+            ("", ..5) => format!("{NAMELESS}{number}"),
+            (client_id, _) => client_id.to_owned(),
+        };
+        if !client_id.is_empty() {
+            connection.client_id.clone_from(&client_id);
+            self.named(number, &client_id);
         }
         if let Some(will) = &connect.will
             && !will.payload.is_empty()
@@ -411,6 +422,8 @@ impl Model {
             let found = &mut self.publications[id];
             found.sends.push(send);
             found.instances += usize::from(!is_same);
+            // It may be an earlier one that is sent again.
+            found.muddled |= is_clear;
             // What came without a CONNECT before it was nobody's.
             if found.client_id.is_empty() {
                 found.client_id = publisher;
@@ -489,8 +502,8 @@ impl Model {
             self.acknowledged.entry(holder.moment).or_insert(now);
         }
         holder.stage = match (kind, holder.stage) {
+            (AckKind::PubAck | AckKind::PubRec, _) if reason >= 0x80 => Stage::Refused(now),
             (AckKind::PubAck | AckKind::PubComp, _) => Stage::Done(now),
-            (AckKind::PubRec, _) if reason >= 0x80 => Stage::Refused(now),
             (AckKind::PubRec, Stage::Read) => Stage::Recorded(now),
             (
                 AckKind::PubRec | AckKind::PubRel,
@@ -618,11 +631,12 @@ impl Model {
             self.durable_before_ms = self.durable_before_ms.max(moment.at_ms);
         }
         if let Some(session) = session {
-            for ((filter, _), reason) in filters.iter().zip(reasons) {
+            for (place, ((filter, _), reason)) in filters.iter().zip(reasons).enumerate() {
                 let Some(versions) = self.sessions[session].subscriptions.get_mut(filter) else {
                     continue;
                 };
-                grant(versions, moment, now, *reason);
+                let earlier = filters[..place].iter().filter(|(other, _)| other == filter).count();
+                grant(versions, moment, earlier, now, *reason);
             }
         }
         self.answered(number, moment, Request::Subscribe(filters))
@@ -653,11 +667,20 @@ impl Model {
     }
 }
 
-/// SUBACK for the version of a subscription that was requested at `requested`.
-fn grant(versions: &mut [Subscription], requested: Moment, now: Moment, reason: u8) {
+/// SUBACK for the version of a subscription that was requested at `requested`, behind `earlier` others in the same
+/// packet.
+fn grant(
+    versions: &mut [Subscription],
+    requested: Moment,
+    earlier: usize,
+    now: Moment,
+    reason: u8,
+) {
     let mut is_earlier = true;
+    let mut passed = 0;
     for subscription in versions {
-        if subscription.requested == requested {
+        passed += usize::from(subscription.requested == requested);
+        if subscription.requested == requested && passed == earlier + 1 {
             is_earlier = false;
             if reason < 0x80 {
                 subscription.granted.get_or_insert(now);

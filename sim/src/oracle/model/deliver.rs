@@ -115,7 +115,8 @@ impl Model {
             let is_shared = candidates(&self.publications, holder.publication, &holder.topic)
                 .flat_map(|publication| session.possible(publication))
                 .any(|found| found.share.is_some());
-            if holder.qos == 1 && holder.connection == number && is_shared {
+            let is_refused = matches!(holder.stage, Stage::Refused(_));
+            if holder.qos == 1 && holder.connection == number && is_shared && !is_refused {
                 holder.stage = Stage::Done(now);
             }
         }
@@ -143,6 +144,13 @@ impl Model {
             && connection.misbehaved.is_none()
             && !self.has_outage(copy.moment.index, usize::MAX);
         is_sure.then_some(at)
+    }
+
+    /// Whether the broker has surely heard what a client said at `at` of the exchange that `holder` stands for, and ran on.
+    pub(crate) fn has_heard(&self, holder: &Holder, at: Moment) -> bool {
+        let connection = self.connections.get(&holder.connection);
+        connection.is_some_and(|connection| connection.evidence > at)
+            && !self.has_outage(at.index, usize::MAX)
     }
 
     /// Publications that a message may be which was read without a payload.

@@ -145,6 +145,44 @@ impl Model {
         Range { from_ms, to_ms: to_ms.max(from_ms) }
     }
 
+    /// Connections of the same client that may have come after `owner`. A CONNECT sent before may be slower on its way.
+    pub(crate) fn later<'a>(
+        &'a self,
+        owner: &'a Connection,
+    ) -> impl Iterator<Item = &'a Connection> {
+        let never = Moment { index: usize::MAX, at_ms: 0 };
+        let sent = owner.connect.as_ref().map_or(never, |(sent, _)| *sent);
+        self.others(owner).filter(move |other| match (&other.connect, &other.connack) {
+            (Some((at, _)), _) if at.index > sent.index => true,
+            (_, Some(connack)) => connack.moment.index > sent.index,
+            (Some(_), None) => self.closing(other).to_ms >= sent.at_ms,
+            (None, None) => false,
+        })
+    }
+
+    /// Whether the DISCONNECT that a client sent has surely arrived and is known for good: the network works, nothing
+    /// else ended the connection, and the broker ran on.
+    pub(crate) fn has_surely_left(&self, owner: &Connection) -> bool {
+        let Some(goodbye) = owner.goodbye else { return false };
+        let latency_ms = self.bounds.latency_ms;
+        let arrived_ms = goodbye.moment.at_ms + latency_ms;
+        let has_outage = self.outages.iter().any(|outage| {
+            outage.stopped.at_ms >= goodbye.moment.at_ms && arrived_ms >= outage.durable_before_ms
+        });
+        let has_rival = self
+            .later(owner)
+            .any(|other| other.connect.as_ref().is_some_and(|(at, _)| at.at_ms <= arrived_ms));
+        !has_outage
+            && owner.broker_gone.is_none_or(|gone| gone.index > goodbye.moment.index)
+            && !has_rival
+            && !owner.was_reset
+            && owner.dismissed.is_none()
+            && owner.connack.is_some()
+            && !owner.may_be_refused()
+            && !self.may_outstay(owner, goodbye.moment.at_ms)
+            && self.is_prompt(owner, goodbye.moment.at_ms.saturating_sub(latency_ms))
+    }
+
     /// When the session that a connection served can have ended, if no other connection came.
     pub(crate) fn expiring(&self, connection: &Connection) -> Range {
         let closing = self.closing(connection);
@@ -152,6 +190,7 @@ impl Model {
         let changed_s = connection.goodbye.and_then(|goodbye| goodbye.expiry_s);
         let changed_s = changed_s
             .map_or(granted_s, |changed| changed.min(self.bounds.session_expiry_maximum_s));
+        let granted_s = if self.has_surely_left(connection) { changed_s } else { granted_s };
         let for_ms = |seconds: u32| match seconds {
             FOR_EVER => u64::MAX,
             seconds => u64::from(seconds) * 1000,

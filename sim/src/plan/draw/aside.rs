@@ -71,6 +71,7 @@ impl Draft {
                     retain_as_published: false,
                     retain_handling: 0,
                     subscription_id: 0,
+                    joined: false,
                 },
             );
         }

@@ -134,6 +134,18 @@ impl Draft {
         self.push(self.now_ms, Do::Broker(BrokerFault::Start));
     }
 
+    /// In a sixth of the plans the disk goes bad beside everything else, from a stream of its own.
+    pub(super) fn meet_bad_disk(&mut self) {
+        let mut chance = self.stream("disk");
+        if !chance.percent(17) {
+            return;
+        }
+        std::mem::swap(&mut self.chance, &mut chance);
+        self.draw_disk();
+        self.let_disk_down();
+        std::mem::swap(&mut self.chance, &mut chance);
+    }
+
     /// Operations fail, space runs out and comes back, bits rot while nobody looks.
     fn let_disk_down(&mut self) {
         self.some(60, |draft| {

@@ -78,6 +78,7 @@ impl Draft {
             retain_as_published: false,
             retain_handling: 2,
             subscription_id: 0,
+            joined: false,
         };
         self.push(at_ms, subscribe);
         at_ms += 1_000;

@@ -108,13 +108,14 @@ impl Draft {
                 retain_as_published,
                 retain_handling,
                 subscription_id,
+                joined: false,
             },
         );
     }
 
     pub(super) fn unsubscribe(&mut self, at_ms: u64, client: ClientIndex) {
         let filter = self.chance.pick(&self.filters).clone();
-        self.push(at_ms, Do::Unsubscribe { client, filter });
+        self.push(at_ms, Do::Unsubscribe { client, filter, joined: false });
     }
 
     pub(super) fn publish(&mut self, at_ms: u64, client: ClientIndex) {
@@ -147,13 +148,13 @@ impl Draft {
         let reason = if self.plan.clients[client].level < 5 {
             0
         } else {
-            *self.chance.pick(&[0, 0, 4, 0x80])
+            *self.chance.pick(&[0, 0, 0, 0, 4, 4, 0x80, 0x81, 0x82, 0x83, 0x93, 0x98])
         };
         // A session that began with expiry 0 may not be given another [MQTT-3.14.2-2].
         let spec = &self.plan.clients[client];
         let may_change = spec.level == 5 && spec.session_expiry_interval_s > 0;
-        let session_expiry_interval_s =
-            (may_change && self.chance.percent(20)).then(|| *self.chance.pick(&[0, 5, 600]));
+        let session_expiry_interval_s = (may_change && self.chance.percent(20))
+            .then(|| *self.chance.pick(&[0, 1, 5, 600, u32::MAX]));
         self.push(at_ms, Do::Disconnect { client, reason, session_expiry_interval_s });
         self.up[client] = false;
     }

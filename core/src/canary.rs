@@ -129,8 +129,6 @@ mod switch {
         RefusedSentAgain = "refused-sent-again",
         /// What cannot be decoded is passed over, and the connection stays.
         MalformedPassedOver = "malformed-passed-over",
-        /// An acknowledgement of something unknown counts as a protocol error.
-        UnknownAckAccused = "unknown-ack-accused",
         /// The codes of a SUBACK come in the reverse order.
         SubackReversed = "suback-reversed",
         /// Of several filters in one UNSUBSCRIBE only the first is removed.

@@ -124,7 +124,7 @@ mod known {
         // The window fills up, until nothing more comes.
         (&[Canary::RefusedKeepsWindow], "protocol", &["RX", "Q1", "Q2", "LV", "WL", "BM"]),
         (&[Canary::RefusedSentAgain], "protocol", &["RX"]),
-        (&[Canary::MalformedPassedOver, Canary::UnknownAckAccused], "protocol", &["PR"]),
+        (&[Canary::MalformedPassedOver], "protocol", &["PR"]),
         (&[Canary::SubackReversed], "protocol", &["AH", "CI", "Q1", "Q2"]),
         (&[Canary::OnlyFirstFilterRemoved], "protocol", &["NS"]),
         (&[Canary::PacketSizeIgnored], "protocol", &["SZ"]),

@@ -257,11 +257,6 @@ impl Broker {
         id: OutboundPacketId,
         out: &mut Outbox,
     ) {
-        if canary!(UnknownAckAccused)
-            && let Some(connection) = self.sessions.get(key).and_then(|one| one.connection)
-        {
-            return self.protocol_error(connection, packet, out);
-        }
         if let Some(session) = self.sessions.get(key) {
             let client_id = session.client_id.clone();
             out.notice(Notice::UnknownAck { client_id, packet, packet_id: id.0.value() });

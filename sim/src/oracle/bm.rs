@@ -108,7 +108,10 @@ fn needless(model: &Model, kept: &KeptSession) -> Option<String> {
         // Whose it is, a client that was never told its identifier cannot know.
         let may_be_orphan = client.is_none()
             && model.connections.values().any(|one| {
-                let is_nameless = one.connect.is_some() && one.client_id.is_empty();
+                let is_nameless = one.connect.as_ref().is_some_and(|(_, connect)| {
+                    let is_told = connect.level >= 5 && one.connack.is_some();
+                    connect.client_id.is_empty() && !is_told
+                });
                 is_nameless && model.expiring(one).to_ms > model.settled_by_ms()
             });
         return (!is_unclear && !may_be_orphan)
@@ -248,6 +251,10 @@ mod tests {
         };
         passes(Memory::default(), &with(""));
         fails(Memory::default(), &with("c"), "BM");
+        let mut told = two();
+        told.enters(3, Connect { level: 4, ..connect_of("") }, false);
+        ends_with(&mut told, keeps("auto-1", 0, 0));
+        passes(Memory::default(), &told);
     }
 
     #[test]

@@ -46,20 +46,10 @@ enum Verdict {
 }
 
 /// How many messages without a payload came, by session and topic.
-struct Clears<'a>(BTreeMap<(SessionId, &'a str), usize>);
-
-impl<'a> Clears<'a> {
-    /// Counts one of them off, if there is one left.
-    fn take(&mut self, session: SessionId, topic: &'a str) -> bool {
-        let left = self.0.get_mut(&(session, topic)).filter(|left| **left > 0);
-        left.map(|left| *left -= 1).is_some()
-    }
-}
-
-fn clears(model: &Model) -> Clears<'_> {
-    let mut clears = Clears(BTreeMap::new());
+fn clears(model: &Model) -> BTreeMap<(SessionId, &str), usize> {
+    let mut clears = BTreeMap::new();
     for delivery in model.deliveries.iter().filter(|delivery| delivery.payload.is_empty()) {
-        *clears.0.entry((delivery.session, &delivery.topic)).or_default() += 1;
+        *clears.entry((delivery.session, delivery.topic.as_str())).or_default() += 1;
     }
     clears
 }
@@ -73,7 +63,7 @@ impl Owed {
                 topics.entry(&publication.topic).or_default().push(id);
             }
         }
-        let mut clears = clears(model);
+        let clears = clears(model);
         for (number, session) in model.sessions.iter().enumerate() {
             let is_served = model.served(session).is_some();
             let is_over = model.is_over(session);
@@ -83,19 +73,16 @@ impl Owed {
                 if !is_meant {
                     continue;
                 }
-                let mut missing = Vec::new();
+                let (mut missing, mut cleared) = (Vec::new(), Vec::new());
                 for id in publications {
                     let publication = &model.publications[*id];
                     match judge(model, session, publication, is_served, is_over) {
                         None => {}
                         Some(Verdict::Must(qos)) => {
                             owed.verdicts.must += 1;
-                            // Nothing tells one empty payload from another, but there must be as many.
-                            let has_come = match publication.payload.is_empty() {
-                                false => session.deliveries.contains_key(id),
-                                true => clears.take(number, topic),
-                            };
-                            if !has_come {
+                            if publication.payload.is_empty() {
+                                cleared.push((*id, qos));
+                            } else if !session.deliveries.contains_key(id) {
                                 missing.push((*id, qos));
                             }
                         }
@@ -104,19 +91,23 @@ impl Owed {
                         Some(Verdict::Ended) => owed.verdicts.ended += 1,
                     }
                 }
-                owed.excuse(model, number, topic, &missing);
+                owed.excuse(model, number, topic, &missing, 0);
+                // Nothing tells one empty payload from another, but there must be as many.
+                let came = clears.get(&(number, *topic)).copied().unwrap_or(0);
+                owed.excuse(model, number, topic, &cleared, came);
             }
         }
         owed
     }
 
-    /// Keeps of what is missing what the broker did not say it dropped.
+    /// Keeps of what is missing what the broker did not say it dropped, but for `came` of them.
     fn excuse(
         &mut self,
         model: &Model,
         session: SessionId,
         topic: &str,
         missing: &[(PublicationId, u8)],
+        mut came: usize,
     ) {
         let receiver = &model.sessions[session].client_id;
         let notices = drops(model, receiver, topic).into_iter();
@@ -131,6 +122,10 @@ impl Owed {
         });
         left.retain(|(id, _)| !take(&mut others, &model.publications[*id]));
         for (id, qos) in left.into_iter().rev() {
+            if came > 0 {
+                came -= 1;
+                continue;
+            }
             let publication = &model.publications[id];
             let accepted = publication.accepted.unwrap_or(publication.first()).index;
             self.missing.push(Missing {

@@ -81,7 +81,8 @@ fn changed(
     if model.surely_acknowledged(last).is_some() {
         return Some(("RX", "although the broker had heard that it came".to_owned()));
     }
-    let is_undone = model.has_outage(last.moment.index, usize::MAX);
+    // What was read after a crash may have been sent before it.
+    let is_undone = model.has_outage(publication.first().index, usize::MAX);
     (last.id != delivery.id && !is_undone)
         .then(|| ("RX", format!("and came under {} before", last.id.unwrap_or(0))))
 }

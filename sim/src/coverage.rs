@@ -315,33 +315,11 @@ impl Coverage {
                 | NetworkFault::BlackHoleToClient
                 | NetworkFault::Reset => return,
             },
-            What::Sent { packet: Packet::Connect(connect), .. }
-                if self.scenes.has_will_waiting(&connect.client_id) =>
-            {
-                Point::WillCancelled
-            }
-            What::Sent { packet: Packet::Publish(publish), .. } if publish.topic.is_empty() => {
-                Point::ClientAlias
-            }
-            What::Sent { packet: Packet::Subscribe { filters, .. }, .. } if filters.len() > 1 => {
-                Point::SeveralFilters
-            }
-            What::Sent {
-                packet: Packet::Ack { kind: AckKind::PubAck | AckKind::PubRec, reason: 0x80.., .. },
-                ..
-            } => Point::RefusedByClient,
-            What::Sent { connection, packet: Packet::Publish(publish) } => {
-                match (publish.retain, publish.payload.is_empty()) {
-                    (true, true) => Point::RetainedDeleted,
-                    (true, false) if self.scenes.has_retained(&publish.topic) => {
-                        Point::RetainedReplaced
-                    }
-                    (true | false, _) if self.scenes.quota_is_full(*connection) => Point::QuotaFull,
-                    (true | false, _) => return,
-                }
-            }
-            What::Sent { .. }
-            | What::Opened { .. }
+            What::Sent { connection, packet } => match self.sent(*connection, packet) {
+                Some(point) => point,
+                None => return,
+            },
+            What::Opened { .. }
             | What::Undecodable { .. }
             | What::Ended { .. }
             | What::Misbehaved { .. }
@@ -354,6 +332,40 @@ impl Coverage {
             | What::End => return,
         };
         self.hits.hit(Hits::point(point));
+    }
+
+    fn sent(&self, connection: u64, packet: &Packet) -> Option<Point> {
+        match packet {
+            Packet::Connect(connect) => {
+                let waits = self.scenes.has_will_waiting(&connect.client_id);
+                waits.then_some(Point::WillCancelled)
+            }
+            Packet::Publish(publish) if publish.topic.is_empty() => Some(Point::ClientAlias),
+            Packet::Publish(publish) => match (publish.retain, publish.payload.is_empty()) {
+                (true, true) => Some(Point::RetainedDeleted),
+                (true, false) if self.scenes.has_retained(&publish.topic) => {
+                    Some(Point::RetainedReplaced)
+                }
+                (true | false, _) => {
+                    self.scenes.quota_is_full(connection).then_some(Point::QuotaFull)
+                }
+            },
+            Packet::Subscribe { filters, .. } => {
+                (filters.len() > 1).then_some(Point::SeveralFilters)
+            }
+            Packet::Ack { kind: AckKind::PubAck | AckKind::PubRec, reason: 0x80.., .. } => {
+                Some(Point::RefusedByClient)
+            }
+            Packet::ConnAck { .. }
+            | Packet::Ack { .. }
+            | Packet::SubAck { .. }
+            | Packet::Unsubscribe { .. }
+            | Packet::UnsubAck { .. }
+            | Packet::PingReq
+            | Packet::PingResp
+            | Packet::Disconnect { .. }
+            | Packet::Auth { .. } => None,
+        }
     }
 
     fn received(&mut self, connection: u64, packet: &Packet) -> Option<Point> {

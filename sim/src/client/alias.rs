@@ -17,8 +17,8 @@ pub(super) struct Aliases {
 }
 
 impl Aliases {
-    /// The publication as it goes out where the broker takes aliases up to `maximum`: now and then without an alias, with
-    /// one that is set or set anew, and with one instead of its topic.
+    /// The publication as it goes out where the broker takes aliases up to `maximum`: now and then without an alias,
+    /// with one that is set or set anew, and with one instead of its topic.
     pub(super) fn applied(&self, publish: &Publish, maximum: u16) -> Publish {
         let mut publish = publish.clone();
         let most = usize::from(maximum.min(USED));

@@ -21,7 +21,8 @@ pub enum Profile {
     Soak,
     /// Anything.
     All,
-    /// The disk fails, fills up and hangs, while clients come and go and networks fail too. Only the runtime layer has one.
+    /// The disk fails, fills up and hangs, while clients come and go and networks fail too. Only the runtime layer has
+    /// one.
     Disk,
 }
 
@@ -119,18 +120,7 @@ impl Profile {
                 odds.black_holes = 20;
             }
             Profile::All => odds = Odds::ALL,
-            Profile::Disk => {
-                odds.kills = 30;
-                odds.power_cuts = 50;
-                odds.stops = 20;
-                odds.disk_stalls = 60;
-                odds.holds = 15;
-                odds.black_holes = 10;
-                odds.resets = 20;
-                odds.vanishes = 15;
-                odds.takeovers = 20;
-                odds.misbehaves = 10;
-            }
+            Profile::Disk => odds = Odds::DISK,
         }
         odds
     }
@@ -160,6 +150,20 @@ impl Odds {
 
     /// Half of the families in a median plan would leave no fault alone for long.
     const ALL: Odds = Odds { limits: 0, misbehaves: 15, shared_ids: 20, ..Odds::same(30) };
+
+    const DISK: Odds = Odds {
+        kills: 30,
+        power_cuts: 50,
+        stops: 20,
+        disk_stalls: 60,
+        holds: 15,
+        black_holes: 10,
+        resets: 20,
+        vanishes: 15,
+        takeovers: 20,
+        misbehaves: 10,
+        ..Odds::NONE
+    };
 
     const fn same(percent: u64) -> Odds {
         Odds {

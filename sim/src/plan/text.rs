@@ -422,16 +422,7 @@ fn read_step(line: &mut Line) -> Result<Do, String> {
         "connect" => {
             Do::Connect { client, clean_start: line.is_set("clean"), will: read_will(line)? }
         }
-        "subscribe" => Do::Subscribe {
-            client,
-            filter: line.text("a filter")?,
-            qos: line.or("qos", 0)?,
-            no_local: line.is_set("no_local"),
-            retain_as_published: line.is_set("retain_as_published"),
-            retain_handling: line.or("retain_handling", 0)?,
-            subscription_id: line.or("id", 0)?,
-            joined: line.is_set("joined"),
-        },
+        "subscribe" => read_subscribe(line, client)?,
         "unsubscribe" => Do::Unsubscribe {
             client,
             filter: line.text("a filter")?,
@@ -460,6 +451,19 @@ fn read_step(line: &mut Line) -> Result<Do, String> {
         "pinging" => Do::Pinging { client, on: read_switch(line)? },
         "network" => Do::Network { client, fault: read_network(line)? },
         other => return Err(format!("`{other}` is nothing that can happen")),
+    })
+}
+
+fn read_subscribe(line: &mut Line, client: usize) -> Result<Do, String> {
+    Ok(Do::Subscribe {
+        client,
+        filter: line.text("a filter")?,
+        qos: line.or("qos", 0)?,
+        no_local: line.is_set("no_local"),
+        retain_as_published: line.is_set("retain_as_published"),
+        retain_handling: line.or("retain_handling", 0)?,
+        subscription_id: line.or("id", 0)?,
+        joined: line.is_set("joined"),
     })
 }
 

@@ -146,7 +146,8 @@ impl Model {
         is_sure.then_some(at)
     }
 
-    /// Whether the broker has surely heard what a client said at `at` of the exchange that `holder` stands for, and ran on.
+    /// Whether the broker has surely heard what a client said at `at` of the exchange that `holder` stands for, and
+    /// ran on.
     pub(crate) fn has_heard(&self, holder: &Holder, at: Moment) -> bool {
         let connection = self.connections.get(&holder.connection);
         connection.is_some_and(|connection| connection.evidence > at)

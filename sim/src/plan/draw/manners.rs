@@ -1,5 +1,5 @@
-//! How clients go about what they do, each manner from a stream of its own: several filters in one packet, topic aliases,
-//! refusals, and identifiers that are left to the broker.
+//! How clients go about what they do, each manner from a stream of its own: several filters in one packet, topic
+//! aliases, refusals, and identifiers that are left to the broker.
 
 use super::{Draft, Percent as _};
 use crate::plan::Do;

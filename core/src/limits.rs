@@ -54,9 +54,9 @@ pub struct Limits {
     pub queue_memory_bytes: u64,
     /// Deliveries at QoS 1 and 2 in flight to one client, whatever receive maximum it states.
     pub inflight_messages: u16,
-    /// Retained messages. Over it: 0x97.
+    /// Retained messages, what the broker tells of itself below `$SYS` apart. Over it: 0x97.
     pub retained_messages: u32,
-    /// Bytes of retained messages. Over it: 0x97.
+    /// Bytes of retained messages, the same apart. Over it: 0x97.
     pub retained_bytes: u64,
     /// Packets a client may send ahead while its authentication is undecided. Over it: 0x97.
     pub pipelined_packets: u16,

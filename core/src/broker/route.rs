@@ -16,6 +16,7 @@ use crate::quota::Owner;
 use crate::record::{
     Enqueued, GroupId, LogPosition, Origin, QueueSeq, Receiver, Record, RetainedChange,
 };
+use crate::routing::retained::is_of_system;
 use crate::routing::topic::Topic;
 use crate::session::queue::{Journaled, Lane, Waiting};
 use crate::session::{GroupKey, SessionKey};
@@ -222,12 +223,16 @@ impl Broker {
         routed
     }
 
-    /// Whether a retained message of `bytes` may be stored for `topic`.
+    /// Whether a retained message of `bytes` may be stored for `topic`. What the broker tells of itself always is, and
+    /// takes nobody's room.
     pub(super) fn retained_has_space(&self, topic: &Topic, bytes: usize) -> bool {
-        let limits = &self.config.limits;
+        if is_of_system(topic) {
+            return true;
+        }
+        let (limits, system) = (&self.config.limits, self.retained.system());
         let old_bytes = self.retained.get(topic).map(|entry| entry.message.content_bytes());
-        let messages = self.retained.len() + usize::from(old_bytes.is_none());
-        let bytes = self.retained.content_bytes() + bytes as u64;
+        let messages = self.retained.len() - system.messages + usize::from(old_bytes.is_none());
+        let bytes = self.retained.content_bytes() - system.content_bytes + bytes as u64;
         messages <= limits.retained_messages as usize
             && bytes.saturating_sub(old_bytes.unwrap_or(0) as u64) <= limits.retained_bytes
     }

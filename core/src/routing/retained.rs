@@ -54,6 +54,16 @@ pub struct RetainedStore {
     entries: BTreeSet<ByTopic>,
     expiries: BTreeSet<(Time, Topic)>,
     content_bytes: u64,
+    system: System,
+}
+
+/// What of a store is below `$SYS`, where no client publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct System {
+    /// How many messages.
+    pub(crate) messages: usize,
+    /// The sum of their [`Message::content_bytes`].
+    pub(crate) content_bytes: u64,
 }
 
 /// What [`RetainedStore::next_match`] came to.
@@ -93,6 +103,11 @@ impl RetainedStore {
         self.content_bytes
     }
 
+    /// What of that no client published.
+    pub(crate) fn system(&self) -> System {
+        self.system
+    }
+
     /// Makes `message` the retained one of its topic and returns the one before.
     ///
     /// The store keeps the message's memory alive for long: pass a
@@ -104,7 +119,12 @@ impl RetainedStore {
         publisher: Option<Arc<Owner>>,
     ) -> Option<Retained> {
         let expiry = expiry_of(&message);
-        self.content_bytes += message.content_bytes() as u64;
+        let bytes = message.content_bytes() as u64;
+        self.content_bytes += bytes;
+        if is_of_system(&message.topic) {
+            self.system.messages += 1;
+            self.system.content_bytes += bytes;
+        }
         // [MQTT-3.3.1-5]
         let old = self.entries.replace(ByTopic(Retained { message, publisher }));
         if let Some(ByTopic(old)) = &old {
@@ -196,11 +216,21 @@ impl RetainedStore {
 
     /// Takes what is no longer an entry out of the accounts.
     fn forget(&mut self, old: &Retained) {
-        self.content_bytes -= old.message.content_bytes() as u64;
+        let bytes = old.message.content_bytes() as u64;
+        self.content_bytes -= bytes;
+        if is_of_system(old.topic()) {
+            self.system.messages -= 1;
+            self.system.content_bytes -= bytes;
+        }
         if let Some(expiry) = expiry_of(&old.message) {
             self.expiries.remove(&expiry);
         }
     }
+}
+
+/// Whether a topic is where the broker tells of itself.
+pub(crate) fn is_of_system(topic: &Topic) -> bool {
+    topic.as_str().starts_with("$SYS/")
 }
 
 fn expiry_of(message: &Message) -> Option<(Time, Topic)> {

@@ -76,7 +76,8 @@ impl Process {
         options: &Options,
         around: &mut Around,
     ) -> Result<Self, Violation> {
-        let seed = Seed(options.seed);
+        // Another for each process, or a new one would give its clients the names that the last one gave.
+        let seed = Seed(options.seed ^ around.now_ms);
         let (through, snapshot_latest, records) = around.journal.recover();
         let mut recovery = Recovery::new(config.clone(), seed);
         for record in records {

@@ -81,6 +81,7 @@ pub struct Broker {
     fetches: fetch::Fetches,
     /// Whether the disk has no room for new durable work.
     journal_is_short: bool,
+    journal_is_used_up: bool,
     /// Timers of connections, and those that do not touch durable state.
     timers: Timers,
     /// Timers at whose end durable state changes: held back after a jump of time.
@@ -143,6 +144,7 @@ impl Broker {
             gate: Gate::default(),
             fetches: fetch::Fetches::default(),
             journal_is_short: false,
+            journal_is_used_up: false,
             timers: Timers::default(),
             durable_timers: Timers::default(),
             held_at: None,
@@ -224,7 +226,9 @@ impl Broker {
                 self.open_gate(out);
             }
             Input::Fetched { message } => self.fetched(&message, out),
-            Input::JournalSpace { is_short } => self.journal_space(is_short, out),
+            Input::JournalSpace { is_short, is_used_up } => {
+                self.journal_space(is_short, is_used_up, out);
+            }
             Input::Command(command) => self.command(command, out),
             Input::Deadline => {}
         }
@@ -267,10 +271,14 @@ impl Broker {
         &self.config
     }
 
-    fn journal_space(&mut self, is_short: bool, out: &mut Outbox) {
+    fn journal_space(&mut self, is_short: bool, is_used_up: bool, out: &mut Outbox) {
         if self.journal_is_short != is_short {
             self.journal_is_short = is_short;
             out.notice(Notice::JournalSpace { is_short });
+        }
+        self.journal_is_used_up = is_used_up;
+        if is_used_up {
+            self.refuse_who_waits(out);
         }
     }
 

@@ -103,6 +103,9 @@ pub enum Input {
     JournalSpace {
         /// Whether it is short.
         is_short: bool,
+        /// Whether not even these records can be made durable until there is room again. Then nobody is let in who
+        /// would wait for one, but refused with 0x97.
+        is_used_up: bool,
     },
     /// All records up to this position survive a power cut.
     Durable {

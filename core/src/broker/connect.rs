@@ -22,6 +22,11 @@ use crate::wire::packet::{ClientPacket, ConnAck, Connect, ServerPacket};
 use crate::wire::reason::ReasonCode;
 use crate::wire::types::{QoS, Text, Version};
 
+const JOURNAL_USED_UP: Cause = Cause::Limit {
+    reason: ReasonCode::QuotaExceeded,
+    detail: "the disk is full, and nothing can be stored of the session",
+};
+
 impl Broker {
     /// The first packet of a connection; the reader lets only CONNECT be it `[MQTT-3.1.0-1]`.
     pub(super) fn first_packet(
@@ -157,6 +162,10 @@ impl Broker {
         let after = if appended > before { appended } else { ended_at };
         let packet = ServerPacket::ConnAck(Box::new(connack));
         self.send_after(after, connection, packet, false, out);
+        if self.journal_is_used_up {
+            // An end that was recorded just before may have to be waited for.
+            self.refuse_who_waits(out);
+        }
         for packet in pipelined {
             self.packet(connection, packet, out);
         }
@@ -183,6 +192,19 @@ impl Broker {
             session.ends_at = Time::NEVER;
             self.counters.sessions_expired += 1;
             self.end_session(key, SessionEnd::Expired, out);
+        }
+    }
+
+    /// Refuses those whose CONNACK waits for a record that cannot be written.
+    pub(super) fn refuse_who_waits(&mut self, out: &mut Outbox) {
+        for id in self.links.ids() {
+            let waits = self.links.get(id).is_some_and(|link| match link.phase {
+                Phase::Accepting(_) => !link.served_ahead,
+                Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::Live(_) => false,
+            });
+            if waits {
+                self.close(id, JOURNAL_USED_UP, out);
+            }
         }
     }
 
@@ -213,6 +235,10 @@ impl Broker {
                 reason: ReasonCode::QuotaExceeded,
                 detail: "the disk is full, and the session or its will would have to be stored",
             });
+        }
+        let is_known = existing.is_some_and(|session| session.recorded);
+        if self.journal_is_used_up && (is_recorded || is_known) {
+            return Some(JOURNAL_USED_UP);
         }
         if existing.is_none() && self.sessions.len() >= self.config.limits.sessions as usize {
             return Some(Cause::Limit {

@@ -21,7 +21,7 @@ impl World {
     /// Ends the world and says what was wrong with it.
     pub(crate) fn end(&mut self) {
         self.begin_end();
-        self.handle(Input::JournalSpace { is_short: false });
+        self.handle(Input::JournalSpace { is_short: false, is_used_up: false });
         self.handle(Input::Command(Command::ConfirmTime));
         self.come_back();
         self.drain();

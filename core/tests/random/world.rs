@@ -137,7 +137,8 @@ impl World {
             970..=979 => self.answer_question(),
             980..=981 => {
                 let is_short = self.rng.chance(30);
-                self.handle(Input::JournalSpace { is_short });
+                let is_used_up = is_short && self.rng.chance(30);
+                self.handle(Input::JournalSpace { is_short, is_used_up });
             }
             982..=984 => {
                 self.disk = self.rng.pick(&[Disk::Immediate, Disk::Random, Disk::Withheld]);

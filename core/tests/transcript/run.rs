@@ -222,12 +222,15 @@ impl World {
                 self.with_broker(|broker, now, out| broker.resume(now, budget, out));
             }
             "journal" => {
-                let is_short = match rest.trim() {
-                    "short" => true,
-                    "roomy" => false,
-                    other => return Err(format!("a journal is short or roomy, not `{other}`")),
+                let (is_short, is_used_up) = match rest.trim() {
+                    "used-up" => (true, true),
+                    "short" => (true, false),
+                    "roomy" => (false, false),
+                    other => {
+                        return Err(format!("a journal is used-up, short or roomy, not `{other}`"));
+                    }
                 };
-                self.input(Input::JournalSpace { is_short });
+                self.input(Input::JournalSpace { is_short, is_used_up });
             }
             "fetched" => {
                 let id = MessageId(number(rest.trim().trim_start_matches('m'))?);

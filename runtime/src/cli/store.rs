@@ -174,6 +174,9 @@ async fn import(folder: &Path, store: &Store, path: PathBuf) -> Result<Found, Fa
     };
     let pieces = std::iter::from_fn(|| read_piece(&mut file).transpose());
     let disk = FolderDisk::create(folder)?;
+    if tools::is_importing(&disk).await? {
+        say!("{}: an import was ended before it was done, and is begun again", folder.display());
+    }
     let imported = tools::import(&disk, pieces, store.segment_bytes, salt()).await;
     imported.map_err(|error| match error {
         ImportError::Occupied { file } => Fault::Occupied { folder: folder.to_owned(), file },

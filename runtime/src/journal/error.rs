@@ -43,6 +43,8 @@ pub enum StoreError {
         /// The file.
         file: String,
     },
+    /// An import was ended before it was done; nothing of a store is here yet.
+    Importing,
 }
 
 const ADVICE: &str =
@@ -122,6 +124,7 @@ impl Display for Cause<'_> {
                 write!(f, "{file} has format version {version}, which is newer than this program")
             }
             StoreError::Missing { file } => write!(f, "{file} is missing"),
+            StoreError::Importing => f.write_str("an import was ended before it was done"),
         }
     }
 }
@@ -133,6 +136,7 @@ impl Display for StoreError {
             StoreError::Disk { .. } => Ok(()),
             StoreError::Newer { .. } => f.write_str("; use a newer one"),
             StoreError::Damaged { .. } | StoreError::Missing { .. } => write!(f, "; {ADVICE}"),
+            StoreError::Importing => f.write_str("; `signalhouse store import` begins it again"),
         }
     }
 }
@@ -142,7 +146,7 @@ impl Error for StoreError {
         match self {
             StoreError::Disk { source, .. } => Some(source),
             StoreError::Damaged { what, .. } => Some(what),
-            StoreError::Newer { .. } | StoreError::Missing { .. } => None,
+            StoreError::Newer { .. } | StoreError::Missing { .. } | StoreError::Importing => None,
         }
     }
 }
@@ -151,9 +155,10 @@ impl From<StoreError> for io::Error {
     fn from(error: StoreError) -> io::Error {
         match &error {
             StoreError::Disk { source, .. } => io::Error::new(source.kind(), error),
-            StoreError::Damaged { .. } | StoreError::Newer { .. } | StoreError::Missing { .. } => {
-                io::Error::new(io::ErrorKind::InvalidData, error)
-            }
+            StoreError::Damaged { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Missing { .. }
+            | StoreError::Importing => io::Error::new(io::ErrorKind::InvalidData, error),
         }
     }
 }

@@ -28,6 +28,13 @@ pub(super) enum FileName {
     Unfinished(u64),
 }
 
+/// What is being imported, until it is a whole store. While it is there, nothing else counts.
+pub(super) const IMPORT: FileName = FileName::Unfinished(0);
+
+/// Says that the rest of the last segment is being erased. After a sync that failed, what was erased looks so, and the
+/// disk may have it still.
+pub(super) const ERASING: FileName = FileName::Unfinished(MOST);
+
 impl FileName {
     /// What a name says; `None` for files that are not the store's.
     pub(super) fn parse(name: &str) -> Option<Self> {

@@ -33,6 +33,8 @@ const FRAME_BYTES: usize = 512 * 1024;
 const FRAMES_UNDER_WAY: usize = 2;
 /// After so many milliseconds without a record, the log says that its last one is durable.
 const IDLE_MS: u64 = 1_000;
+/// How long a frame waits for room on a full disk before there is taken to be none.
+const USED_UP_MS: u64 = 1_000;
 
 pub(super) type Task<T> = Pin<Box<dyn Future<Output = io::Result<T>>>>;
 
@@ -64,6 +66,9 @@ pub struct LogJournal<D: Disk, C: Clock, P> {
     /// The last position that a frame in the log says is durable.
     marked: LogPosition,
     mark_at: Option<Pin<Box<C::Sleep>>>,
+    /// When a frame has waited for room so long that there is none.
+    used_up_at: Option<Pin<Box<C::Sleep>>>,
+    is_used_up: bool,
     relaxed: Relaxed<D::File, C>,
     upkeep: Upkeep<D, C, P>,
     /// Length of the last frame, about that of the next.
@@ -104,6 +109,8 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
             told: through,
             marked: LogPosition::START,
             mark_at: None,
+            used_up_at: None,
+            is_used_up: false,
             relaxed: Relaxed { unsynced: Vec::new(), due: None, syncing: None },
             upkeep,
             usual_bytes: 0,
@@ -301,8 +308,23 @@ impl<D: Disk, C: Clock, P: Spawn> LogJournal<D, C, P> {
             progress |= self.poll_mark(cx);
             progress |= self.seal_early();
             if !progress {
+                self.poll_used_up(cx);
                 return Ok(());
             }
+        }
+    }
+
+    /// Sees whether frames wait for room that does not come.
+    fn poll_used_up(&mut self, cx: &mut Context<'_>) {
+        let waits = self.upkeep.is_short() && self.under_way.is_empty() && !self.waiting.is_empty();
+        if !waits {
+            (self.used_up_at, self.is_used_up) = (None, false);
+        } else if !self.is_used_up {
+            let clock = &self.clock;
+            let at = self.used_up_at.get_or_insert_with(|| {
+                Box::pin(clock.sleep_until(clock.now().plus_ms(USED_UP_MS)))
+            });
+            self.is_used_up = at.as_mut().poll(cx).is_ready();
         }
     }
 }
@@ -353,6 +375,10 @@ impl<D: Disk, C: Clock, P: Spawn> Journal for LogJournal<D, C, P> {
 
     fn is_short(&self) -> bool {
         self.upkeep.is_short()
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.is_used_up
     }
 
     fn fetch(&mut self, message: MessageId) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::codec::FORMAT_VERSION;
 use super::error::StoreError;
-use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName};
+use super::file::{BLOCK_BYTES, ERASING, FileHeader, FileKind, FileName};
 use super::walk::Layout;
 use crate::seams::{Disk, DiskFile, SyncFailed};
 
@@ -155,6 +155,7 @@ pub(super) async fn settle<D: Disk>(
     salts: &mut Salts,
 ) -> Result<(), StoreError> {
     let tail = layout.tail;
+    let erased_to = what_to_erase(disk, layout).await?;
     for (index, segment) in layout.segments.iter_mut().enumerate() {
         let name = FileName::Segment(segment.number);
         if index > tail && canary!(TailNotCut) {
@@ -167,9 +168,7 @@ pub(super) async fn settle<D: Disk>(
                 write_again(&file, *from, *to).await?;
             }
             if index == tail {
-                let stale = layout.stale.iter().filter(|(of, ..)| *of == index);
-                let stale_to = stale.map(|(_, _, to)| *to).max();
-                if let Some(to) = stale_to.filter(|_| !canary!(TailNotCut)) {
+                if let Some(to) = erased_to.filter(|_| !canary!(TailNotCut)) {
                     erase(&file, segment.end, to).await?;
                 }
             } else if index > tail {
@@ -191,4 +190,24 @@ pub(super) async fn settle<D: Disk>(
     }
     // A name may have outlived a killed process without being durable.
     disk.sync_folder().await.map_err(StoreError::disk("cannot sync", "the data folder"))
+}
+
+/// How far the last segment has to be erased behind its end, if at all. From here on that is known to be under way, until
+/// it is surely on the disk.
+async fn what_to_erase<D: Disk>(disk: &D, layout: &mut Layout) -> Result<Option<u64>, StoreError> {
+    if layout.obsolete.iter().any(|(name, _)| *name == ERASING) {
+        // How far it was to be is no longer seen.
+        return Ok(layout.segments.get(layout.tail).map(|segment| segment.bytes));
+    }
+    let stale = layout.stale.iter().filter(|(of, ..)| *of == layout.tail);
+    let Some(to) = stale.map(|(_, _, to)| *to).max() else { return Ok(None) };
+    match disk.create(&ERASING.to_string()).await {
+        Ok(_) => layout.obsolete.push((ERASING, 0)),
+        // Then a sync that fails as well may undo it.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(Some(to)),
+        Err(error) => return Err(StoreError::disk("cannot create", ERASING)(error)),
+    }
+    let synced = disk.sync_folder().await;
+    synced.map_err(StoreError::disk("cannot sync", "the data folder"))?;
+    Ok(Some(to))
 }

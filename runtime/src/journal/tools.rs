@@ -6,7 +6,7 @@ use bytes::Bytes;
 use signalhouse_core::record::LogPosition;
 use signalhouse_core::{Config, Doubts, Record, Recovery, Seed};
 
-pub use self::import::{ImportError, import};
+pub use self::import::{ImportError, import, is_importing};
 use super::bodies::Bodies;
 use super::compact::{Pieces, State, frame_of, write};
 use super::error::{Damage, StoreError};

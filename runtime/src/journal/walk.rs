@@ -11,7 +11,7 @@ use signalhouse_core::{LogPosition, Record, Time};
 
 use super::codec::decode_first;
 use super::error::{Damage, StoreError};
-use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName};
+use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName, IMPORT};
 use super::reader::{Frame, FrameReader};
 use crate::seams::{Disk, DiskFile, Listed};
 
@@ -115,6 +115,9 @@ pub(super) async fn walk<D: Disk>(
     visitor: &mut impl Visit,
 ) -> Result<Layout, StoreError> {
     let files = disk.list().await.map_err(StoreError::disk("cannot list", "the data folder"))?;
+    if files.iter().any(|file| FileName::parse(&file.name) == Some(IMPORT)) {
+        return Err(StoreError::Importing);
+    }
     let mut walk = Walk::new(disk, on_damage, visitor, sort(&files));
     walk.check_heads().await?;
     if let Some((number, _)) = walk.layout.snapshot
@@ -202,7 +205,7 @@ impl<'a, D: Disk, V: Visit> Walk<'a, D, V> {
     fn leave_out(&mut self, error: StoreError) -> Result<(), StoreError> {
         let is_damage = match &error {
             StoreError::Damaged { .. } | StoreError::Missing { .. } => true,
-            StoreError::Disk { .. } | StoreError::Newer { .. } => false,
+            StoreError::Disk { .. } | StoreError::Newer { .. } | StoreError::Importing => false,
         };
         match self.on_damage {
             OnDamage::LeaveOut if is_damage => {
@@ -222,9 +225,11 @@ impl<'a, D: Disk, V: Visit> Walk<'a, D, V> {
             let name = FileName::Segment(segment.number);
             let kind = match FrameReader::open(self.disk, name).await {
                 Ok(reader) => reader.header().kind,
-                Err(error @ (StoreError::Newer { .. } | StoreError::Disk { .. })) => {
-                    return Err(error);
-                }
+                Err(
+                    error @ (StoreError::Newer { .. }
+                    | StoreError::Disk { .. }
+                    | StoreError::Importing),
+                ) => return Err(error),
                 // Told where it stands in the log.
                 Err(StoreError::Damaged { .. } | StoreError::Missing { .. }) => continue,
             };
@@ -364,7 +369,7 @@ impl<'a, D: Disk, V: Visit> Walk<'a, D, V> {
     fn is_left_out(&self, error: &StoreError) -> bool {
         let file = |error: &StoreError| match error {
             StoreError::Damaged { file, .. } | StoreError::Missing { file } => Some(file.clone()),
-            StoreError::Disk { .. } | StoreError::Newer { .. } => None,
+            StoreError::Disk { .. } | StoreError::Newer { .. } | StoreError::Importing => None,
         };
         let of = file(error);
         of.is_some() && self.layout.losses.iter().any(|loss| file(loss) == of)

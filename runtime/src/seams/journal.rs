@@ -45,6 +45,9 @@ pub trait Journal: 'static {
     /// there. Changes only while `poll_durable` is polled.
     fn is_short(&self) -> bool;
 
+    /// Whether nothing more can be made durable until there is room. Changes only while `poll_durable` is polled.
+    fn is_used_up(&self) -> bool;
+
     /// Ends in good order: everything appended becomes durable. Nothing is called afterwards.
     ///
     /// # Errors
@@ -98,6 +101,10 @@ impl Journal for MemoryJournal {
     }
 
     fn is_short(&self) -> bool {
+        false
+    }
+
+    fn is_used_up(&self) -> bool {
         false
     }
 

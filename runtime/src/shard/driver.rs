@@ -71,8 +71,8 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     settled: LogPosition,
     /// Read back by the journal, not yet told to the broker.
     fetched: Vec<Arc<Message>>,
-    /// What the broker was told of the journal's room.
-    is_short: bool,
+    /// What the broker was told of the journal's room: that it is short, that it is used up.
+    room: (bool, bool),
     /// Records wait for the journal's `flush`.
     unflushed: bool,
     watcher: Option<Watcher>,
@@ -117,7 +117,7 @@ where
             appended: through,
             settled: through,
             fetched: Vec::new(),
-            is_short: false,
+            room: (false, false),
             unflushed: false,
             watcher: None,
         }
@@ -173,7 +173,7 @@ where
             self.fetched.push(message);
             ready = true;
         }
-        ready |= self.journal.is_short() != self.is_short;
+        ready |= self.room() != self.room;
         self.set_timer();
         if let Some((_, sleep)) = &mut self.timer
             && sleep.as_mut().poll(cx).is_ready()
@@ -204,15 +204,20 @@ where
         }
     }
 
+    fn room(&self) -> (bool, bool) {
+        (self.journal.is_short(), self.journal.is_used_up())
+    }
+
     /// Everything that is ready, once.
     fn round(&mut self) {
         let now = self.clock.now();
         if let Some(through) = self.durable.take() {
             self.settle(now, through);
         }
-        if self.is_short != self.journal.is_short() {
-            self.is_short = !self.is_short;
-            self.handle(now, Input::JournalSpace { is_short: self.is_short });
+        if self.room != self.room() {
+            self.room = self.room();
+            let (is_short, is_used_up) = self.room;
+            self.handle(now, Input::JournalSpace { is_short, is_used_up });
         }
         for message in std::mem::take(&mut self.fetched) {
             self.handle(now, Input::Fetched { message });

@@ -97,6 +97,16 @@ impl Store {
         assert_eq!(self.journal.flush(), None);
     }
 
+    /// Appends a record that retains something on a topic of its own.
+    pub(crate) fn append_lasting(&mut self) {
+        self.appended += 1;
+        let topic = format!("lasting/{}", self.appended);
+        let topic = Topic::try_from(topic.as_str()).expect("a topic");
+        let record = retain(self.appended, topic, payload(self.appended));
+        self.journal.append(LogPosition(self.appended), record);
+        assert_eq!(self.journal.flush(), None);
+    }
+
     /// Retains `payload` on `topic`, or clears that, and gives how much is live then.
     pub(crate) async fn put(&mut self, topic: &str, payload: Option<Bytes>) -> u64 {
         let topic = Topic::try_from(topic).expect("a topic");

@@ -37,6 +37,8 @@ struct State {
     /// Bytes that all files may have together.
     capacity: u64,
     sync_fails: bool,
+    /// How many more operations come to an end.
+    left: u64,
     written: Written,
 }
 
@@ -66,18 +68,22 @@ impl MemoryDisk {
             rng: Rng(seed | 1),
             capacity: u64::MAX,
             sync_fails: false,
+            left: u64::MAX,
             written: Written::default(),
         })))
     }
 
     /// The disk as it is after the process was killed.
     pub(crate) fn killed(&self) -> Self {
-        MemoryDisk(Rc::new(RefCell::new(self.0.borrow().clone())))
+        let mut state = self.0.borrow().clone();
+        state.left = u64::MAX;
+        MemoryDisk(Rc::new(RefCell::new(state)))
     }
 
     /// The disk as it is after a power cut: of what was not synced some sectors, some names.
     pub(crate) fn power_cut(&self) -> Self {
         let mut state = self.0.borrow().clone();
+        state.left = u64::MAX;
         let State { files, rng, .. } = &mut state;
         for content in files.values_mut() {
             let mut left = content.durable.clone();
@@ -109,6 +115,11 @@ impl MemoryDisk {
 
     pub(crate) fn fail_syncs(&self) {
         self.0.borrow_mut().sync_fails = true;
+    }
+
+    /// After so many operations more, one takes place and its caller is never told.
+    pub(crate) fn stop_after(&self, operations: u64) {
+        self.0.borrow_mut().left = operations;
     }
 
     pub(crate) fn set_capacity(&self, bytes: u64) {
@@ -150,13 +161,25 @@ impl MemoryDisk {
         content.durable = content.cached.clone();
     }
 
+    /// Counts an operation.
+    fn is_told(&self) -> bool {
+        let mut state = self.0.borrow_mut();
+        let is_told = state.left > 0;
+        state.left = state.left.saturating_sub(1);
+        is_told
+    }
+
     /// An outcome that takes some turns to arrive.
     fn later<T: 'static>(
         &self,
         outcome: io::Result<T>,
     ) -> impl Future<Output = io::Result<T>> + use<T> {
+        let is_told = self.is_told();
         let turns = self.0.borrow_mut().rng.below(4);
         async move {
+            if !is_told {
+                std::future::pending::<()>().await;
+            }
             for _ in 0..turns {
                 tokio::task::yield_now().await;
             }
@@ -300,10 +323,14 @@ impl DiskFile for MemoryFile {
         let (turns, fails) = (state.rng.below(6), state.sync_fails);
         let covered = state.files[&self.number].writes;
         drop(state);
+        let is_told = self.disk.is_told();
         let (disk, number) = (self.disk.clone(), self.number);
         async move {
             for _ in 0..turns {
                 tokio::task::yield_now().await;
+            }
+            if !is_told {
+                std::future::pending::<()>().await;
             }
             if fails {
                 return Err(io::Error::other("the disk does not sync"));

@@ -82,6 +82,98 @@ fn an_import_that_failed_is_not_in_the_way_of_the_next() {
     });
 }
 
+/// What is there after an import that was ended: nothing, what no broker starts on, or all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Left {
+    Nothing,
+    Unfinished,
+    Whole,
+}
+
+async fn left(disk: &MemoryDisk, through: u64) -> Left {
+    if disk.names().is_empty() {
+        return Left::Nothing;
+    }
+    match open(&disk.killed(), 1).await {
+        Err(error @ StoreError::Importing) => {
+            assert!(error.to_string().contains("`signalhouse store import` begins it again"));
+            assert!(matches!(tools::check(disk).await, Err(StoreError::Importing)));
+            Left::Unfinished
+        }
+        Ok(store) => {
+            assert_eq!((store.appended, store.retained()), (through, expected(through)));
+            Left::Whole
+        }
+        Err(error) => panic!("{error}: {:?}", disk.names()),
+    }
+}
+
+/// Imports, ends that at an operation and gives the disk; `None` if it was done before.
+async fn ended(disk: &MemoryDisk, file: &[u8], operations: u64) -> Option<()> {
+    disk.stop_after(operations);
+    let import = import(disk, file);
+    tokio::select! {
+        biased;
+        imported = import => { imported.expect("imported"); None }
+        () = tokio::time::sleep(std::time::Duration::from_secs(60)) => Some(()),
+    }
+}
+
+#[test]
+fn an_import_that_is_ended_anywhere_is_begun_again_or_done() {
+    run(async || {
+        let (file, through) = exported().await;
+        let mut seen = std::collections::BTreeMap::new();
+        for seed in 1..=12 {
+            for operations in 0.. {
+                let disk = MemoryDisk::new(seed * 1_000 + operations);
+                if ended(&disk, &file, operations).await.is_none() {
+                    assert!(operations > 20, "{operations}");
+                    assert_eq!(left(&disk.power_cut(), through).await, Left::Whole);
+                    break;
+                }
+                for disk in [disk.killed(), disk.power_cut()] {
+                    let what = left(&disk, through).await;
+                    *seen.entry(what).or_insert(0) += 1;
+                    match import(&disk, &file).await {
+                        Ok(_) => {
+                            assert_ne!(what, Left::Whole);
+                            assert_eq!(left(&disk.power_cut(), through).await, Left::Whole);
+                        }
+                        Err(ImportError::Occupied { .. }) => assert_eq!(what, Left::Whole),
+                        Err(error) => panic!("seed {seed}, {operations}: {error}"),
+                    }
+                }
+            }
+        }
+        assert!(seen.len() == 3 && seen.values().all(|count| *count > 5), "{seen:?}");
+    });
+}
+
+/// What an attempt left is taken away by the next one, which may be ended in the middle of that.
+#[test]
+fn taking_an_import_away_can_be_ended_anywhere() {
+    run(async || {
+        let (file, through) = exported().await;
+        for operations in 0..12 {
+            let whole = MemoryDisk::new(operations);
+            // The last operation but two gives the segment its name.
+            let mut steps = 0;
+            while ended(&MemoryDisk::new(operations), &file, steps).await.is_some() {
+                steps += 1;
+            }
+            let _ended = ended(&whole, &file, steps - 3).await;
+            for disk in [whole.killed(), whole.power_cut()] {
+                let _ended = ended(&disk, &file, operations).await;
+                let disk = disk.power_cut();
+                assert_ne!(left(&disk, through).await, Left::Whole, "{operations}");
+                import(&disk, &file).await.expect("imported");
+                assert_eq!(left(&disk, through).await, Left::Whole);
+            }
+        }
+    });
+}
+
 #[test]
 fn only_a_whole_export_is_imported() {
     run(async || {

@@ -9,5 +9,6 @@ mod fixtures;
 mod import;
 mod records;
 mod repair;
+mod room;
 mod store;
 mod time;

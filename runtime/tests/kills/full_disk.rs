@@ -13,6 +13,7 @@ use signalhouse_core::wire::types::{Delivery, PacketId, QoS};
 
 use crate::peer::{Gone, Outgoing, Peer};
 use crate::process::{Process, Setup};
+use crate::used_up;
 
 const DISK_BYTES: u64 = 24 * 1024 * 1024;
 /// What others have on it, in the beginning.
@@ -124,6 +125,7 @@ impl Play {
         let (mut receiver, _) = Peer::connect(address, "receiver").map_err(gone)?;
         receiver.subscribe("full/#").map_err(gone)?;
         drop(receiver);
+        used_up::make_sessions(address)?;
         let (mut publisher, _) = Peer::connect(address, "publisher").map_err(gone)?;
         let id = PacketId::new(9).expect("not 0");
         publisher.publish(&message(0, id, QoS::ExactlyOnce), false);
@@ -157,7 +159,9 @@ impl Play {
         let (mut receiver, _) = Peer::connect(full, "receiver").map_err(gone)?;
         taken.extend(self.take(&mut receiver, 200)?);
         drop(receiver);
+        let waiting = used_up::use_up(full)?;
         self.setup.mounted()?.shell("rm \"$0\"/ballast")?;
+        used_up::let_in(full, waiting)?;
         let (mut publisher, _) = Peer::connect(full, "publisher").map_err(gone)?;
         let again = self.publish_until(&mut publisher, ReasonCode::Success, TOO_MANY)?;
         println!("  killed and started again; with room again number {again} is accepted");

@@ -27,6 +27,7 @@ mod publisher;
 mod receiver;
 mod stage;
 mod undo;
+mod used_up;
 mod without_sync;
 
 use std::path::{Path, PathBuf};

@@ -43,6 +43,15 @@ impl Peer {
         address: SocketAddr,
         client_id: &str,
     ) -> Result<Result<(Self, bool), ReasonCode>, Gone> {
+        Peer::try_with(address, lasting(client_id))
+    }
+
+    /// The same with a CONNECT of one's own.
+    pub(crate) fn try_with(
+        address: SocketAddr,
+        connect: Connect,
+    ) -> Result<Result<(Self, bool), ReasonCode>, Gone> {
+        let client_id = connect.client_id.clone();
         let stream = TcpStream::connect(address).map_err(|_| Gone)?;
         stream.set_nodelay(true).map_err(|_| Gone)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|_| Gone)?;
@@ -57,7 +66,7 @@ impl Peer {
             incoming: BytesMut::new(),
             outgoing: BytesMut::new(),
         };
-        peer.say(&ClientPacket::Connect(Box::new(lasting(client_id))));
+        peer.say(&ClientPacket::Connect(Box::new(connect)));
         peer.flush()?;
         for _ in 0..CONNACK_WAITS {
             match peer.read()? {
@@ -163,7 +172,8 @@ fn inbound(id: PacketId) -> InboundPacketId {
     InboundPacketId(id)
 }
 
-fn lasting(client_id: &str) -> Connect {
+/// A session that is kept.
+pub(crate) fn lasting(client_id: &str) -> Connect {
     Connect {
         clean_start: false,
         session_expiry_interval_s: u32::MAX,

@@ -173,6 +173,10 @@ impl Journal for SlowJournal {
         false
     }
 
+    fn is_used_up(&self) -> bool {
+        false
+    }
+
     async fn close(&mut self) -> io::Result<()> {
         Ok(())
     }

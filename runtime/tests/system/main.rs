@@ -3,6 +3,7 @@
 
 #[path = "../common/authority.rs"]
 mod authority;
+mod backup;
 mod bad_input;
 mod bench;
 mod certificates;

@@ -112,7 +112,9 @@ impl World {
                 self.order(Command::EndSession { client_id: client_id(client) });
             }
             Step::ConfirmTime => self.order(Command::ConfirmTime),
-            Step::Space { is_short } => self.tell(Input::JournalSpace { is_short }),
+            Step::Space { is_short } => {
+                self.tell(Input::JournalSpace { is_short, is_used_up: false })
+            }
             Step::Malformed { slot, error, version } => self.garble(slot, error, version),
             Step::Answer { place, verdict } => self.answer(place, verdict),
             Step::Withdraw { slot, reason } => self.withdraw(slot, refusal(reason)),

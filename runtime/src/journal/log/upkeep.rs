@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use signalhouse_core::message::{Message, MessageId};
-use signalhouse_core::{Config, LogPosition};
+use signalhouse_core::{Config, LogPosition, Time};
 
 use super::super::compact::{Compacted, Compaction};
 use super::super::error::StoreError;
@@ -32,6 +32,8 @@ const GROWTH: u64 = 4;
 const GROWTH_SEGMENTS: u64 = 2;
 /// How long to wait before asking a full disk again.
 const RETRY_MS: u64 = 1_000;
+/// How often the room is looked at while something is written.
+const LOOK_MS: u64 = 1_000;
 /// How long a segment is put off where the simulator wants it late.
 const LATE_MS: u64 = 50;
 
@@ -82,6 +84,10 @@ pub(in crate::journal) struct Upkeep<D: Disk, C: Clock, P> {
     compacting: Option<Task<Compacted>>,
     clearing: Option<Task<()>>,
     asking: Option<Task<u64>>,
+    /// From when on the room is to be looked at, if something was written since the last time.
+    look_from: Time,
+    look: Option<Pin<Box<C::Sleep>>>,
+    was_written: bool,
     retry: Option<Pin<Box<C::Sleep>>>,
     is_short: bool,
     /// Frames wait for a compaction in the last segment that there is.
@@ -120,6 +126,9 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             compacting: None,
             clearing: None,
             asking: None,
+            look_from: Time::ZERO,
+            look: None,
+            was_written: false,
             retry: None,
             is_short: false,
             starves: false,
@@ -154,6 +163,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         first_message: Option<MessageId>,
     ) {
         self.written_bytes += bytes;
+        self.was_written = true;
         if let Some(first) = first_message {
             self.index.note(FileName::Segment(number), first, offset);
         }
@@ -222,6 +232,7 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
         self.give_up_obsolete();
         progress |= self.fetching.poll(cx)?;
         progress |= self.poll_making(cx)?;
+        self.poll_look(cx);
         progress |= self.poll_asking(cx)?;
         progress |= self.poll_compacting(cx)?;
         progress |= self.poll_clearing(cx)?;
@@ -240,6 +251,27 @@ impl<D: Disk, C: Clock, P: Spawn> Upkeep<D, C, P> {
             }
         }
         is_over
+    }
+
+    /// While something is written, looks now and then whether others have taken the room.
+    fn poll_look(&mut self, cx: &mut Context<'_>) {
+        // What is being made takes room that it gives back, or that was counted on.
+        let is_busy = self.asking.is_some() || self.making.is_some() || self.compacting.is_some();
+        if !self.was_written || self.is_short || is_busy {
+            self.look = None;
+            return;
+        }
+        let (clock, from) = (&self.clock, self.look_from);
+        if clock.now() < from {
+            let look = self.look.get_or_insert_with(|| Box::pin(clock.sleep_until(from)));
+            if look.as_mut().poll(cx).is_pending() {
+                return;
+            }
+        }
+        self.look = None;
+        self.was_written = false;
+        self.look_from = clock.now().plus_ms(LOOK_MS);
+        self.asking = Some(Box::pin(self.disk.free_bytes()));
     }
 
     fn wait(&mut self, ms: u64) {

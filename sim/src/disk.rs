@@ -124,6 +124,10 @@ struct State {
     /// That operation fails, whatever it is.
     fail_at: Option<u64>,
     has_failed: bool,
+    /// How long a sync took at most, in the process that runs.
+    slowest_sync_ms: u64,
+    /// When the first sync was begun that failed in it.
+    unsure_from_ms: Option<u64>,
     /// The last power cut lost bytes that were written.
     has_lost: bool,
     /// What rotted and was not written since: file, offset, bits.
@@ -141,6 +145,7 @@ type Watcher = Box<dyn FnMut(Operation, &str)>;
 struct Sync {
     ticket: u64,
     what: Synced,
+    begun_at_ms: u64,
     /// When it is done, if the disk does not hang.
     done_at_ms: u64,
     fails: bool,
@@ -175,6 +180,8 @@ impl SimDisk {
             fail_at: None,
             has_failed: false,
             has_lost: false,
+            slowest_sync_ms: 0,
+            unsure_from_ms: None,
             rotten: Vec::new(),
             stop_at: None,
             is_stopped: false,
@@ -205,6 +212,8 @@ impl SimDisk {
             fail_at: None,
             has_failed: false,
             has_lost: false,
+            slowest_sync_ms: 0,
+            unsure_from_ms: None,
             rotten: Vec::new(),
             stop_at: None,
             is_stopped: false,
@@ -238,6 +247,18 @@ impl SimDisk {
     /// That operation fails with an input/output error, whatever it is.
     pub fn fail_at(&self, operation: Option<u64>) {
         self.state.borrow_mut().fail_at = operation;
+    }
+
+    /// What was written before this moment is on the disk, if a sync of it was begun so many milliseconds later at most
+    /// and whoever did that had waited for the sync before.
+    #[must_use]
+    pub fn synced_before_ms(&self, delay_ms: u64) -> u64 {
+        let mut state = self.state.borrow_mut();
+        let now_ms = self.clock.now_ms();
+        state.settle(now_ms);
+        let under_way = state.syncs.iter().map(|sync| sync.begun_at_ms).min();
+        let unsure = under_way.into_iter().chain(state.unsure_from_ms).min();
+        unsure.unwrap_or(now_ms).saturating_sub(delay_ms + state.slowest_sync_ms)
     }
 
     /// Whether the last power cut lost something that was written to a file.
@@ -419,7 +440,14 @@ impl State {
         let done_at_ms = busy_until_ms.max(now_ms + takes_ms);
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.syncs.push(Sync { ticket, what, done_at_ms, fails, waiting: None });
+        self.syncs.push(Sync {
+            ticket,
+            what,
+            begun_at_ms: now_ms,
+            done_at_ms,
+            fails,
+            waiting: None,
+        });
         Some((ticket, done_at_ms))
     }
 
@@ -429,6 +457,10 @@ impl State {
             && self.syncs.first().is_some_and(|sync| sync.done_at_ms <= now_ms)
         {
             let sync = self.syncs.remove(0);
+            self.slowest_sync_ms = self.slowest_sync_ms.max(now_ms - sync.begun_at_ms);
+            if sync.fails {
+                self.unsure_from_ms.get_or_insert(sync.begun_at_ms);
+            }
             match sync.what {
                 Synced::File { id, before } => {
                     if let Some(file) = self.files.get_mut(&id) {
@@ -462,6 +494,7 @@ impl State {
             self.stop_at = None;
         }
         self.has_failed = false;
+        (self.slowest_sync_ms, self.unsure_from_ms) = (0, None);
         match cut {
             Cut::Kill => {
                 self.folder.process_ended(now_ms, &mut self.chance);

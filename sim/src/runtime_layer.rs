@@ -25,6 +25,7 @@ pub(crate) use shared::Shared;
 pub(crate) use world::World;
 
 pub use net::{SimListener, SimNet};
+pub use rc::Recovery;
 pub use stream::Stream;
 
 use crate::clock::BUSY;
@@ -42,22 +43,34 @@ pub(crate) const PORT: u16 = 1883;
 /// # Errors
 /// If the plan has a setting that is not known.
 pub fn run(plan: &Plan, keeps_lines: bool) -> Result<Outcome, String> {
-    run_counting(plan, keeps_lines).map(|(outcome, _)| outcome)
+    run_counting(plan, keeps_lines).map(|counted| counted.outcome)
+}
+
+/// What a run came to, and what was done to its disk.
+pub struct Counted {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// How many operations there were on the disk.
+    pub operations: u64,
+    /// How each of the broker's processes began.
+    pub recoveries: Vec<Recovery>,
 }
 
 /// Runs a plan, and counts the operations on the disk. The setting `disk.cut_at` cuts the broker's
-/// process off at one of them; with `disk.cut_power`, the power with it. `disk.fail_at` has one fail.
+/// process off at one of them; with `disk.cut_power`, the power with it. `disk.cut_again_at`, which is
+/// higher, and `disk.cut_again_power` do that once more. `disk.fail_at` has one fail.
 ///
 /// # Errors
 /// If the plan has a setting that is not known.
-pub fn run_counting(plan: &Plan, keeps_lines: bool) -> Result<(Outcome, u64), String> {
+pub fn run_counting(plan: &Plan, keeps_lines: bool) -> Result<Counted, String> {
     let mut world = World::new(plan, keeps_lines)?;
     let panic = panics::catch(|| world.run());
     let operations = world.shared().disk.operations();
+    let recoveries = world.shared().recoveries.take();
     let mut outcome = world.outcome();
     if let Some(what) = panic {
         let guarantee = if what.contains(BUSY) { "LV" } else { "PR" };
         outcome.violation = Some(Violation { guarantee, what, events: Vec::new() });
     }
-    Ok((outcome, operations))
+    Ok(Counted { outcome, operations, recoveries })
 }

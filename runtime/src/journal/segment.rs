@@ -192,8 +192,8 @@ pub(super) async fn settle<D: Disk>(
     disk.sync_folder().await.map_err(StoreError::disk("cannot sync", "the data folder"))
 }
 
-/// How far the last segment has to be erased behind its end, if at all. From here on that is known to be under way, until
-/// it is surely on the disk.
+/// How far the last segment has to be erased behind its end, if at all. From here on that is known to be under way,
+/// until it is surely on the disk.
 async fn what_to_erase<D: Disk>(disk: &D, layout: &mut Layout) -> Result<Option<u64>, StoreError> {
     if layout.obsolete.iter().any(|(name, _)| *name == ERASING) {
         // How far it was to be is no longer seen.

@@ -1,11 +1,14 @@
 //! `sim cuts`: plans whose broker is cut off at every single operation on its disk, and plans of
-//! which it fails.
+//! which it fails. With `--again`, it is cut off once more at every operation of the recovery that follows.
+
+mod again;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
+use signalhouse_sim::history::Violation;
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Plan;
 use signalhouse_sim::runtime_layer;
@@ -27,6 +30,16 @@ pub(super) struct CutsArguments {
     /// How many seeds decide, for each cut, what of the unsynced writes is left
     #[arg(long, default_value_t = 2)]
     seeds: u64,
+    /// Kill it and cut the power at some operations only, and then kill it, cut the power and fail it at each of the
+    /// recovery that follows
+    #[arg(long)]
+    again: bool,
+    /// With `--again`, at one operation in so many first
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    /// Fail if fewer operations were reached; with `--again`, of recoveries
+    #[arg(long, default_value_t = 1)]
+    at_least: u64,
 }
 
 /// What happens at an operation on the disk.
@@ -78,6 +91,29 @@ impl Cut {
         plan.settings.extend(settings);
         plan
     }
+
+    /// A plan that has a cut already, with that at the later operation `at` as well.
+    fn again_at(self, at: u64, plan: &Plan) -> Plan {
+        let mut plan = plan.clone();
+        let power = u64::from(self == Cut::Power);
+        let settings = match self {
+            Cut::Kill | Cut::Power => {
+                vec![("disk.cut_again_at", at), ("disk.cut_again_power", power)]
+            }
+            Cut::Fail | Cut::FailThenPower => vec![("disk.fail_at", at)],
+        };
+        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value));
+        plan.settings.extend(settings);
+        plan
+    }
+}
+
+/// What came of all that was done to one plan's broker.
+#[derive(Clone, Copy, Debug, Default)]
+struct Came {
+    /// How many operations on the disk were reached that count.
+    operations: u64,
+    has_failed: bool,
 }
 
 /// Runs every plan once for every operation and kind of cut.
@@ -85,88 +121,129 @@ pub(super) fn cuts(arguments: &CutsArguments) -> Ended {
     let plans = arguments.plans.iter().map(|path| Ok((path, read_plan(path)?)));
     let plans = plans.collect::<Result<Vec<_>, String>>()?;
     let watch = Watch::begin();
-    let mut verdict = Verdict::Clean;
+    let (mut verdict, mut operations) = (Verdict::Clean, 0);
     for (path, plan) in plans {
         for seed in 0..arguments.seeds {
             if watch::is_interrupted() {
                 break;
             }
             let plan = Plan { seed: plan.seed.wrapping_add(seed), ..plan.clone() };
-            if cut_everywhere(path, &plan, &watch)? {
+            let came = if arguments.again {
+                again::cut_everywhere(path, &plan, arguments.every, &watch)?
+            } else {
+                cut_everywhere(path, &plan, &watch)?
+            };
+            operations += came.operations;
+            if came.has_failed {
                 verdict = Verdict::Violated;
             }
         }
     }
+    if operations < arguments.at_least && !watch::is_interrupted() {
+        println!(
+            "only {operations} operations were reached, and at least {} are to be",
+            arguments.at_least
+        );
+        verdict = Verdict::Violated;
+    }
     watch::ended(verdict)
 }
 
-/// True if something was violated.
-fn cut_everywhere(path: &Path, plan: &Plan, watch: &Watch) -> Result<bool, String> {
-    let (whole, operations) = runtime_layer::run_counting(plan, false)?;
-    let name = format!("{} seed={:#x}", path.display(), plan.seed);
-    if let Some(violation) = whole.violation {
-        watch.clear();
-        println!("FAIL {} {name} rev={}: {}", violation.guarantee, revision(), violation.what);
-        println!("  cargo sim replay {} --layer runtime", path.display());
-        return Ok(true);
-    }
-    let kinds = Cut::EACH.len() as u64;
-    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
-    let failures = Mutex::new(Vec::new());
+fn name_of(path: &Path, plan: &Plan) -> String {
+    format!("{} seed={:#x}", path.display(), plan.seed)
+}
+
+/// Says what is wrong with a run.
+fn complaint(name: &str, violation: &Violation) -> String {
+    format!("{} {name} rev={}: {}", violation.guarantee, revision(), violation.what)
+}
+
+/// The plan as it is, and how many operations on the disk it has; `None` if something is wrong with it, which is said.
+fn whole(path: &Path, plan: &Plan, watch: &Watch) -> Result<Option<u64>, String> {
+    let whole = runtime_layer::run_counting(plan, false)?;
+    let Some(violation) = whole.outcome.violation else { return Ok(Some(whole.operations)) };
+    watch.clear();
+    println!("FAIL {}", complaint(&name_of(path, plan), &violation));
+    println!("  cargo sim replay {} --layer runtime", path.display());
+    Ok(None)
+}
+
+/// Does a piece of work for every number below `count`, on all processors.
+fn for_each(count: u64, work: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while !watch::is_interrupted() {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let (at, cut) = (number / kinds + 1, Cut::EACH[(number % kinds) as usize]);
-                    if at > operations {
+                    if number >= count {
                         return;
                     }
-                    let wrong = match Layer::Runtime.run(&cut.at(at, plan), false) {
-                        Ok(ran) => ran.violation.map(|violation| {
-                            format!(
-                                "{} {name} rev={}: {}",
-                                violation.guarantee,
-                                revision(),
-                                violation.what
-                            )
-                        }),
-                        Err(error) => Some(format!("{name}: {error}")),
-                    };
-                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    let Ok(mut failures) = failures.lock() else { return };
-                    failures.extend(wrong.map(|wrong| (at, cut, wrong)));
-                    watch.show(|| {
-                        let (all, failed) = (operations * kinds, failures.len());
-                        format!("{name}: {done} of {all} cuts, {failed} failed")
-                    });
+                    work(number);
                 }
             });
         }
     });
-    let mut failures = failures.into_inner().unwrap_or_default();
-    failures.sort();
-    watch.end();
-    for (at, cut, wrong) in &failures {
+}
+
+/// A plan that failed: the name of its file, the plan, and what is wrong.
+type Failure = (String, Plan, String);
+
+/// Tells of the plans that failed, each in a file to be run by itself.
+fn tell(mut failures: Vec<Failure>) -> Result<(), String> {
+    failures.sort_by(|one, other| one.0.cmp(&other.0));
+    for (file, plan, wrong) in &failures {
         println!("FAIL {wrong}");
-        println!("  cargo sim replay {} --layer runtime", write(path, plan, *at, *cut)?.display());
+        println!("  cargo sim replay {} --layer runtime", write(file, plan)?.display());
     }
+    Ok(())
+}
+
+fn cut_everywhere(path: &Path, plan: &Plan, watch: &Watch) -> Result<Came, String> {
+    let Some(operations) = whole(path, plan, watch)? else {
+        return Ok(Came { operations: 0, has_failed: true });
+    };
+    let name = name_of(path, plan);
+    let kinds = Cut::EACH.len() as u64;
+    let done = AtomicU64::new(0);
+    let failures = Mutex::new(Vec::new());
+    for_each(operations * kinds, |number| {
+        let (at, cut) = (number / kinds + 1, Cut::EACH[(number % kinds) as usize]);
+        let cut_off = cut.at(at, plan);
+        let wrong = match Layer::Runtime.run(&cut_off, false) {
+            Ok(ran) => ran.violation.map(|violation| complaint(&name, &violation)),
+            Err(error) => Some(format!("{name}: {error}")),
+        };
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        let Ok(mut failures) = failures.lock() else { return };
+        let file = format!("{}-{:x}-{at}-{}", stem(path), plan.seed, cut.name());
+        failures.extend(wrong.map(|wrong| (file, cut_off, wrong)));
+        watch.show(|| {
+            let (all, failed) = (operations * kinds, failures.len());
+            format!("{name}: {done} of {all} cuts, {failed} failed")
+        });
+    });
+    let failures: Vec<Failure> = failures.into_inner().unwrap_or_default();
+    let failed = failures.len();
+    watch.end();
+    tell(failures)?;
     println!(
-        "{name}: {} cuts (killed, without power, let down) at {operations} disk operations, {} failed",
+        "{name}: {} cuts (killed, without power, let down) at {operations} disk operations, {failed} failed",
         done.into_inner(),
-        failures.len()
     );
-    Ok(!failures.is_empty())
+    Ok(Came { operations, has_failed: failed > 0 })
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Writes the plan of a cut to a file, to be run by itself.
-fn write(path: &Path, plan: &Plan, at: u64, cut: Cut) -> Result<PathBuf, String> {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let file = format!("{stem}-{:x}-{}-{at}.plan", plan.seed, cut.name());
-    let file = Path::new(FAILED).join(file);
+fn write(name: &str, plan: &Plan) -> Result<PathBuf, String> {
+    let file = Path::new(FAILED).join(format!("{name}.plan"));
     std::fs::create_dir_all(FAILED)
-        .and_then(|()| std::fs::write(&file, cut.at(at, plan).to_text()))
+        .and_then(|()| std::fs::write(&file, plan.to_text()))
         .map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
     Ok(file)
 }

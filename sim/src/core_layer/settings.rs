@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::point;
 
 /// Settings of what surrounds the broker.
-const SURROUNDINGS: [&str; 17] = [
+const SURROUNDINGS: [&str; 20] = [
     "network.latency_ms",
     "network.jitter_ms",
     "network.split",
@@ -16,8 +16,11 @@ const SURROUNDINGS: [&str; 17] = [
     "connection.outgoing_buffer_bytes",
     "disk.cut_at",
     "disk.cut_power",
+    "disk.cut_again_at",
+    "disk.cut_again_power",
     "disk.fail_at",
     "disk.capacity_bytes",
+    "journal.relaxed_ms",
     "journal.segment_bytes",
     "journal.sync_ms",
     "journal.snapshots",

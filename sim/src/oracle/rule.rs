@@ -12,6 +12,11 @@ pub(crate) trait Rule {
     /// Looks at the event that the model has just taken.
     fn look(&mut self, model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation>;
 
+    /// Something acknowledged is lost, as the level of durability allows. True if it goes on, perhaps with less.
+    fn waive(&mut self) -> bool {
+        false
+    }
+
     /// Looks back when all is over.
     fn finish(&mut self, _model: &Model, _owed: &Owed) -> Vec<Violation> {
         Vec::new()

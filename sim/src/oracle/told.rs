@@ -8,7 +8,7 @@ use crate::packet::{AckKind, Connect, Packet, Property, Publish, Value, Will};
 use crate::plan::{BrokerFault, ClientIndex, NetworkFault};
 
 /// A history in the making. Every event is ten milliseconds after the one before.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Told {
     pub(crate) events: Vec<Event>,
     now_ms: u64,

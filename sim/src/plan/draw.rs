@@ -47,6 +47,7 @@ pub fn draw(seed: u64, profile: Profile) -> Plan {
     draft.draw_settings();
     if profile == Profile::Disk {
         draft.draw_disk();
+        draft.draw_level();
     }
     draft.draw_clients();
     draft.open();

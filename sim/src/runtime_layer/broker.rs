@@ -15,8 +15,8 @@ use super::PORT;
 use super::journal::Watched;
 use super::names::{self, Names};
 use super::net::SimNet;
-use super::rc::{Failed, Recovered};
-use super::shared::Shared;
+use super::rc::{Failed, Recovered, Recovery as Recovering};
+use super::shared::{Shared, level};
 use crate::clock::SimClock;
 use crate::core_layer::kept::kept;
 use crate::core_layer::{access, broker_time, setting};
@@ -66,6 +66,8 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Failed> {
         handle.command(Command::SetQuotas(quotas));
     }
     shared.is_recovering.set(false);
+    let operations = shared.disk.operations();
+    note_recovery(shared, |recovery| recovery.ends = Some(operations));
     let mut run = std::pin::pin!(shard.run());
     let ended = loop {
         tokio::select! {
@@ -94,12 +96,15 @@ async fn recover(
 ) -> Result<(Broker, Watched<SimJournal>, LogPosition, SimClock), Failed> {
     shared.incarnation.set(shared.incarnation.get() + 1);
     let disk = &shared.disk;
+    let begun = Recovering { begins: disk.operations(), ..Recovering::default() };
+    shared.recoveries.borrow_mut().push(begun);
     if disk.rotten().next().is_some() {
         judge_rot(shared, options).await?;
     }
     let opened =
         journal::open(disk.clone(), open_options(shared, options)).await.map_err(refused)?;
     let found = opened.found();
+    note_recovery(shared, |recovery| recovery.through = Some(found.through));
     let again = disk.fork();
     again.cut(Cut::Power);
     let cut = found.cut.as_ref().map(|cut| format!(", cut at {} of {}", cut.offset, cut.file));
@@ -116,10 +121,22 @@ async fn recover(
     let (broker, inner) = opened.start(clock.clone(), SimSpawn).await.map_err(refused)?;
     let first = recovered(&found, &broker);
     let second = recovered(&found_again, &second);
+    let is_behind = shared.appended.borrow().has_told_behind(through);
     let judged = shared.appended.borrow_mut().judge(&first, &second, &expected.snapshot());
     judged.map_err(Failed::Judged)?;
+    if is_behind {
+        shared.note(format_args!("what was acknowledged behind {through} is lost"));
+        shared.record.borrow_mut().waive();
+    }
     shared.event(What::Kept(kept(&first.state)));
     Ok((broker, Watched { inner, shared: Rc::clone(shared) }, through, clock))
+}
+
+/// Notes something of the recovery that goes on.
+fn note_recovery(shared: &Shared, note: impl FnOnce(&mut Recovering)) {
+    if let Some(recovery) = shared.recoveries.borrow_mut().last_mut() {
+        note(recovery);
+    }
 }
 
 /// What a recovery makes of a store with rot in it: it names a file that rotted, or has everything
@@ -143,6 +160,13 @@ async fn judge_rot(shared: &Rc<Shared>, options: &Options) -> Result<(), Failed>
                 disk.mend_rot();
                 return Ok(());
             };
+            // What nobody had synced yet may end before the file that rotted.
+            let is_late = level(&shared.plan) != Level::Strict;
+            if is_late && shared.appended.borrow().is_all_synced_in(through) {
+                shared.note(format_args!("rot took what was not synced behind {through}"));
+                disk.mend_rot();
+                return Ok(());
+            }
             cut.file
         }
         Err(
@@ -150,7 +174,9 @@ async fn judge_rot(shared: &Rc<Shared>, options: &Options) -> Result<(), Failed>
             | StoreError::Missing { file }
             | StoreError::Newer { file, .. },
         ) => file,
-        Err(error @ StoreError::Disk { .. }) => return Err(refused(error)),
+        Err(error @ (StoreError::Disk { .. } | StoreError::Importing)) => {
+            return Err(refused(error));
+        }
     };
     if !is_rotten(&named) {
         let where_ = disk.rotten().map(|(name, at)| format!("{name} at {at}")).collect::<Vec<_>>();
@@ -205,7 +231,7 @@ fn open_options(shared: &Shared, options: &Options) -> OpenOptions {
         config: options.config_for(&Anonymous),
         // Every process salts its files differently.
         seed: Seed(seed.rotate_left(32) ^ shared.incarnation.get()),
-        level: Level::Strict,
+        level: level(&shared.plan),
         segment_bytes: setting(&shared.plan, "journal.segment_bytes")
             .unwrap_or(SEGMENT_BYTES[place]),
     }

@@ -33,7 +33,7 @@ impl<J: Journal> Journal for Watched<J> {
     fn flush(&mut self) -> Option<LogPosition> {
         let through = self.inner.flush();
         if let Some(through) = through {
-            self.shared.appended.borrow_mut().durable(through);
+            self.shared.appended.borrow_mut().durable(self.shared.now_ms(), through);
         }
         through
     }
@@ -41,13 +41,17 @@ impl<J: Journal> Journal for Watched<J> {
     fn poll_durable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<LogPosition>> {
         let told = self.inner.poll_durable(cx);
         if let Poll::Ready(Ok(through)) = &told {
-            self.shared.appended.borrow_mut().durable(*through);
+            self.shared.appended.borrow_mut().durable(self.shared.now_ms(), *through);
         }
         told
     }
 
     fn is_short(&self) -> bool {
         self.inner.is_short()
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.inner.is_used_up()
     }
 
     fn fetch(&mut self, message: MessageId) {

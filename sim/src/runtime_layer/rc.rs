@@ -55,12 +55,30 @@ pub(super) struct Recovered {
     pub(super) stale_frames: usize,
 }
 
+/// A recovery, by the operations on the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// How many there had been before it.
+    pub begins: u64,
+    /// How many there had been when clients were let in; `None` if it did not come to that.
+    pub ends: Option<u64>,
+    /// The position through which records were found, once that was known.
+    pub through: Option<LogPosition>,
+}
+
 /// What went into the store over all of the broker's processes.
 #[derive(Debug, Default)]
 pub(super) struct Appended {
     /// From position 1 on, without a gap.
     records: Vec<Record>,
+    /// What must be there.
     durable: LogPosition,
+    /// What the broker was told is durable.
+    told: LogPosition,
+    /// When it was told what since its start, in milliseconds.
+    tellings: Vec<(u64, LogPosition)>,
+    /// What is surely on the disk, where what is told need not be.
+    synced: LogPosition,
 }
 
 impl Appended {
@@ -70,13 +88,37 @@ impl Appended {
     }
 
     /// The broker was told that everything through there is durable.
-    pub(super) fn durable(&mut self, through: LogPosition) {
+    pub(super) fn durable(&mut self, now_ms: u64, through: LogPosition) {
+        self.told = self.told.max(through);
         self.durable = self.durable.max(through);
+        self.tellings.push((now_ms, through));
+    }
+
+    /// The broker's process ends, at a level that syncs late: what it was told before that moment is on the disk. The
+    /// rest is in memory, and gone with the power.
+    pub(super) fn ends(&mut self, synced_before_ms: u64, with_power: bool) {
+        let synced = self.tellings.iter().filter(|(at_ms, _)| *at_ms < synced_before_ms);
+        self.synced =
+            synced.map(|(_, through)| *through).max().unwrap_or_default().max(self.synced);
+        self.tellings.clear();
+        if with_power {
+            self.durable = self.durable.min(self.synced);
+        }
+    }
+
+    /// Whether something behind that position was told durable.
+    pub(super) fn has_told_behind(&self, through: LogPosition) -> bool {
+        self.told > through
     }
 
     /// Whether nothing durable is behind that position.
     pub(super) fn is_all_durable_in(&self, through: LogPosition) -> bool {
         through >= self.durable
+    }
+
+    /// Whether nothing that is surely on the disk is behind that position, at a level that syncs late.
+    pub(super) fn is_all_synced_in(&self, through: LogPosition) -> bool {
+        through >= self.synced
     }
 
     /// The position of the last record.
@@ -120,7 +162,8 @@ impl Appended {
         same("recovering twice", state, &again.state)?;
         same("what was appended and what is found", expected, state)?;
         self.records.truncate(usize::try_from(through.0).unwrap_or(usize::MAX));
-        self.durable = *through;
+        (self.durable, self.told, self.synced) = (*through, *through, *through);
+        self.tellings.clear();
         Ok(())
     }
 }
@@ -146,7 +189,7 @@ mod tests {
         for session in 1..=3 {
             appended.append(record(session));
         }
-        appended.durable(LogPosition(2));
+        appended.durable(0, LogPosition(2));
         appended
     }
 
@@ -176,6 +219,41 @@ mod tests {
     #[test]
     fn what_was_durable_must_come_back() {
         fails(&found(1), &found(1), "the store ends at @1, and @2 was durable");
+    }
+
+    /// Three records, told at 10, 110 and 210 ms, at a level that syncs late; then the process ends.
+    fn late(synced_before_ms: u64, with_power: bool) -> Appended {
+        let mut history = Appended::default();
+        for session in 1..=3 {
+            history.append(record(session));
+            history.durable(session * 100 - 90, LogPosition(session));
+        }
+        history.ends(synced_before_ms, with_power);
+        history
+    }
+
+    fn judge_late(mut history: Appended, through: u64) -> Result<(), String> {
+        let expected = history.through(LogPosition(through)).to_vec();
+        history.judge(&found(through), &found(through), &expected)
+    }
+
+    #[test]
+    fn at_a_level_that_syncs_late_a_power_cut_takes_the_end_and_no_more() {
+        assert_eq!(judge_late(late(111, true), 2), Ok(()));
+        assert_eq!(judge_late(late(111, true), 3), Ok(()));
+        assert!(late(111, true).has_told_behind(LogPosition(2)), "which is known");
+        let said =
+            judge_late(late(111, true), 1).expect_err("what was told at 110 ms is on the disk");
+        assert!(said.contains("the store ends at @1, and @2 was durable"), "{said}");
+    }
+
+    #[test]
+    fn at_a_level_that_syncs_late_a_kill_takes_nothing() {
+        let said = judge_late(late(111, false), 2).expect_err("it is in memory");
+        assert!(said.contains("the store ends at @2, and @3 was durable"), "{said}");
+        let mut killed = late(111, false);
+        killed.ends(500, true);
+        assert_eq!(judge_late(killed, 2), Ok(()), "the power goes before anybody has synced it");
     }
 
     #[test]
@@ -229,7 +307,7 @@ mod tests {
         let mut history = history();
         assert_eq!(history.judge(&found(2), &found(2), &[record(1), record(2)]), Ok(()));
         history.append(record(7));
-        history.durable(LogPosition(3));
+        history.durable(0, LogPosition(3));
         let state = vec![record(1), record(2), record(7)];
         let found = Recovered { through: LogPosition(3), state: state.clone(), stale_frames: 0 };
         assert_eq!(history.through(LogPosition(3)), &state[..]);

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
+use signalhouse::journal::Level;
 use signalhouse_core::message::MessageId;
 use signalhouse_core::routing::topic::Topic;
 use signalhouse_core::{Config, Notice};
@@ -13,7 +14,7 @@ use turmoil::net::TcpStream;
 
 use super::link::End;
 use super::net::Links;
-use super::rc::{Appended, Failed};
+use super::rc::{Appended, Failed, Recovery};
 use super::socket::{Socket, SocketState};
 use super::stream::{Stream, Weather};
 use crate::chance::Streams;
@@ -24,6 +25,9 @@ use crate::core_layer::{is_telling, setting, settings};
 use crate::disk::{DiskFaults, SimDisk};
 use crate::history::{ConnectionNumber, Violation, What};
 use crate::plan::{ClientIndex, Denial, Plan};
+
+/// How late the broker may be with a sync, in milliseconds: a few ticks.
+const LATE_MS: u64 = 10;
 
 /// Why nobody answers where the broker was, if nobody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub(crate) struct Shared {
     pub(super) stopper: Notify,
     /// What ended the broker's process by itself, and the guarantee that this breaks.
     pub(super) broker_failed: RefCell<Option<Failed>>,
+    /// What each of the broker's processes did before it let anybody in.
+    pub(super) recoveries: RefCell<Vec<Recovery>>,
     /// What went into the store.
     pub(super) appended: RefCell<Appended>,
     /// Of the messages in the store.
@@ -106,6 +112,7 @@ impl Shared {
             is_stopping: Cell::new(false),
             stopper: Notify::new(),
             broker_failed: RefCell::default(),
+            recoveries: RefCell::default(),
             appended: RefCell::default(),
             topics: RefCell::default(),
             inputs: Cell::new(0),
@@ -124,6 +131,14 @@ impl Shared {
                 shared.note(format_args!("  disk {number} {operation:?} {name}"));
             }
         });
+    }
+
+    /// The broker's process is about to end. At a level that syncs late, notes what of that which it told is safe.
+    pub(super) fn process_ends(&self, with_power: bool) {
+        if let Level::Relaxed { sync_delay_ms } = level(&self.plan) {
+            let before_ms = self.disk.synced_before_ms(sync_delay_ms + LATE_MS);
+            self.appended.borrow_mut().ends(before_ms, with_power);
+        }
     }
 
     /// Whether a client's connections are made.
@@ -255,6 +270,14 @@ impl Shared {
     ) -> T {
         let place = usize::try_from(connection).unwrap_or(usize::MAX);
         work(&mut self.sockets.borrow_mut()[place])
+    }
+}
+
+/// When what the broker acknowledges is durable.
+pub(super) fn level(plan: &Plan) -> Level {
+    match setting(plan, "journal.relaxed_ms") {
+        None | Some(0) => Level::Strict,
+        Some(sync_delay_ms) => Level::Relaxed { sync_delay_ms },
     }
 }
 

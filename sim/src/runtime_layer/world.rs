@@ -1,5 +1,6 @@
 //! The loop: lets the plan happen, and time pass on both hosts.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +40,10 @@ pub(crate) struct World<'a> {
     quiet_ticks: u32,
     /// Idle time is left out.
     hurries: bool,
+    /// The disk operation at which the process is cut off next, and how.
+    next_cut: Option<(u64, BrokerFault)>,
+    /// Those after it.
+    cuts: VecDeque<(u64, BrokerFault)>,
     /// When a process that was cut off at a disk operation is started again.
     restart_ms: Option<u64>,
     /// Since when the process goes on though its disk failed.
@@ -54,8 +59,9 @@ impl World<'_> {
         let shared = Rc::new(Shared::new(plan, keeps_lines)?);
         shared.watch_disk();
         let calm_ms = plan.calm_at_ms;
-        let cut_at = setting(plan, "disk.cut_at");
-        shared.disk.stop_at(cut_at.filter(|at| *at > 0));
+        let mut cuts = planned_cuts(plan);
+        let next_cut = cuts.pop_front();
+        shared.disk.stop_at(next_cut.map(|(at, _)| at));
         shared.disk.fail_at(setting(plan, "disk.fail_at"));
         Ok(World {
             sim: simulation(plan, &shared),
@@ -65,6 +71,8 @@ impl World<'_> {
             returns_ms: [12_000, 6_000, 1_000].map(|ms| calm_ms.saturating_add(ms)).to_vec(),
             quiet_ticks: 0,
             hurries: true,
+            next_cut,
+            cuts,
             restart_ms: None,
             failing_since_ms: None,
             closed_since_ms: None,
@@ -231,13 +239,15 @@ impl World<'_> {
         self.shared.broker.get() == Broker::Up && self.shared.is_recovering.get()
     }
 
-    /// Cuts the process off at the disk operation that the plan names.
+    /// Cuts the process off at the disk operations that the plan names.
     fn watch_disk(&mut self) {
         if !self.shared.disk.is_stopped() {
             return;
         }
-        let has_power = setting(&self.shared.plan, "disk.cut_power").unwrap_or(0) == 0;
-        self.broker_fault(if has_power { BrokerFault::Kill } else { BrokerFault::PowerCut });
+        let fault = self.next_cut.map_or(BrokerFault::Kill, |(_, fault)| fault);
+        self.broker_fault(fault);
+        self.next_cut = self.cuts.pop_front();
+        self.shared.disk.stop_at(self.next_cut.map(|(at, _)| at));
         self.restart_ms = Some(self.shared.clock.now_ms() + RESTART_MS);
     }
 
@@ -286,6 +296,7 @@ impl World<'_> {
 
     /// The process is gone; the kernel closes its sockets and keeps what it wrote.
     fn end_process(&mut self) {
+        self.shared.process_ends(false);
         self.sim.crash(BROKER);
         self.shared.disk.cut(Cut::Kill);
         self.shared.broker.set(Broker::ProcessDown);
@@ -360,6 +371,7 @@ impl Stage for World<'_> {
             }
             BrokerFault::PowerCut if is_up => {
                 self.shared.event(What::Broker(fault));
+                self.shared.process_ends(true);
                 // What dies with the power says nothing to anybody.
                 self.sim.partition(BROKER, CLIENTS);
                 self.sim.crash(BROKER);
@@ -436,6 +448,17 @@ impl Stage for World<'_> {
                 && !self.shared.record.borrow().has_misbehaved(connection)
         })
     }
+}
+
+/// The disk operations at which the broker is cut off, in order, and how.
+fn planned_cuts(plan: &Plan) -> VecDeque<(u64, BrokerFault)> {
+    let names = [("disk.cut_at", "disk.cut_power"), ("disk.cut_again_at", "disk.cut_again_power")];
+    let planned = |(at, power)| {
+        let has_power = setting(plan, power).unwrap_or(0) == 0;
+        let fault = if has_power { BrokerFault::Kill } else { BrokerFault::PowerCut };
+        setting(plan, at).filter(|at| *at > 0).map(|at| (at, fault))
+    };
+    names.into_iter().filter_map(planned).collect()
 }
 
 /// The plan's bound, and more time where bytes go one by one.

@@ -63,7 +63,7 @@ pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found,
 /// The plan under a seed, from which the place and the kind of a cut are drawn too.
 fn cut_somewhere(plan: &Plan, seed: u64) -> Result<Plan, String> {
     let plan = Plan { seed, ..plan.clone() };
-    let operations = runtime_layer::run_counting(&plan, false)?.1;
+    let operations = runtime_layer::run_counting(&plan, false)?.operations;
     let mut chance = Streams::new(seed).stream("cut");
     let at = 1 + chance.below(operations);
     Ok(chance.pick(&Cut::EACH).at(at, &plan))

@@ -1,6 +1,6 @@
 //! Settings of the broker and of what surrounds it.
 
-use super::Draft;
+use super::{Draft, Percent};
 
 impl Draft {
     pub(super) fn draw_settings(&mut self) {
@@ -47,6 +47,15 @@ impl Draft {
         let segment_bytes = 16 * 1024;
         self.plan.settings.push(("journal.segment_bytes".to_owned(), segment_bytes));
         self.set("disk.capacity_bytes", &[0, 5 * segment_bytes, 8 * segment_bytes]);
+    }
+
+    /// In some plans the log is synced late.
+    pub(super) fn draw_level(&mut self) {
+        let mut chance = self.stream("level");
+        if chance.percent(25) {
+            let relaxed_ms = *chance.pick(&[20, 100, 400]);
+            self.plan.settings.push(("journal.relaxed_ms".to_owned(), relaxed_ms));
+        }
     }
 
     /// A few limits within reach, not all: one hides the others.

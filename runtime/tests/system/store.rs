@@ -10,7 +10,7 @@ use signalhouse_core::routing::topic::Topic;
 use signalhouse_core::wire::packet::{ClientPacket, Publish, ServerPacket};
 use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS};
 
-use crate::support::{Broker, Raw, connect, run};
+use crate::support::{Broker, Raw, connect, run, signalhouse};
 
 /// A folder of its own for each test, empty.
 fn folder(name: &str) -> PathBuf {
@@ -87,6 +87,37 @@ fn what_was_acknowledged_outlives_a_kill() {
             other => panic!("expected PUBLISH, got {other:?}"),
         }
     }
+}
+
+#[test]
+fn without_settings_everything_is_kept_in_a_folder_where_it_was_started() {
+    let place = folder("bare");
+    fs::create_dir_all(&place).expect("a writable folder");
+    let start = || {
+        let mut command = signalhouse();
+        command.env_remove("SIGNALHOUSE_STORE__DURABILITY").current_dir(&place);
+        command.args(["--listen", "127.0.0.1:0"]);
+        Broker::of(command)
+    };
+    let broker = start();
+    broker.wait_for_line(&["durability=\"strict\""]);
+    fill(&broker, 5);
+    drop(broker); // SIGKILL
+    let data = place.join("signalhouse-data");
+    let mode = fs::metadata(&data).expect("the folder is made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    // The last frame as if it had been under way when the power went.
+    let segment = data.join("segment-0000000001");
+    let log = fs::read(&segment).expect("a readable file");
+    let last = log.iter().rposition(|byte| *byte != 0).expect("there are records");
+    let file = fs::File::options().write(true).open(&segment).expect("a writable file");
+    file.write_all_at(&[!log[last]], last as u64).expect("a writable file");
+    let broker = start();
+    let line = broker.wait_for_line(&["the store is recovered"]);
+    for part in ["records=", "sessions=1", "queued=4", "retained=0", "took_ms="] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    broker.wait_for_line(&["the end of the log is not whole", "segment-0000000001", "offset="]);
 }
 
 #[test]

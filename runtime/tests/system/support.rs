@@ -61,13 +61,15 @@ impl Broker {
     }
 
     pub(crate) fn with(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
-        let mut child = signalhouse()
-            .args(["--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .envs(environment.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut command = signalhouse();
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        command.envs(environment.iter().copied());
+        Broker::of(command)
+    }
+
+    /// Starts what is told where to listen, and waits until it does.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let stderr = child.stderr.take().expect("stderr is piped");
         let log = Arc::new(Log::default());
         let writer = Arc::clone(&log);

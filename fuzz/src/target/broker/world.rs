@@ -113,7 +113,7 @@ impl World {
             }
             Step::ConfirmTime => self.order(Command::ConfirmTime),
             Step::Space { is_short } => {
-                self.tell(Input::JournalSpace { is_short, is_used_up: false })
+                self.tell(Input::JournalSpace { is_short, is_used_up: false });
             }
             Step::Malformed { slot, error, version } => self.garble(slot, error, version),
             Step::Answer { place, verdict } => self.answer(place, verdict),

@@ -1,5 +1,6 @@
 //! Retained messages for a new subscription, a slice at a time.
 
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -9,7 +10,7 @@ use crate::notice::DropCause;
 use crate::outbox::Outbox;
 use crate::record::{Enqueued, Receiver, Record};
 use crate::routing::retained::Scan;
-use crate::routing::topic::Topic;
+use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::queue::{Entry, Journaled};
 use crate::session::{Replay, SessionKey};
 use crate::wire::property::SubscriptionIds;
@@ -21,7 +22,17 @@ const QUEUE_LOW_WATER: usize = 64;
 /// Topics looked at in one step of a search.
 const VISITS: usize = 256;
 
+/// Topics looked at before a replay begins.
+const FIRST_VISITS: usize = 16;
+
 impl Broker {
+    /// Whether something retained matches, as far as a short search tells: most subscriptions find
+    /// nothing, and need not wait for their turn to learn it.
+    pub(super) fn may_replay(&self, filter: &TopicFilter) -> bool {
+        let mut visits = FIRST_VISITS;
+        !matches!(self.retained.next_match(filter, None, &mut visits), Scan::End)
+    }
+
     /// Goes on with a session's replays as far as `budget` and its queue allow. When the queue
     /// has drained, `pump` puts the session on the list of work again.
     pub(super) fn continue_replay(&mut self, key: SessionKey, budget: &mut u32, out: &mut Outbox) {
@@ -170,6 +181,10 @@ impl Broker {
     fn end_replay(&mut self, key: SessionKey, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(replay) = session.replays.pop_front() else { return };
+        if session.replays.is_empty() {
+            // Few sessions ever have another one.
+            session.replays = VecDeque::new();
+        }
         if session.is_durable() {
             let record = Record::ReplayEnded { session: session.id, filter: replay.filter };
             self.gate.persist(record, out);

@@ -279,7 +279,7 @@ impl Broker {
                 RetainHandling::IfNew => is_new || canary!(RetainHandlingIgnored),
                 RetainHandling::Never => false, // [MQTT-3.3.1-11]
             }
-            && !self.retained.is_empty();
+            && self.may_replay(&filter);
         let subscription = self.store_subscription(
             key,
             &filter,

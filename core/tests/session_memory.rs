@@ -1,4 +1,4 @@
-//! What a waiting message costs in memory, counted at the allocator.
+//! What a session's waiting messages and subscriptions cost in memory, counted at the allocator.
 //!
 //! Two figures: bytes asked of the allocator, and what a common one (glibc's) takes for them, which
 //! adds eight bytes to each block and rounds it up to sixteen.
@@ -46,6 +46,7 @@ static ALLOCATOR: Counting = Counting;
 
 const SESSIONS: u32 = 100;
 const MESSAGES: u32 = 2_000;
+const SUBSCRIPTIONS: u32 = 200;
 const NOW: Time = Time::from_ms(1_700_000_000_000);
 
 struct Filled {
@@ -108,6 +109,12 @@ impl Filled {
     /// A session with one subscription, whose client is gone.
     fn leave_subscribed(&mut self, index: u32, name: &str, filter: &str) {
         self.connect(index, name);
+        self.subscribe(index, filter);
+        let cause = Gone::PeerClosed;
+        self.input(Input::Closed { connection: connection(index), cause });
+    }
+
+    fn subscribe(&mut self, index: u32, filter: &str) {
         let options =
             SubscriptionOptions { maximum_qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
         let subscribe = Subscribe {
@@ -117,14 +124,12 @@ impl Filled {
             user_properties: Vec::new(),
         };
         self.packet(index, ClientPacket::Subscribe(Box::new(subscribe)));
-        let cause = Gone::PeerClosed;
-        self.input(Input::Closed { connection: connection(index), cause });
     }
 
-    fn publish(&mut self, index: u32, topic: &str, payload: Bytes) {
+    fn publish(&mut self, index: u32, topic: &str, payload: Bytes, retain: bool) {
         let publish = Publish {
             dup: false,
-            retain: false,
+            retain,
             delivery: Delivery::AtLeastOnce(packet_id(7)),
             topic: Topic::try_from(topic).expect("a topic"),
             payload,
@@ -148,7 +153,7 @@ fn bytes_each(payload_bytes: usize, queue_memory_bytes: u64) -> (usize, usize) {
     let before = held();
     for _ in 0..MESSAGES {
         for session in 1..=SESSIONS {
-            filled.publish(0, &topic(session), payload.clone());
+            filled.publish(0, &topic(session), payload.clone(), false);
         }
     }
     let after = held();
@@ -160,6 +165,26 @@ fn bytes_each(payload_bytes: usize, queue_memory_bytes: u64) -> (usize, usize) {
         each.0,
         each.1
     );
+    each
+}
+
+/// Bytes taken for each of many subscriptions of few sessions, where something else is retained.
+fn bytes_each_subscription() -> usize {
+    let mut filled = Filled::new(Limits::default());
+    filled.connect(0, "publisher");
+    filled.publish(0, "elsewhere", Bytes::from_static(b"kept"), true);
+    for session in 1..=SESSIONS {
+        filled.connect(session, &format!("device-{session}"));
+    }
+    let before = TAKEN_BYTES.load(Ordering::Relaxed);
+    for n in 0..SUBSCRIPTIONS {
+        for session in 1..=SESSIONS {
+            filled.subscribe(session, &format!("devices/{session}/{n}"));
+        }
+    }
+    let count = (SESSIONS * SUBSCRIPTIONS) as usize;
+    let each = (TAKEN_BYTES.load(Ordering::Relaxed) - before) / count;
+    println!("{each} bytes taken for each subscription");
     each
 }
 
@@ -181,7 +206,7 @@ fn text(text: &str) -> Text {
 
 // One test, because the count is the process's.
 #[test]
-fn waiting_messages_are_cheap() {
+fn messages_and_subscriptions_are_cheap() {
     let (_, small) = bytes_each(64, u64::MAX);
     assert!(small <= 190);
     let (_, usual) = bytes_each(256, u64::MAX);
@@ -189,4 +214,5 @@ fn waiting_messages_are_cheap() {
     println!("with the payload in the journal alone:");
     let (_, stored) = bytes_each(256, 0);
     assert!(stored <= 64);
+    assert!(bytes_each_subscription() <= 150);
 }

@@ -32,7 +32,7 @@ section! {
         /// Largest CONNECT, in bytes: what a stranger may make the broker hold.
         connect_maximum_bytes: u32 = 256 * 1024, Whole(64, 256 * MIB);
         /// What may wait in memory to be written to one client, in bytes.
-        outgoing_buffer_bytes: u32 = 256 * 1024, Whole(4_096, 256 * MIB);
+        outgoing_buffer_bytes: u32 = 1024 * 1024, Whole(4_096, 256 * MIB);
         /// Milliseconds in which a client that is disconnected must take its last packets.
         close_timeout_ms: u64 = 5_000, Whole(10, HOUR_MS), reloads;
         /// Milliseconds a client may read nothing while something waits for it; 0 for ever.

@@ -6,6 +6,7 @@ use signalhouse_fuzz::target;
 const FORMS: &[(&str, u8)] = &[
     ("again", 0xFE),
     ("again", 0xFD),
+    ("filter", 0xFE),
     #[cfg(feature = "runtime")]
     ("record", 0xFE),
     #[cfg(feature = "runtime")]

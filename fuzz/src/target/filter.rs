@@ -1,4 +1,7 @@
-//! Topics and filters against a matcher that is plain enough to be right.
+//! Topics and filters against a matcher that is plain enough to be right: a filter by itself, or the routing tree under
+//! any list of changes.
+
+mod tree;
 
 use arbitrary::{Arbitrary, Unstructured};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
@@ -10,11 +13,17 @@ struct Case<'a> {
     other: &'a str,
 }
 
-/// Matches a topic with a filter, and two filters with each other.
+/// The first byte of an input that is a list of the tree's changes; no text begins with it.
+const TREE: u8 = 0xFE;
+
+/// Matches a topic with a filter, and two filters with each other; or changes a tree and matches topics with it.
 ///
 /// # Panics
-/// If the matcher finds otherwise, or a filter covers one that matches more.
+/// If the plain matcher finds otherwise, or a filter covers one that matches more.
 pub fn run(data: &[u8]) {
+    if let Some((&TREE, steps)) = data.split_first() {
+        return tree::run(steps);
+    }
     let Ok(case) = Case::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let topic = Topic::try_from(case.topic);
     let filter = TopicFilter::try_from(case.filter);

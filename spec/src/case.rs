@@ -41,7 +41,7 @@ pub(crate) use ensure;
 /// Names a function as a case that shows the statements.
 macro_rules! case {
     ($function:ident $(, $statement:literal)* $(,)?) => {
-        $crate::case::Case::new(stringify!($function), $function, &[$($statement),*])
+        $crate::case::Case::new(module_path!(), stringify!($function), $function, &[$($statement),*])
     };
 }
 pub(crate) use case;
@@ -94,6 +94,8 @@ pub enum Need {
 /// One thing to be shown of a broker.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
+    /// Where it is written: the last part is its subject.
+    pub module: &'static str,
     /// A sentence about behaviour, as an identifier.
     pub name: &'static str,
     /// The statements that it shows, `MQTT-x.y.z-n`; expected behaviours by their names.
@@ -112,11 +114,18 @@ impl Case {
     /// A case that needs nothing special.
     #[must_use]
     pub const fn new(
+        module: &'static str,
         name: &'static str,
         play: fn(&Scene<'_>) -> Checked,
         statements: &'static [&'static str],
     ) -> Self {
-        Case { name, statements, needs: &[], advice: false, slow: false, play }
+        Case { module, name, statements, needs: &[], advice: false, slow: false, play }
+    }
+
+    /// The part of the suite that it belongs to, as `retained` or `will`.
+    #[must_use]
+    pub fn subject(&self) -> &'static str {
+        self.module.rsplit("::").next().unwrap_or(self.module)
     }
 
     /// With what it needs.

@@ -35,7 +35,7 @@ struct Arguments {
     /// Play every case through the WebSocket that the file of --caps names, instead of TCP.
     #[arg(long, requires = "caps", conflicts_with = "mutations")]
     by_websocket: bool,
-    /// Only the cases of this name or statement, or with this in their name; may be repeated.
+    /// Only the cases of this subject or statement, or with this in their name; may be repeated.
     #[arg(long)]
     only: Vec<String>,
     /// Fail on what is against advice too.
@@ -55,7 +55,8 @@ struct Arguments {
     /// statements are noticed broken by the whole suite, or no rule of the part that --only names.
     #[arg(long)]
     mutations: bool,
-    /// List the cases with their statements, and end.
+    /// List the cases with their subjects and statements, with what of a broker they need, and end; with
+    /// --only those alone that it would play.
     #[arg(long)]
     list: bool,
 }
@@ -74,9 +75,7 @@ fn main() -> ExitCode {
 fn judge(arguments: &Arguments) -> Result<bool, String> {
     let cases = chosen(&arguments.only)?;
     if arguments.list {
-        for case in &cases {
-            say(&format!("{}  {}\n", case.name, case.statements.join(" ")));
-        }
+        cases.iter().for_each(|case| say(&listed(case)));
         return Ok(true);
     }
     // Whoever cannot have the outcome should know before the minutes it takes.
@@ -139,6 +138,20 @@ fn judge(arguments: &Arguments) -> Result<bool, String> {
     }
     let counts = Counts::of(&outcomes);
     Ok(counts.failed == 0 && (!arguments.strict || counts.unadvised == 0))
+}
+
+/// A case's line: subject, name, statements, and in brackets what is special about it.
+fn listed(case: &Case) -> String {
+    let needs: Vec<String> = case.needs.iter().map(|need| format!("{need:?}")).collect();
+    let mut special = Vec::new();
+    if !needs.is_empty() {
+        special.push(format!("needs {}", needs.join(", ")));
+    }
+    special.extend(case.advice.then(|| "advice".to_owned()));
+    special.extend(case.slow.then(|| "takes seconds".to_owned()));
+    let special =
+        if special.is_empty() { String::new() } else { format!("  ({})", special.join("; ")) };
+    format!("{}  {}  {}{special}\n", case.subject(), case.name, case.statements.join(" "))
 }
 
 fn write_json(arguments: &Arguments, document: &serde_json::Value) -> Result<(), String> {
@@ -207,12 +220,15 @@ fn say(text: &str) {
 fn chosen(only: &[String]) -> Result<Vec<Case>, String> {
     let wanted = |case: &Case, word: &String| {
         case.name.contains(word.as_str())
+            || case.subject() == word
             || case.statements.iter().any(|id| id == word || id.strip_prefix("MQTT-") == Some(word))
     };
     let all = suite::cases();
     for word in only {
         if !all.iter().any(|case| wanted(case, word)) {
-            return Err(format!("no case is called {word} or shows it; --list names them"));
+            return Err(format!(
+                "no case or subject is called {word}, and none shows it; --list names them"
+            ));
         }
     }
     let chosen = |case: &Case| only.is_empty() || only.iter().any(|word| wanted(case, word));

@@ -341,5 +341,13 @@ fn the_command_lists_its_cases() {
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(text.contains("pingreq_is_answered  MQTT-3.12.4-1"), "{text}");
+    assert!(text.contains("ping  pingreq_is_answered  MQTT-3.12.4-1"), "{text}");
+    let output = conformance(&["--list", "--only", "will"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let advised = "older  wills_in_version_4  MQTT311-3.1.2-8 MQTT311-3.14.4-3  (needs Version4)";
+    assert!(text.lines().any(|line| line == advised), "{text}");
+    let of_subject = |line: &&str| line.starts_with("will  ");
+    let all = suite::cases();
+    let expected = all.iter().filter(|case| case.subject() == "will").count();
+    assert!(expected > 5 && text.lines().filter(of_subject).count() == expected, "{text}");
 }

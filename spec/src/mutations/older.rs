@@ -2,13 +2,15 @@
 
 use super::{Mutation, broken};
 use crate::proxy::Memory;
-use crate::proxy::Spoil::{Instead, Rewrite, Swallow};
+use crate::proxy::Spoil::{Bytes, Instead, Rewrite, Swallow};
 use crate::wire::packet::kind;
 use crate::wire::{Frame, Version, put_counted};
 
 const CLEAN_SESSION: u8 = 0x02;
 const WILL: u8 = 0x3C;
 const PASSWORD: u8 = 0x40;
+/// Where a CONNECT of 3.1.1 says how long it may be silent, two bytes.
+const KEEP_ALIVE: usize = 8;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     broken(
@@ -94,6 +96,55 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         "MQTT311-3.1.3-9",
         Instead(kind::CONNACK, |frame, memory| changed(frame, memory, not_authorized)),
         &["a_rejected_identifier_gets_return_code_2"],
+    ),
+    broken(
+        "3.1.1: another return code for an unknown version",
+        "MQTT311-3.1.2-2",
+        // Only an older version has a CONNACK of two bytes.
+        Bytes(kind::CONNACK, |frame| {
+            if frame.body == [0, 1] {
+                set(frame, 1, 2);
+            }
+        }),
+        &["an_unknown_version_gets_return_code_1"],
+    ),
+    broken(
+        "3.1.1: keep alive is not seen",
+        "MQTT311-3.1.2-24",
+        Rewrite(kind::CONNECT, |frame| {
+            if is_connect(frame) {
+                set(frame, KEEP_ALIVE, 0);
+                set(frame, KEEP_ALIVE + 1, 0);
+            }
+        }),
+        &["keep_alive_in_version_4"],
+    ),
+    broken(
+        "3.1.1: nothing is taken over from an older connection",
+        "MQTT311-3.1.4-2",
+        // Under another identifier it stays as it is.
+        Rewrite(kind::CONNECT, |frame| {
+            connect(frame, |_, fields| {
+                if let Some(client_id) = fields.first_mut() {
+                    client_id.push(b'x');
+                }
+            });
+        }),
+        &["a_takeover_closes_the_older_version"],
+    ),
+    broken(
+        "3.1.1: a PUBLISH that is not allowed has no consequence",
+        "MQTT311-3.3.5-2",
+        Swallow(kind::PUBLISH, is_on_anothers_topic),
+        &["a_refused_publication_closes_or_is_acknowledged"],
+    ),
+    broken(
+        "3.1.1: subscriptions end before the connection",
+        "MQTT311-4.1.0-2",
+        Instead(kind::PUBLISH, |frame, memory| {
+            without(frame, memory, |_, memory| memory.count > 1)
+        }),
+        &["a_session_of_version_4_lasts_as_long_as_its_connection"],
     ),
     broken(
         "3.1.1: PINGRESP before CONNACK",
@@ -203,6 +254,16 @@ fn not_authorized(frame: &mut Frame) {
     if frame.body.get(1).is_some_and(|code| *code != 0) {
         set(frame, 1, 5);
     }
+}
+
+/// Whether a PUBLISH is on a topic that is not one of the suite's own, as the one that the target refuses is.
+fn is_on_anothers_topic(frame: &Frame) -> bool {
+    let topic = frame.body.get(2..).unwrap_or_default();
+    !topic.starts_with(b"conformance/")
+}
+
+fn is_connect(frame: &Frame) -> bool {
+    matches!(frame.body.as_slice(), [0, 4, _, _, _, _, 4, ..])
 }
 
 /// Changes the flags and the fields of the payload of a CONNECT of 3.1.1.

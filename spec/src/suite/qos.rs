@@ -1,10 +1,10 @@
 //! QoS 1 and 2, both ways, on one connection. What happens across connections is in `resume`.
 
-use crate::case::{Case, Checked, Need, case, ensure};
-use crate::client::Client;
+use crate::case::{Case, Checked, Failure, Need, case, ensure};
+use crate::client::{Client, Event};
 use crate::scene::Scene;
-use crate::wire::build::Subscribe;
-use crate::wire::packet::{Publish, kind};
+use crate::wire::build::{self, Subscribe};
+use crate::wire::packet::{Packet, Publish, kind};
 
 pub(super) const CASES: &[Case] = &[
     case!(deliveries_have_identifiers_not_in_use, "MQTT-2.2.1-4", "MQTT-4.3.2-1", "MQTT-4.3.3-1")
@@ -29,6 +29,8 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Qos2, Need::RefusedTopic]),
     case!(a_reserved_topic_is_refused_in_the_acknowledgement, "error-acknowledged")
         .needs(&[Need::Qos2, Need::RefusedTopic]),
+    case!(a_refused_topic_at_qos_0_reaches_nobody, "not-authorized", "topic-name-refused")
+        .needs(&[Need::RefusedTopic]),
     case!(identifiers_of_both_directions_are_independent, "packet-id-scope").needs(QOS2),
     case!(an_identifier_in_use_is_noticed, "MQTT-2.2.1-3", "packet-id-in-use").needs(QOS2),
     case!(qos_is_the_lower_of_both, "MQTT-3.8.4-8").needs(QOS2),
@@ -230,6 +232,27 @@ fn a_reserved_topic_is_refused_in_the_acknowledgement(scene: &Scene<'_>) -> Chec
         ensure!(matches!(answer.reason, 0x80 | 0x83 | 0x87 | 0x90), "{answer:?}");
     }
     client.quiet()
+}
+
+/// There is no answer at QoS 0: the message is dropped, or the client is told why it has to go.
+fn a_refused_topic_at_qos_0_reaches_nobody(scene: &Scene<'_>) -> Checked {
+    let topic = scene.refused_topic()?;
+    let mut watcher = scene.start("w")?;
+    // Whether anybody may listen there is another question.
+    watcher.subscribe_answer(&Subscribe::to(&topic, 0))?;
+    let mut client = scene.start("a")?;
+    client.send_publish(&Publish::new(&topic, "x"));
+    client.send(&build::PINGREQ);
+    match client.event()? {
+        Event::Packet(Packet::PingResp) => client.quiet()?,
+        Event::Packet(Packet::Disconnect(told)) if matches!(told.reason, 0x87 | 0x90) => {
+            client.ended()?;
+        }
+        other => {
+            return Err(Failure(format!("PINGRESP or DISCONNECT expected, {other:?} came")));
+        }
+    }
+    watcher.quiet()
 }
 
 fn identifiers_of_both_directions_are_independent(scene: &Scene<'_>) -> Checked {

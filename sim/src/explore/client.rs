@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use signalhouse_core::LogPosition;
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::packet::{
     Ack, ClientPacket, ConnAck, Connect, OutboundPublish, Publish, Subscribe, SubscriptionOptions,
@@ -31,6 +32,9 @@ pub(super) struct Client {
     pub(super) is_accepted: bool,
     /// Whether the broker has a session for it, as far as it was told.
     session: Knowledge,
+    /// What was recorded when its last connection was over for the broker. A crash that takes some of it may take
+    /// that, too: the session is then open at the crash, and lasts anew.
+    left_at: LogPosition,
     /// Counts its sessions.
     pub(super) session_number: u32,
     /// Whether its SUBSCRIBE was answered in this session.
@@ -51,7 +55,11 @@ pub(super) struct Client {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Knowledge {
     Present,
+    /// It has ended, or never began.
     Absent,
+    /// Absent when CONNECT was sent; the answer to that one has to say so.
+    New,
+    /// CONNECT was sent and its answer lost, so that it may have begun one.
     Unknown,
 }
 
@@ -90,6 +98,7 @@ impl Client {
             subscriber,
             is_accepted: false,
             session: Knowledge::Absent,
+            left_at: LogPosition::START,
             session_number: 0,
             is_subscribed: false,
             unfinished: VecDeque::new(),
@@ -106,9 +115,11 @@ impl Client {
         self.is_accepted = false;
         let [first, later] = self.receive_maxima;
         self.receive_maximum = if self.receive_maximum == 0 { first } else { later };
-        if self.session == Knowledge::Absent {
-            self.session = Knowledge::Unknown;
-        }
+        self.session = match self.session {
+            Knowledge::Absent => Knowledge::New,
+            Knowledge::New | Knowledge::Unknown => Knowledge::Unknown,
+            Knowledge::Present => Knowledge::Present,
+        };
         ClientPacket::Connect(Box::new(Connect {
             version: Version::V5,
             clean_start: false,
@@ -127,6 +138,19 @@ impl Client {
             authentication_data: None,
             user_properties: Vec::new(),
         }))
+    }
+
+    /// Its connection is over for the broker, with so much recorded.
+    pub(super) fn left(&mut self, recorded: LogPosition) {
+        self.left_at = recorded;
+    }
+
+    /// The process has crashed. The journal survived up to there, and so much is recorded after the recovery.
+    pub(super) fn crashed(&mut self, survived: LogPosition, recorded: LogPosition) {
+        if self.session == Knowledge::Absent && survived < self.left_at {
+            self.session = Knowledge::Unknown;
+        }
+        self.left_at = recorded;
     }
 
     /// So much time has passed that a session without a connection has ended.
@@ -168,11 +192,13 @@ impl Client {
             (Knowledge::Present, false) => {
                 return Err(format!("DU the session of {} is gone", self.name));
             }
-            (Knowledge::Absent, true) => {
+            (Knowledge::Absent | Knowledge::New, true) => {
                 return Err(format!("SX the session of {} outlived its expiry", self.name));
             }
             (Knowledge::Present | Knowledge::Unknown, true) => {}
-            (Knowledge::Absent | Knowledge::Unknown, false) => self.forget_session(),
+            (Knowledge::Absent | Knowledge::New | Knowledge::Unknown, false) => {
+                self.forget_session();
+            }
         }
         self.session = Knowledge::Present;
         self.is_accepted = true;
@@ -334,4 +360,53 @@ fn packet_id(value: u16) -> PacketId {
 pub(super) fn text(value: &str) -> Text {
     // Names of worlds are written by us.
     Text::try_from(value).expect("a text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client whose connection was over with four records.
+    fn gone() -> Client {
+        let subscriber = Subscriber { filter: TOPIC, maximum_qos: QoS::ExactlyOnce };
+        let mut client = Client::subscriber("s1", 100, [2, 2], subscriber);
+        client.connect();
+        assert_eq!(answered(&mut client, false), "");
+        client.left(LogPosition(4));
+        client
+    }
+
+    fn answered(client: &mut Client, session_present: bool) -> String {
+        let connack = ConnAck { session_present, ..ConnAck::default() };
+        client.connack(&connack).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_session_lasts_as_long_as_its_expiry_and_no_longer() {
+        let outlived = "SX the session of s1 outlived its expiry";
+        let mut client = gone();
+        client.connect();
+        assert_eq!(answered(&mut client.clone(), true), "");
+        assert_eq!(answered(&mut client, false), "DU the session of s1 is gone");
+        let mut client = gone();
+        client.outlive_session();
+        client.connect();
+        assert_eq!(answered(&mut client.clone(), true), outlived);
+        assert_eq!(answered(&mut client.clone(), false), "");
+        // Its answer is lost: by now there may be another session.
+        client.connect();
+        assert_eq!(answered(&mut client, true), "");
+    }
+
+    #[test]
+    fn a_crash_that_takes_the_end_of_a_connection_lets_its_session_last_anew() {
+        let outlived = "SX the session of s1 outlived its expiry";
+        for (survived, expected) in [(3, ""), (4, outlived)] {
+            let mut client = gone();
+            client.outlive_session();
+            client.crashed(LogPosition(survived), LogPosition(survived + 1));
+            client.connect();
+            assert_eq!(answered(&mut client, true), expected, "{survived}");
+        }
+    }
 }

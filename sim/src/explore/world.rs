@@ -238,6 +238,7 @@ impl World {
                 let link = self.links.get_mut(client).and_then(Option::take);
                 if let Some(link) = link.filter(|link| !link.is_closed) {
                     self.tell(Input::Closed { connection: link.id, cause: Gone::Failed })?;
+                    self.left(client);
                 }
             }
             Step::Sync => {
@@ -249,8 +250,11 @@ impl World {
             Step::Expire => {
                 self.expiries -= 1;
                 self.now = self.now.plus_seconds(EXPIRY_S + 1);
-                for (client, link) in self.clients.iter_mut().zip(&self.links) {
-                    if link.is_none() {
+                for (number, link) in self.links.iter().enumerate() {
+                    // The broker may take a connection for alive that the client has given up.
+                    let is_absent = link.is_none()
+                        && !self.abandoned.iter().any(|old| client_of(*old) == number);
+                    if let Some(client) = self.clients.get_mut(number).filter(|_| is_absent) {
                         client.outlive_session();
                     }
                 }
@@ -328,6 +332,14 @@ impl World {
     fn present(&self) -> Present {
         let pending = self.journal.pending() as u64;
         Present { now_ms: self.now.as_ms(), durable: self.journal.appended() - pending }
+    }
+
+    /// The client's connection is over for the broker.
+    fn left(&mut self, client: usize) {
+        let recorded = LogPosition(self.journal.appended());
+        if let Some(client) = self.clients.get_mut(client) {
+            client.left(recorded);
+        }
     }
 
     fn is_accepted(&self, client: usize) -> bool {
@@ -466,6 +478,10 @@ impl World {
             deliveries.crash(survived, &self.recovered);
         }
         self.resume()?;
+        let recorded = LogPosition(self.journal.appended());
+        for client in &mut self.clients {
+            client.crashed(survived, recorded);
+        }
         self.look_at_journal()
     }
 
@@ -497,6 +513,7 @@ impl World {
     }
 
     fn carry_out(&mut self, out: &mut Outbox) -> Result<(), Wrong> {
+        let mut closed = Vec::new();
         for action in out.drain() {
             match action {
                 Action::Send { connection, packet } => {
@@ -516,6 +533,7 @@ impl World {
                     for link in self.links.iter_mut().flatten() {
                         link.is_closed |= link.id == connection;
                     }
+                    closed.push(client_of(connection));
                 }
                 Action::Persist { at, record } => self.journal.append(at, record),
                 Action::Ask { .. } => return Err("PR nobody should be asked for".to_owned()),
@@ -524,6 +542,7 @@ impl World {
                 Action::Notice(_) => {}
             }
         }
+        closed.into_iter().for_each(|client| self.left(client));
         Ok(())
     }
 

@@ -37,6 +37,31 @@ fn corpora_are_small_and_have_targets() {
     assert!(total_bytes < 2_500_000, "{total_bytes} bytes of corpora");
 }
 
+/// A build without them compiles nothing of the fuzzers, and one without the runtime only some.
+#[test]
+fn every_target_has_its_fuzzer_and_all_are_alike() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).expect("the manifest");
+    let fuzzers = manifest.split("[[bin]]").skip(1).map(|table| table.trim());
+    let fuzzers: Vec<&str> = fuzzers.collect();
+    for (name, _) in target::ALL {
+        let source = std::fs::read_to_string(folder.join(format!("targets/{name}.rs")));
+        let expected = format!(
+            "//! The fuzzer around `signalhouse_fuzz::target::{name}`.\n#![no_main]\n\n\
+             libfuzzer_sys::fuzz_target!(|data: &[u8]| signalhouse_fuzz::target::{name}::run(data));\n"
+        );
+        assert_eq!(source.expect("its fuzzer"), expected);
+        // Nor do `cargo test` and the others build one.
+        let table = format!(
+            "name = \"{name}\"\npath = \"targets/{name}.rs\"\n\
+             test = false\ndoc = false\nbench = false\nrequired-features = [\"fuzzer\""
+        );
+        assert!(fuzzers.iter().any(|fuzzer| fuzzer.starts_with(&table)), "{name}");
+    }
+    #[cfg(feature = "runtime")]
+    assert_eq!(fuzzers.len(), target::ALL.len(), "{fuzzers:?}");
+}
+
 fn dictionaries() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dictionaries")
 }

@@ -26,7 +26,7 @@ pub use panics::quiet_panics;
 use crate::chance::{Stream, Streams};
 use crate::coverage::Hits;
 use crate::history::{ConnectionNumber, Event, Violation, What};
-use crate::plan::Plan;
+use crate::plan::{Do, NetworkFault, Plan};
 use agenda::Agenda;
 use journal::Journal;
 use network::{End, Network, Signal};
@@ -36,6 +36,9 @@ use world::World;
 
 /// The broker's clock at the start of a run, in milliseconds since the Unix epoch.
 pub(crate) const EPOCH_MS: u64 = 1_000_000_000_000;
+
+/// What the broker's process takes at most until it comes to what has arrived, in milliseconds.
+const ROUNDS_MS: u64 = 100;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -129,7 +132,7 @@ impl Around {
             agenda: Agenda::new(),
             network: Network::new(plan, streams),
             journal: Journal::new(plan, config, streams),
-            record: Recorder::new(plan, keeps_lines),
+            record: Recorder::new(plan, latency_ms(plan), keeps_lines),
             rounds: streams.stream("rounds"),
             wall_ahead_ms: 0,
             incarnation: 0,
@@ -163,6 +166,36 @@ impl Around {
             self.note(format_args!("  {notice:?}"));
         }
     }
+}
+
+/// How long anything is on its way at most, between a client that reads and the broker, if nothing but what the plan's
+/// network and journal always take delays it.
+fn latency_ms(plan: &Plan) -> Option<u64> {
+    let is_delayed = plan.steps.iter().any(|step| match step.what {
+        Do::DiskSyncs { .. } | Do::Frozen { .. } => true,
+        Do::Network { fault, .. } => fault == NetworkFault::Drip,
+        Do::Connect { .. }
+        | Do::Subscribe { .. }
+        | Do::Unsubscribe { .. }
+        | Do::Publish { .. }
+        | Do::Ping { .. }
+        | Do::Disconnect { .. }
+        | Do::Vanish { .. }
+        | Do::Misbehave { .. }
+        | Do::Reading { .. }
+        | Do::Acknowledging { .. }
+        | Do::Pinging { .. }
+        | Do::Broker(_)
+        | Do::WallClock { .. }
+        | Do::Deny(_)
+        | Do::AllowAll
+        | Do::Disk(_) => false,
+    });
+    let setting = |name| setting(plan, name).unwrap_or(0);
+    let hop_ms = setting("network.latency_ms") + setting("network.jitter_ms");
+    // There and back, and once more where little fits into the network at a time; a sync, and the one before it.
+    let plain_ms = 4 * hop_ms + 2 * setting("journal.sync_ms") + ROUNDS_MS;
+    (!is_delayed).then_some(plain_ms)
 }
 
 /// What is observed of a notice about a message that was dropped, or a will that was refused. `topic_of` knows

@@ -268,6 +268,7 @@ impl Coverage {
             | What::Denied(_)
             | What::Beside(_)
             | What::Kept(_)
+            | What::Absent { .. }
             | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm
@@ -328,6 +329,7 @@ impl Coverage {
             | What::Denied(_)
             | What::Beside(_)
             | What::Kept(_)
+            | What::Absent { .. }
             | What::Calm
             | What::End => return,
         };

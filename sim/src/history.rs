@@ -109,6 +109,11 @@ pub enum What {
     Kept(Kept),
     /// The faults are over and the clients that live come back.
     Calm,
+    /// A client that lives is not let in, shortly before the end.
+    Absent {
+        /// The client.
+        client: ClientIndex,
+    },
     /// The plan's bound has passed since: all that is owed must have happened.
     End,
 }
@@ -118,8 +123,8 @@ pub enum What {
 pub struct Kept {
     /// Every session that outlives its connection.
     pub sessions: Vec<KeptSession>,
-    /// For each share with messages that wait for a member, how many.
-    pub shares: Vec<usize>,
+    /// For each share with messages that wait for a member, those.
+    pub shares: Vec<Waiting>,
     /// Topics with a retained message.
     pub retained: Vec<String>,
 }
@@ -132,9 +137,26 @@ pub struct KeptSession {
     /// The client's QoS 2 publications that are not released.
     pub inbound: usize,
     /// Messages that wait for the client.
-    pub waiting: usize,
+    pub waiting: Waiting,
     /// Exchanges with the client that have begun and not ended.
     pub under_way: usize,
+}
+
+/// Messages that wait for somebody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many.
+    pub messages: usize,
+    /// Bytes of their topics, payloads and properties.
+    pub bytes: u64,
+}
+
+impl Waiting {
+    /// One more waits.
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
 }
 
 impl What {

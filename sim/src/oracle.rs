@@ -18,6 +18,7 @@ mod again;
 mod ah;
 mod al;
 mod au;
+mod away;
 mod bm;
 mod broken;
 mod ci;
@@ -170,7 +171,7 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(ss::SessionState),
         Box::new(so::OneConnection),
         Box::new(ns::NothingSpurious),
-        Box::new(rt::Retained),
+        Box::new(rt::Retained::default()),
         Box::new(wl::Wills),
         Box::new(sh::Shared),
         Box::new(q2::ExactlyOnce),
@@ -191,6 +192,7 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(identity::Identity),
         Box::new(quotas::Quotas::default()),
         Box::new(rates::Rates::default()),
+        Box::new(away::SentAway),
     ]
 }
 

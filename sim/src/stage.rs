@@ -51,6 +51,9 @@ pub(crate) trait Stage {
     /// From now on the dead are dead.
     fn set_calm(&mut self);
 
+    /// Whether a client has been let in.
+    fn is_let_in(&self, client: ClientIndex) -> bool;
+
     /// Whether a client has a connection that works.
     fn is_well(&mut self, client: ClientIndex) -> bool;
 
@@ -120,6 +123,10 @@ pub(crate) trait Stage {
         }
         for client in self.plan().dead.clone() {
             self.tell(client, ClientInput::Do(&Do::Vanish { client }));
+            // It wants nothing any more, least of all the session of one that lives.
+            let (reason, session_expiry_interval_s) = (0, None);
+            let leave = Do::Disconnect { client, reason, session_expiry_interval_s };
+            self.tell(client, ClientInput::Do(&leave));
         }
         self.bring_back();
     }
@@ -132,6 +139,22 @@ pub(crate) trait Stage {
             }
             let connect = Do::Connect { client, clean_start: false, will: None };
             self.tell(client, ClientInput::Do(&connect));
+        }
+    }
+
+    /// Says at the end who lives and is not let in. Of several with one identifier, one may keep the others out.
+    fn tell_absent(&mut self) {
+        let Plan { clients, dead, .. } = self.plan();
+        let lives = |client: &ClientIndex| !dead.contains(client);
+        let is_alone = |client: &ClientIndex| {
+            let id = &clients[*client].client_id;
+            let holders = clients.iter().enumerate().filter(|(_, one)| one.client_id == *id);
+            id.is_empty() || holders.filter(|(other, _)| lives(other)).count() == 1
+        };
+        let living = (0..clients.len()).filter(|client| lives(client) && is_alone(client));
+        let absent: Vec<ClientIndex> = living.filter(|client| !self.is_let_in(*client)).collect();
+        for client in absent {
+            self.event(What::Absent { client });
         }
     }
 }

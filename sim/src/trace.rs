@@ -7,7 +7,7 @@ mod properties;
 
 use std::fmt::{self, Write as _};
 
-use crate::history::{KeptSession, What};
+use crate::history::{KeptSession, Waiting, What};
 use crate::packet::{AckKind, Connect, Packet, Property, Publish, Will};
 use crate::plan::Denial;
 use properties::show_properties;
@@ -112,13 +112,16 @@ impl fmt::Display for Shown<'_> {
                 f.write_str("kept:")?;
                 kept.sessions.iter().try_for_each(|session| {
                     let KeptSession { client_id, inbound, waiting, under_way } = session;
-                    write!(f, " {client_id:?} {waiting} wait, {under_way} out, {inbound} in;")
+                    let Waiting { messages, bytes } = waiting;
+                    write!(f, " {client_id:?} {messages} wait, {bytes} bytes, ")?;
+                    write!(f, "{under_way} out, {inbound} in;")
                 })?;
-                let at_shares: usize = kept.shares.iter().sum();
+                let at_shares: usize = kept.shares.iter().map(|share| share.messages).sum();
                 write!(f, " {at_shares} at shares, {} retained", kept.retained.len())
             }
             What::WallClock { by_ms } => write!(f, "wall clock set by {by_ms} ms"),
             What::Calm => f.write_str("calm"),
+            What::Absent { client } => write!(f, "client {client} is not let in"),
             What::End => f.write_str("end"),
         }
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use signalhouse_core::Record;
-use signalhouse_core::record::{GroupId, Receiver, RetainedChange, SessionId};
+use signalhouse_core::record::{Enqueued, GroupId, QueueSeq, Receiver, RetainedChange, SessionId};
 
-use crate::history::{Kept, KeptSession};
+use crate::history::{Kept, KeptSession, Waiting};
 
 /// Counts what a snapshot holds.
 pub(crate) fn kept(snapshot: &[Record]) -> Kept {
     let mut sessions: BTreeMap<SessionId, KeptSession> = BTreeMap::new();
-    let mut shares: BTreeMap<GroupId, usize> = BTreeMap::new();
+    let mut queues = Queues::default();
     let mut retained = Vec::new();
     for record in snapshot {
         match record {
@@ -22,23 +22,18 @@ pub(crate) fn kept(snapshot: &[Record]) -> Kept {
             Record::InboundHeld { session, .. } => {
                 sessions.entry(*session).or_default().inbound += 1;
             }
-            Record::Bound { session, .. } => {
-                let session = sessions.entry(*session).or_default();
-                session.under_way += 1;
-                session.waiting = session.waiting.saturating_sub(1);
+            Record::Bound { session, seq, .. } => {
+                queues.waiting.remove(&(*session, *seq));
+                sessions.entry(*session).or_default().under_way += 1;
             }
             Record::Received { session, .. } => {
                 sessions.entry(*session).or_default().under_way += 1;
             }
-            Record::Published { entries, .. } | Record::Requeued { entries, .. } => {
-                for entry in entries {
-                    match entry.receiver {
-                        Receiver::Session(session) => {
-                            sessions.entry(session).or_default().waiting += 1;
-                        }
-                        Receiver::Group(group) => *shares.entry(group).or_default() += 1,
-                    }
-                }
+            Record::Published { message, entries, .. } => {
+                queues.add(entries, message.content_bytes() as u64);
+            }
+            Record::Requeued { content_bytes, entries, .. } => {
+                queues.add(entries, u64::from(*content_bytes));
             }
             // A snapshot has none of these, or they are no messages.
             Record::Disconnected { .. }
@@ -61,9 +56,33 @@ pub(crate) fn kept(snapshot: &[Record]) -> Kept {
             retained.push(message.topic.to_string());
         }
     }
+    for ((session, _), bytes) in queues.waiting {
+        sessions.entry(session).or_default().waiting.add(bytes);
+    }
     Kept {
         sessions: sessions.into_values().collect(),
-        shares: shares.into_values().collect(),
+        shares: queues.shares.into_values().collect(),
         retained,
+    }
+}
+
+/// What waits, as far as the snapshot was read.
+#[derive(Default)]
+struct Queues {
+    /// Bytes of each message, by session and place in its queue.
+    waiting: BTreeMap<(SessionId, QueueSeq), u64>,
+    shares: BTreeMap<GroupId, Waiting>,
+}
+
+impl Queues {
+    fn add(&mut self, entries: &[Enqueued], bytes: u64) {
+        for entry in entries {
+            match entry.receiver {
+                Receiver::Session(session) => {
+                    self.waiting.insert((session, entry.seq), bytes);
+                }
+                Receiver::Group(group) => self.shares.entry(group).or_default().add(bytes),
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::{EPOCH_MS, Verdicts, setting};
 use crate::coverage::{Coverage, Hits};
 use crate::history::{ConnectionNumber, Event, Violation, What};
 use crate::oracle::{Bounds, Oracle};
-use crate::plan::Plan;
+use crate::plan::{DiskFault, Do, Plan};
 use crate::trace::{Shown, Trace};
 
 /// Takes everything observed.
@@ -25,10 +25,13 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(plan: &Plan, keeps_lines: bool) -> Self {
+    /// A recorder for a layer where nothing takes longer on its way than so many milliseconds, if that is known.
+    pub(crate) fn new(plan: &Plan, latency_ms: Option<u64>, keeps_lines: bool) -> Self {
         let default = Bounds::default();
         let expiry_s = setting(plan, "session_expiry_interval_maximum_s");
         let bounds = Bounds {
+            latency_ms: latency_ms.unwrap_or(default.latency_ms),
+            delivery_ms: plan.bound_ms.saturating_mul(2),
             session_expiry_maximum_s: expiry_s
                 .map_or(u32::MAX, |seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
             time_jump_maximum_ms: setting(plan, "time_jump_maximum_ms")
@@ -44,6 +47,22 @@ impl Recorder {
             token_lifetime_ms: setting(plan, "token.lifetime_ms"),
             has_limits: matches!(plan.profile.as_str(), "limits" | "disk")
                 || setting(plan, "disk.fail_at").is_some(),
+            sessions: setting(plan, "sessions").unwrap_or(u64::MAX),
+            connect_timeout_ms: setting(plan, "connect_timeout_ms")
+                .unwrap_or(default.connect_timeout_ms),
+            connections_at_once: setting(plan, "connections").unwrap_or(u64::MAX),
+            packet_bytes: setting(plan, "maximum_packet_size_bytes").unwrap_or(u64::MAX),
+            topic_levels: setting(plan, "topic_levels").unwrap_or(u64::MAX),
+            maximum_qos: setting(plan, "maximum_qos")
+                .map_or(2, |qos| u8::try_from(qos).unwrap_or(2)),
+            retain_available: is_on(plan, "retain_available"),
+            wildcards_available: is_on(plan, "wildcard_subscription_available"),
+            shares_available: is_on(plan, "shared_subscription_available"),
+            may_fill_disk: setting(plan, "disk.capacity_bytes").is_some_and(|bytes| bytes > 0)
+                || plan
+                    .steps
+                    .iter()
+                    .any(|step| matches!(step.what, Do::Disk(DiskFault::Space { .. }))),
             epoch_ms: EPOCH_MS,
             ..default
         };
@@ -129,4 +148,9 @@ impl Recorder {
         let verdicts = self.oracle.verdicts();
         Verdicts { must: verdicts.must, all: verdicts.must + verdicts.may }
     }
+}
+
+/// Whether a switch that is on by default is left so.
+fn is_on(plan: &Plan, name: &str) -> bool {
+    setting(plan, name) != Some(0)
 }

@@ -175,6 +175,7 @@ impl<'a> World<'a> {
             Happening::Calm => self.calm(),
             Happening::Return => self.bring_back(),
             Happening::End => {
+                self.tell_absent();
                 self.count_kept();
                 self.around.event(What::End);
                 self.verdicts = self.around.record.finish();
@@ -506,6 +507,10 @@ impl Stage for World<'_> {
         if let Some(process) = &mut self.process {
             process.give_lasting_tokens();
         }
+    }
+
+    fn is_let_in(&self, client: ClientIndex) -> bool {
+        self.clients.client(client).is_connected()
     }
 
     fn is_well(&mut self, client: ClientIndex) -> bool {

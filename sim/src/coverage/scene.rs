@@ -247,6 +247,7 @@ impl Scenes {
             | What::Denied(_)
             | What::Beside(_)
             | What::Kept(_)
+            | What::Absent { .. }
             | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm

@@ -74,12 +74,12 @@ fn changed(
     let is_one = session.copies(publication) <= 1
         && publication.instances == 1
         && !publication.may_come_late;
-    if is_shared || !is_one {
-        return None;
-    }
-    let last = earlier.last()?;
+    let last = earlier.last().filter(|_| is_one)?;
     if model.surely_acknowledged(last).is_some() {
         return Some(("RX", "although the broker had heard that it came".to_owned()));
+    }
+    if is_shared {
+        return None;
     }
     // What was read after a crash may have been sent before it.
     let is_undone = model.has_outage(publication.first().index, usize::MAX);
@@ -157,6 +157,12 @@ mod tests {
         passes(Again, &told);
         passes(Again, acknowledged(true).crash().resume(3, "b").read_again(3, "t", "one", 1, 7));
         let mut told = acknowledged(true);
+        again(&mut told);
+        fails(Again, &told, "RX");
+        // It is as well over when it was refused.
+        let mut told = one();
+        let (kind, properties) = (AckKind::PubAck, Vec::new());
+        told.sent(2, Packet::Ack { kind, id: 7, reason: 0x97, properties }).ping(2);
         again(&mut told);
         fails(Again, &told, "RX");
     }

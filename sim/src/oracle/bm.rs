@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{ConnectionNumber, Event, Kept, KeptSession, Violation, What};
+use crate::history::{ConnectionNumber, Event, Kept, KeptSession, Violation, Waiting, What};
 use crate::oracle::fc::receive_maximum;
 use crate::oracle::model::{Bounds, Connection, Model, Publication, Seen, Session};
 use crate::oracle::owed::Owed;
+use crate::oracle::quotas::size_bytes;
 use crate::oracle::rule::{Rule, violation};
 
 /// Judges BM.
@@ -50,14 +51,17 @@ fn open(model: &Model) -> u64 {
     model.connections.values().filter(may_be_open).count() as u64
 }
 
-/// How many messages members of shares can have had in flight, each within its receive maximum.
-fn windows(model: &Model) -> u64 {
+/// What members of shares can have had in flight, each within its receive maximum.
+fn windows(model: &Model) -> Waiting {
     let mut windows: BTreeMap<&str, u32> = BTreeMap::new();
     for connection in model.connections.values().filter(|one| one.connect.is_some()) {
         let window = windows.entry(&connection.client_id).or_default();
         *window = receive_maximum(connection).max(*window);
     }
-    windows.into_values().map(u64::from).sum()
+    let messages = windows.into_values().map(u64::from).sum::<u64>();
+    let largest = model.publications.iter().map(size_bytes).max().unwrap_or(0);
+    let bytes = messages.saturating_mul(largest);
+    Waiting { messages: usize::try_from(messages).unwrap_or(usize::MAX), bytes }
 }
 
 /// What is more than its limit. Exchanges that began are bounded by the client's receive maximum,
@@ -68,19 +72,29 @@ fn over_limit(
     bounds: &Bounds,
     kept: &Kept,
     open: u64,
-    may_return: impl Fn() -> u64,
+    may_return: impl Fn() -> Waiting,
 ) -> Option<String> {
-    let most = bounds.queue_messages;
-    let is_over = |count: usize| count as u64 > most;
+    let (most, most_bytes) = (bounds.queue_messages, bounds.queue_bytes);
+    let is_over = |found: Waiting| found.messages as u64 > most || found.bytes > most_bytes;
+    let limit = || format!("at most {most} of {most_bytes} bytes may");
     if let Some(session) = kept.sessions.iter().find(|session| is_over(session.waiting)) {
-        let KeptSession { client_id, waiting, .. } = session;
-        return Some(format!("{waiting} messages wait for {client_id:?}, at most {most} may"));
+        let Waiting { messages, bytes } = session.waiting;
+        let client_id = &session.client_id;
+        return Some(format!(
+            "{messages} messages of {bytes} bytes wait for {client_id:?}, {}",
+            limit()
+        ));
     }
-    let share_most = most.saturating_mul(1 + open);
-    let is_over =
-        |count: u64| count > share_most && count > share_most.saturating_add(may_return());
-    if let Some(waiting) = kept.shares.iter().find(|waiting| is_over(**waiting as u64)) {
-        return Some(format!("{waiting} messages wait at a share, at most {most} may"));
+    let is_over = |found: u64, most: u64, returns: &dyn Fn() -> u64| {
+        let most = most.saturating_mul(1 + open);
+        found > most && found > most.saturating_add(returns())
+    };
+    let is_over = |found: &&Waiting| {
+        is_over(found.messages as u64, most, &|| may_return().messages as u64)
+            || is_over(found.bytes, most_bytes, &|| may_return().bytes)
+    };
+    if let Some(Waiting { messages, bytes }) = kept.shares.iter().find(is_over) {
+        return Some(format!("{messages} messages of {bytes} bytes wait at a share, {}", limit()));
     }
     let (retained, most) = (kept.retained.len(), bounds.retained_messages);
     (retained as u64 > most)
@@ -120,7 +134,7 @@ fn needless(model: &Model, kept: &KeptSession) -> Option<String> {
     if !has_had_everything(model, session) {
         return None;
     }
-    let waiting = kept.waiting + kept.under_way;
+    let waiting = kept.waiting.messages + kept.under_way;
     if waiting > 0 {
         return Some(format!("{waiting} messages are kept for {client_id:?}, which has had them"));
     }
@@ -165,7 +179,7 @@ fn cleared(model: &Model, topic: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{Memory, over_limit};
-    use crate::history::{Kept, KeptSession, What};
+    use crate::history::{Kept, KeptSession, Waiting, What};
     use crate::oracle::model::Bounds;
     use crate::oracle::properties as property;
     use crate::oracle::told::{Told, connect_of, fails, number, passes, publish_of};
@@ -179,8 +193,13 @@ mod tests {
         told
     }
 
+    /// So many messages of ten bytes each.
+    fn waits(messages: usize) -> Waiting {
+        Waiting { messages, bytes: 10 * messages as u64 }
+    }
+
     fn keeps(client_id: &str, inbound: usize, waiting: usize) -> Kept {
-        let client_id = client_id.to_owned();
+        let (client_id, waiting) = (client_id.to_owned(), waits(waiting));
         let session = KeptSession { client_id, inbound, waiting, under_way: 0 };
         Kept { sessions: vec![session], ..Kept::default() }
     }
@@ -196,11 +215,16 @@ mod tests {
         told.push(What::Calm).wait(60_000).push(What::Kept(kept)).push(What::End);
     }
 
-    /// What is said of a moment under a limit of two messages in a queue, one retained, where
-    /// one in flight may return.
+    /// What is said of a moment under a limit of two messages, or of so many bytes, in a queue, and of one retained,
+    /// where one in flight may return.
+    fn limited_to(queue_bytes: u64, kept: &Kept) -> Option<String> {
+        let bounds = Bounds { retained_messages: 1, queue_bytes, ..Bounds::default() };
+        let queue_messages = if queue_bytes == u64::MAX { 2 } else { u64::MAX };
+        over_limit(&Bounds { queue_messages, ..bounds }, kept, 0, || waits(1))
+    }
+
     fn limited(kept: &Kept) -> Option<String> {
-        let bounds = Bounds { queue_messages: 2, retained_messages: 1, ..Bounds::default() };
-        over_limit(&bounds, kept, 0, || 1)
+        limited_to(u64::MAX, kept)
     }
 
     #[test]
@@ -281,13 +305,19 @@ mod tests {
     #[test]
     fn what_is_within_its_limit_is_right() {
         assert_eq!(limited(&keeps("a", 9, 2)), None);
-        assert_eq!(limited(&Kept { shares: vec![2, 3], ..retains(&["r"]) }), None);
+        assert_eq!(limited(&Kept { shares: vec![waits(2), waits(3)], ..retains(&["r"]) }), None);
+        assert_eq!(limited_to(20, &keeps("a", 9, 2)), None);
+        let at_shares = Kept { shares: vec![waits(2), waits(3)], ..Kept::default() };
+        assert_eq!(limited_to(20, &at_shares), None);
     }
 
     #[test]
     fn what_is_over_its_limit_is_wrong() {
         assert!(limited(&keeps("a", 0, 3)).is_some());
-        assert!(limited(&Kept { shares: vec![1, 4], ..Kept::default() }).is_some());
+        assert!(limited(&Kept { shares: vec![waits(1), waits(4)], ..Kept::default() }).is_some());
+        assert!(limited_to(29, &keeps("a", 0, 3)).is_some());
+        let at_shares = Kept { shares: vec![waits(1), waits(4)], ..Kept::default() };
+        assert!(limited_to(29, &at_shares).is_some());
         assert!(limited(&retains(&["r", "s"])).is_some());
     }
 }

@@ -47,6 +47,7 @@ impl Rule for Credit {
             | What::Denied(_)
             | What::Beside(_)
             | What::Kept(_)
+            | What::Absent { .. }
             | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm

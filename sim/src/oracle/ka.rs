@@ -63,6 +63,7 @@ impl Rule for KeepAlive {
             | What::Denied(_)
             | What::Beside(_)
             | What::Kept(_)
+            | What::Absent { .. }
             | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm => Ok(()),

@@ -47,6 +47,9 @@ pub struct Bounds {
     pub latency_ms: u64,
     /// How late the broker may be with what time makes it do.
     pub slack_ms: u64,
+    /// How long it may take at most until somebody who is connected, and whom nothing stands in the way of, has what
+    /// was taken before.
+    pub delivery_ms: u64,
     /// The longest session expiry that the broker grants.
     pub session_expiry_maximum_s: u32,
     /// A stop longer than this makes the broker hold back expiry until somebody confirms the time.
@@ -73,6 +76,29 @@ pub struct Bounds {
     pub request_key_ms: u64,
     /// Whether other limits of the broker are within reach.
     pub has_limits: bool,
+    /// The most sessions.
+    pub sessions: u64,
+    /// How long a connection may take to be accepted.
+    pub connect_timeout_ms: u64,
+    /// The most connections at once.
+    pub connections_at_once: u64,
+    /// The largest packet that a client may send, in bytes.
+    pub packet_bytes: u64,
+    /// The most levels of a topic.
+    pub topic_levels: u64,
+    /// The highest QoS of a publication.
+    pub maximum_qos: u8,
+    /// Whether retained messages are kept.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards.
+    pub wildcards_available: bool,
+    /// Whether subscriptions may be shared.
+    pub shares_available: bool,
+    /// Whether somebody of whom the history does not tell may have connections ended or refused: an
+    /// operator, or who is asked whether a client may come in.
+    pub is_under_orders: bool,
+    /// Whether the disk may have no room, so that what would have to be stored is refused.
+    pub may_fill_disk: bool,
     /// The broker's clock at the start, in milliseconds since 1970.
     pub epoch_ms: u64,
 }
@@ -82,6 +108,7 @@ impl Default for Bounds {
         Bounds {
             latency_ms: 2_000,
             slack_ms: 5_000,
+            delivery_ms: u64::MAX,
             session_expiry_maximum_s: u32::MAX,
             time_jump_maximum_ms: 24 * 60 * 60 * 1000,
             queue_messages: u64::MAX,
@@ -95,8 +122,39 @@ impl Default for Bounds {
             request_keys: usize::MAX,
             request_key_ms: u64::MAX,
             has_limits: false,
+            sessions: u64::MAX,
+            connect_timeout_ms: 10_000,
+            connections_at_once: u64::MAX,
+            packet_bytes: u64::MAX,
+            topic_levels: u64::MAX,
+            maximum_qos: 2,
+            retain_available: true,
+            wildcards_available: true,
+            shares_available: true,
+            is_under_orders: false,
+            may_fill_disk: false,
             epoch_ms: 0,
         }
+    }
+}
+
+impl Bounds {
+    /// Whether a publication or a subscription of a correct client may be refused for a setting's sake.
+    pub(crate) fn may_refuse(&self) -> bool {
+        let counts = [
+            self.stored_bytes.unwrap_or(u64::MAX),
+            self.messages_per_day.unwrap_or(u64::MAX),
+            self.messages_per_second.unwrap_or(u64::MAX),
+            self.queue_messages,
+            self.queue_bytes,
+            self.retained_messages,
+            self.packet_bytes,
+            self.topic_levels,
+        ];
+        let is_bounded = counts.into_iter().any(|most| most < u64::MAX);
+        let lacks_one =
+            !(self.retain_available && self.wildcards_available && self.shares_available);
+        is_bounded || lacks_one || self.maximum_qos < 2 || self.may_fill_disk || self.has_limits
     }
 }
 
@@ -229,6 +287,7 @@ impl Model {
             What::Holding { client, serving } => {
                 let now = self.now.at_ms;
                 self.peer(*client).serving_since = serving.then_some(now);
+                self.trouble(*client, *serving);
             }
             What::Network { client, fault } => self.network(*client, *fault),
             What::Broker(fault) => self.broker(*fault),
@@ -240,7 +299,7 @@ impl Model {
                 topic: topic.clone(),
                 cause: cause.clone(),
             }),
-            What::Kept(_) => {}
+            What::Kept(_) | What::Absent { .. } => {}
             What::WallClock { by_ms } => {
                 self.wall_ahead_ms = self.wall_ahead_ms.saturating_add(*by_ms);
             }
@@ -326,8 +385,11 @@ impl Model {
     }
 
     fn opened(&mut self, client: ClientIndex, number: ConnectionNumber) {
-        let is_held = self.peer(client).is_held;
+        let Peer { serving_since, is_held } = *self.peer(client);
         let mut connection = Connection::new(client, number, self.now);
+        if is_held || serving_since.is_none() {
+            connection.troubled_ms = u64::MAX;
+        }
         if is_held {
             connection.network = Network::Held;
         }
@@ -355,8 +417,16 @@ impl Model {
         }
     }
 
+    /// Something stood in the way of what a client is sent, until now, or does from now on.
+    fn trouble(&mut self, client: ClientIndex, is_over: bool) {
+        let until_ms = if is_over { self.now.at_ms } else { u64::MAX };
+        let open = self.connections.values_mut().filter(|one| one.ended.is_none());
+        open.filter(|one| one.client == client).for_each(|one| one.troubled_ms = until_ms);
+    }
+
     fn network(&mut self, client: ClientIndex, fault: NetworkFault) {
         let now = self.now.at_ms;
+        self.trouble(client, fault == NetworkFault::Release);
         match fault {
             NetworkFault::Hold => self.peer(client).is_held = true,
             NetworkFault::Release => self.peer(client).is_held = false,

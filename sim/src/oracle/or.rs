@@ -23,8 +23,8 @@ struct Stream {
 }
 
 /// A publishing session, or a connection of which no session is known.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Publisher {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Publisher {
     Session(SessionId),
     Connection(ConnectionNumber),
 }
@@ -112,7 +112,8 @@ fn may_be_later_copy(
     publication.sends.len() > 1 && (may_be_dropped || may_be_refused || !was_meant)
 }
 
-fn publisher(model: &Model, publication: &Publication) -> Publisher {
+/// Whose a publication is.
+pub(crate) fn publisher(model: &Model, publication: &Publication) -> Publisher {
     let connection = publication.first_connection();
     let session = model.connections.get(&connection).and_then(|found| found.session);
     session.map_or(Publisher::Connection(connection), Publisher::Session)

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::oracle::model::{Model, Publication, PublicationId, Session, SessionId};
+use crate::oracle::model::{Model, Moment, Publication, PublicationId, Session, SessionId};
+use crate::oracle::or::{Publisher, publisher};
 
 /// How many pairs of a publication at QoS 1 or 2 and a session with a matching subscription were
 /// judged how.
@@ -65,8 +66,7 @@ impl Owed {
         }
         let clears = clears(model);
         for (number, session) in model.sessions.iter().enumerate() {
-            let is_served = model.served(session).is_some();
-            let is_over = model.is_over(session);
+            let state = State::of(model, session);
             for (topic, publications) in &topics {
                 let is_meant =
                     session.all().any(|found| found.share.is_none() && found.means(topic));
@@ -76,7 +76,7 @@ impl Owed {
                 let (mut missing, mut cleared) = (Vec::new(), Vec::new());
                 for id in publications {
                     let publication = &model.publications[*id];
-                    match judge(model, session, publication, is_served, is_over) {
+                    match judge(model, session, publication, &state) {
                         None => {}
                         Some(Verdict::Must(qos)) => {
                             owed.verdicts.must += 1;
@@ -169,12 +169,68 @@ pub(crate) fn may_be_expired(model: &Model, publication: &Publication, at_ms: u6
     publication.expiry_s.is_some_and(|seconds| !lives(seconds))
 }
 
+/// What is known of a session at the end.
+struct State<'a> {
+    model: &'a Model,
+    is_served: bool,
+    is_over: bool,
+    /// Of each stream, by what it is of, when the last message that arrived was first sent.
+    latest: BTreeMap<(Publisher, &'a str, u8), Moment>,
+}
+
+impl<'a> State<'a> {
+    fn of(model: &'a Model, session: &'a Session) -> Self {
+        let mut latest: BTreeMap<(Publisher, &str, u8), Moment> = BTreeMap::new();
+        for (id, deliveries) in &session.deliveries {
+            let publication = &model.publications[*id];
+            let may_be_replay = session.replays(publication).next().is_some();
+            let is_shared = session.possible(publication).any(|found| found.share.is_some());
+            if may_be_replay || is_shared || publication.is_will() || publication.muddled {
+                continue;
+            }
+            for delivery in deliveries {
+                let qos = model.deliveries[*delivery].qos;
+                let stream = (publisher(model, publication), publication.topic.as_str(), qos);
+                let sent = latest.entry(stream).or_default();
+                *sent = publication.first().max(*sent);
+            }
+        }
+        State {
+            model,
+            is_served: model.served(session).is_some(),
+            is_over: model.is_over(session),
+            latest,
+        }
+    }
+
+    /// Whether something arrived that its publisher sent later, in the same stream.
+    fn is_overtaken(&self, publication: &Publication, qos: u8) -> bool {
+        let stream = (publisher(self.model, publication), publication.topic.as_str(), qos);
+        publication.sends.len() == 1
+            && !publication.payload.is_empty()
+            && self.latest.get(&stream).is_some_and(|sent| *sent > publication.first())
+    }
+
+    /// Whether a connection of the session worked for long enough after a message was taken.
+    fn had_time(&self, session: &Session, accepted: Moment) -> bool {
+        let connections = session.connections.iter();
+        let mut connections = connections.filter_map(|number| self.model.connections.get(number));
+        session.hostile.is_none()
+            && connections.any(|connection| {
+                let let_in_ms = connection.connack.as_ref().map(|connack| connack.moment.at_ms);
+                let from_ms =
+                    let_in_ms.map(|ms| ms.max(accepted.at_ms).max(connection.troubled_ms));
+                let by_ms = from_ms.map(|ms| ms.saturating_add(self.model.bounds.delivery_ms));
+                by_ms.is_some_and(|by_ms| by_ms <= connection.evidence.at_ms)
+            })
+    }
+}
+
 fn judge(
     model: &Model,
     session: &Session,
     publication: &Publication,
-    is_served: bool,
-    is_over: bool,
+    state: &State<'_>,
 ) -> Option<Verdict> {
     let best = session
         .possible(publication)
@@ -187,18 +243,16 @@ fn judge(
     if publication.is_refused() {
         return Some(Verdict::MustNot);
     }
-    if is_over {
-        return Some(Verdict::Ended);
-    }
-    let Some(accepted) = publication.accepted else { return Some(Verdict::May) };
-    let is_due = is_served
-        && accepted.at_ms <= model.settled_by_ms()
+    let otherwise = if state.is_over { Verdict::Ended } else { Verdict::May };
+    let Some(accepted) = publication.accepted else { return Some(otherwise) };
+    let Some(qos @ 1..) = session.stable_qos(publication) else { return Some(otherwise) };
+    let is_in_time = state.is_served && accepted.at_ms <= model.settled_by_ms();
+    let is_overtaken = qos == best && state.is_overtaken(publication, qos);
+    let is_due = (is_in_time || is_overtaken || state.had_time(session, accepted))
+        && session.hostile.is_none()
         && !publication.muddled
         // What expires is dropped, and the broker says so, unless it was restarted meanwhile.
         && !(may_be_expired(model, publication, model.now.at_ms)
             && model.has_outage(accepted.index, usize::MAX));
-    match session.stable_qos(publication) {
-        Some(qos @ 1..) if is_due => Some(Verdict::Must(qos)),
-        Some(_) | None => Some(Verdict::May),
-    }
+    Some(if is_due { Verdict::Must(qos) } else { otherwise })
 }

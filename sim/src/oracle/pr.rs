@@ -49,6 +49,7 @@ impl Rule for Protocol {
             | What::Denied(_)
             | What::Beside(_)
             | What::Kept(_)
+            | What::Absent { .. }
             | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm
@@ -198,7 +199,8 @@ fn released(
         Some(Stage::Recorded(_)) => *reason == 0,
         // The client may have forgotten, and answered with PUBREC once more.
         Some(Stage::Refused(at)) => {
-            let is_over = before.as_ref().is_some_and(|before| model.has_heard(before, at));
+            let is_over =
+                before.as_ref().is_some_and(|before| model.has_heard(before.connection, at));
             is_resumed && !is_over || *reason == NOT_FOUND
         }
         Some(Stage::Released(_) | Stage::Done(_)) => is_resumed || *reason == NOT_FOUND,
@@ -231,12 +233,14 @@ mod tests {
     use crate::history::What;
     use crate::oracle::told::{Told, connect_of, fails, passes};
     use crate::packet::{AckKind, Connect, Packet};
+    use crate::plan::BrokerFault;
 
     #[test]
     fn an_ordinary_life_is_right() {
         let mut told = Told::new();
         told.durable(1, "a").subscribe(1, "t", 2).publish(1, "t", "one", 2).read(1, "t", "one", 2);
-        told.unsubscribe(1, "t", 0).unsubscribe(1, "t", 0x11).ping(1).dismissed(1, 0x8b);
+        told.unsubscribe(1, "t", 0).unsubscribe(1, "t", 0x11).ping(1);
+        told.push(What::Broker(BrokerFault::Stop)).dismissed(1, 0x8b);
         passes(Protocol::default(), &told);
     }
 

@@ -60,10 +60,12 @@ pub(crate) fn lost(guarantee: &'static str, model: &Model, missing: &Missing) ->
 #[cfg(test)]
 mod tests {
     use super::AtLeastOnce;
+    use crate::history::What;
     use crate::oracle::model::Bounds;
     use crate::oracle::properties as property;
     use crate::oracle::told::{Told, fails, number, passes, passes_within, publish_of};
     use crate::packet::Publish;
+    use crate::plan::NetworkFault;
 
     fn two() -> Told {
         let mut told = Told::new();
@@ -143,5 +145,42 @@ mod tests {
         let mut told = two();
         told.publish(1, "t", "one", 1).read(2, "t", "one", 1).read(2, "t", "one", 1);
         fails(AtLeastOnce, &told, "Q1");
+    }
+
+    /// A session that ends with its connection was there when two messages were accepted.
+    fn short() -> Told {
+        let mut told = Told::new();
+        told.durable(1, "a").connect(2, "b").subscribe(2, "t", 1);
+        told.publish(1, "t", "one", 1).publish(1, "t", "two", 1);
+        told
+    }
+
+    #[test]
+    fn what_a_later_message_overtook_was_owed_before_the_session_ended() {
+        passes(AtLeastOnce, short().lose(2).end());
+        passes(AtLeastOnce, short().read(2, "t", "one", 1).lose(2).end());
+        passes(AtLeastOnce, short().read(2, "t", "one", 1).read(2, "t", "two", 1).lose(2).end());
+        fails(AtLeastOnce, short().read(2, "t", "two", 1).lose(2).end(), "Q1");
+    }
+
+    #[test]
+    fn what_had_time_enough_was_owed_before_the_session_ended() {
+        let ends = |waits_ms, fault: Option<NetworkFault>| {
+            let mut told = short();
+            if let Some(fault) = fault {
+                told.network(2, fault);
+            }
+            told.wait(waits_ms).ping(2).lose(2).end();
+            told
+        };
+        passes(AtLeastOnce, &ends(4_000, None));
+        fails(AtLeastOnce, &ends(6_000, None), "Q1");
+        passes(AtLeastOnce, &ends(6_000, Some(NetworkFault::Hold)));
+        let mut away = short();
+        away.push(What::Holding { client: 2, serving: false }).wait(6_000).ping(2).lose(2);
+        passes(AtLeastOnce, away.end());
+        let mut back = short();
+        back.network(2, NetworkFault::Hold).network(2, NetworkFault::Release).wait(6_000);
+        fails(AtLeastOnce, back.ping(2).lose(2).end(), "Q1");
     }
 }

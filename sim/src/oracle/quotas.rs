@@ -105,13 +105,23 @@ fn refused(model: &Model, publication: &Publication, most: u64) -> Result<(), Vi
 
 /// A message dropped for a quota of stored bytes must not have found room.
 fn dropped(model: &Model, receiver: &str, topic: &str) -> Result<(), Violation> {
+    let Some((kept, most)) = surely_has_room(model, receiver, topic) else { return Ok(()) };
+    let what = format!(
+        "a message on {topic:?} is dropped for {receiver:?}, for whom at most {kept} of {most} bytes \
+         are kept with it"
+    );
+    Err(violation("AH", what, [model.now.index]))
+}
+
+/// How much is kept for a receiver at most, of how much, if a message on the topic surely had room beside it.
+pub(crate) fn surely_has_room(model: &Model, receiver: &str, topic: &str) -> Option<(u64, u64)> {
     // Whose quota stands against a share is not known: its members change.
-    let Some(client) = model.clients.get(receiver) else { return Ok(()) };
+    let client = model.clients.get(receiver)?;
     // What a CONNECT without an answer carried on, and what was asked for behind it, is not known.
     let is_unanswered = |found: &Connection| found.connack.is_none() && found.refused.is_none();
     let mut attempts = client.attempts.iter().filter_map(|number| model.connections.get(number));
     if attempts.any(is_unanswered) {
-        return Ok(());
+        return None;
     }
     let most = model.bounds.stored_bytes.unwrap_or(0);
     let of_topic = model.publications.iter().filter(|found| found.topic == topic);
@@ -121,14 +131,7 @@ fn dropped(model: &Model, receiver: &str, topic: &str) -> Result<(), Violation> 
     let mut kept: u64 = living.map(|session| kept_for(model, session)).sum();
     kept += retained_by(model, receiver);
     // The message itself was counted among what may be kept.
-    if kept > most || size > most {
-        return Ok(());
-    }
-    let what = format!(
-        "a message on {topic:?} is dropped for {receiver:?}, for whom at most {kept} of {most} bytes \
-         are kept with it"
-    );
-    Err(violation("AH", what, [model.now.index]))
+    (kept <= most && size <= most).then_some((kept, most))
 }
 
 /// The most that can be kept for a session.

@@ -19,7 +19,7 @@ impl Rule for Repetition {
         }
         let wrong = marked_wrongly(model, delivery)
             .or_else(|| unmarked(delivery))
-            .or_else(|| over(model, delivery));
+            .or_else(|| refused(model, delivery));
         let Some((wrong, earlier)) = wrong else { return out_of_order(model, delivery) };
         let what = format!(
             "packet {} with {:?} to {:?} {wrong}",
@@ -73,21 +73,19 @@ fn unmarked(delivery: &Delivery) -> Option<(&'static str, Option<usize>)> {
     (!delivery.dup).then_some(("is sent again without DUP", Some(before.moment.index)))
 }
 
-/// A repetition of what the broker knew to be over, taken or refused.
-fn over(model: &Model, delivery: &Delivery) -> Option<(&'static str, Option<usize>)> {
-    let before = delivery.replaced.as_ref().filter(|_| delivery.dup)?;
+/// A repetition at QoS 2 of what the broker knew to be refused. What was taken must not even seem new, which is Q2, and
+/// QoS 1 is judged with its repetitions.
+fn refused(model: &Model, delivery: &Delivery) -> Option<(&'static str, Option<usize>)> {
+    let is_meant = |before: &&Holder| delivery.dup && delivery.qos == 2 && before.qos == 2;
+    let before = delivery.replaced.as_ref().filter(is_meant)?;
     let publication = &model.publications[before.publication?];
-    let (at, wrong) = match before.stage {
-        Stage::Refused(at) => (at, "is sent again, although its receiver refused it"),
-        Stage::Done(at) => (at, "is sent again, although its receiver acknowledged it"),
-        Stage::Read | Stage::Recorded(_) | Stage::Released(_) => return None,
-    };
+    let Stage::Refused(at) = before.stage else { return None };
     let is_only_copy = model.sessions[delivery.session].copies(publication) <= 1
         && publication.instances == 1
         && !publication.may_come_late;
     let is_same = before.publication == delivery.publication;
-    let is_over = is_same && is_only_copy && model.has_heard(before, at);
-    is_over.then_some((wrong, Some(at.index)))
+    let is_over = is_same && is_only_copy && model.has_heard(before.connection, at);
+    is_over.then_some(("is sent again, although its receiver refused it", Some(at.index)))
 }
 
 /// Repetitions on one connection come in the order in which the messages first came.
@@ -241,23 +239,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_or_acknowledged_is_not_sent_again_once_the_broker_has_heard_it() {
-        let again = |qos, kind, reason, hears| {
-            let mut told = two(qos);
-            told.read_only(2, "t", "one", qos, 1);
-            told.sent(2, Packet::Ack { kind, id: 1, reason, properties: Vec::new() });
+    fn what_was_refused_is_not_sent_again_once_the_broker_has_heard_it() {
+        let again = |hears| {
+            let mut told = two(2);
+            told.read_only(2, "t", "one", 2, 1);
+            let (kind, properties) = (AckKind::PubRec, Vec::new());
+            told.sent(2, Packet::Ack { kind, id: 1, reason: 0x97, properties });
             if hears {
                 told.ping(2);
             }
-            told.lose(2).resume(3, "b").read_again(3, "t", "one", qos, 1);
+            told.lose(2).resume(3, "b").read_again(3, "t", "one", 2, 1);
             told
         };
-        for (qos, kind) in [(1, AckKind::PubAck), (2, AckKind::PubRec)] {
-            passes(Repetition, &again(qos, kind, 0x97, false));
-            fails(Repetition, &again(qos, kind, 0x97, true), "RX");
-        }
-        passes(Repetition, &again(1, AckKind::PubAck, 0, false));
-        fails(Repetition, &again(1, AckKind::PubAck, 0, true), "RX");
+        passes(Repetition, &again(false));
+        fails(Repetition, &again(true), "RX");
     }
 
     #[test]

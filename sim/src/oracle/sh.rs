@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Event, Violation};
-use crate::oracle::model::{Delivery, Model, Publication, PublicationId, Seen, SessionId, Stage};
+use crate::oracle::model::{
+    Delivery, Holder, Model, Publication, PublicationId, Seen, Session, SessionId, Stage,
+};
 use crate::oracle::owed::{Owed, drops, may_be_expired};
+use crate::oracle::properties as property;
 use crate::oracle::rule::{Rule, violation};
 
 /// Judges SH.
@@ -41,7 +44,10 @@ impl Rule for Shared {
             .collect();
         let first = kept.iter().find(|copy| copy.moment < delivery.moment);
         let Some(first) = first.filter(|_| kept.len() > publication.instances) else {
-            return Ok(());
+            return match passed_over(model, delivery, publication, &members) {
+                Some(idle) => Err(not_preferred(model, delivery, publication, idle)),
+                None => Ok(()),
+            };
         };
         let what = format!(
             "{} on {:?} reached {:?} and {:?}, both members of {whole:?}",
@@ -85,7 +91,7 @@ fn refusal(model: &Model, member: SessionId, id: PublicationId) -> Option<(&str,
     let session = &model.sessions[member];
     let holder = session.exchanges.values().find(|holder| holder.publication == Some(id))?;
     let Stage::Refused(at) = holder.stage else { return None };
-    model.has_heard(holder, at).then_some((session.client_id.as_str(), at.index))
+    model.has_heard(holder.connection, at).then_some((session.client_id.as_str(), at.index))
 }
 
 /// The one share that a publication can have gone to, with all that can be members, if no
@@ -151,7 +157,7 @@ fn unserved(
         return None;
     }
     let (whole, members) = only_group(model, publication)?;
-    let mut has_stable = false;
+    let mut has_taker = false;
     for member in &members {
         let session = &model.sessions[*member];
         let at_most_1 =
@@ -159,28 +165,135 @@ fn unserved(
         // A member that has been away may have taken it with it, but at QoS 1 it gave it back.
         let kept_nothing = at_most_1 || session.connections.len() == 1;
         let stayed = model.served(session).is_some() && kept_nothing;
+        let has_nothing = || {
+            was_away(model, session, publication.first().at_ms, u64::MAX)
+                || at_most_1 && was_away(model, session, model.settled_by_ms(), u64::MAX)
+        };
         let takes = session.possible(publication).all(|found| found.qos > 0);
         let is_dropped = drops(model, &session.client_id, &publication.topic)
             .iter()
             .any(|notice| *notice > publication.first().index);
-        if session.deliveries.contains_key(&id) || !stayed || !takes || is_dropped {
+        let can_have_had_it = session.deliveries.contains_key(&id)
+            || !takes
+            || is_dropped
+            || !(stayed || has_nothing());
+        if can_have_had_it {
             return None;
         }
-        has_stable |= session.possible(publication).any(|found| found.is_stable(publication));
+        has_taker |=
+            stayed && session.possible(publication).any(|found| found.is_stable(publication));
     }
-    has_stable.then_some((whole, accepted.index))
+    has_taker.then_some((whole, accepted.index))
+}
+
+/// Whether the client of a session surely had no connection between two times.
+fn was_away(model: &Model, session: &Session, from_ms: u64, to_ms: u64) -> bool {
+    let client = model.clients.get(&session.client_id);
+    let numbers = client.into_iter().flat_map(|client| &client.connections);
+    let mut connections = numbers.filter_map(|number| model.connections.get(number));
+    connections.all(|connection| {
+        let comes_later = connection.connect.as_ref().is_some_and(|(sent, _)| sent.at_ms >= to_ms);
+        comes_later || connection.ended.is_some() && model.closing(connection).to_ms < from_ms
+    })
+}
+
+/// A member that was there and idle when a message of its share went to another, which had come long after the
+/// message: it would have had it before.
+fn passed_over(
+    model: &Model,
+    delivery: &Delivery,
+    publication: &Publication,
+    members: &BTreeSet<SessionId>,
+) -> Option<SessionId> {
+    let settled = publication.settled.filter(|_| publication.instances == 1)?;
+    let connection = model.connections.get(&delivery.connection)?;
+    let came_ms = connection.connect.as_ref().map(|(sent, _)| sent.at_ms)?;
+    let idle_since_ms = came_ms.checked_sub(2 * model.bounds.latency_ms.max(1))?;
+    let is_plain = !publication.is_will()
+        && !publication.muddled
+        && settled.at_ms <= idle_since_ms
+        && !model.has_outage(publication.first().index, usize::MAX);
+    let others_gave_back = |idle: SessionId| {
+        let mut others = members.iter().filter(|other| **other != idle);
+        others.all(|other| was_away(model, &model.sessions[*other], idle_since_ms, came_ms))
+    };
+    let is_idle = |member: &&SessionId| {
+        let session = &model.sessions[**member];
+        **member != delivery.session
+            && is_idle_since(model, session, publication, idle_since_ms)
+            && others_gave_back(**member)
+    };
+    members.iter().filter(|_| is_plain).find(is_idle).copied()
+}
+
+/// Whether a session has surely been served, with room for a publication, since that was sent, and was sent nothing
+/// since `since_ms`.
+fn is_idle_since(
+    model: &Model,
+    session: &Session,
+    publication: &Publication,
+    since_ms: u64,
+) -> bool {
+    let (Some(number), Some(client)) =
+        (session.connections.last(), model.clients.get(&session.client_id))
+    else {
+        return false;
+    };
+    let Some(connection) = model.connections.get(number) else { return false };
+    let was_let_in = connection
+        .connack
+        .as_ref()
+        .is_some_and(|connack| connack.moment.index < publication.first().index);
+    let is_over = |holder: &Holder| match holder.stage {
+        Stage::Read | Stage::Recorded(_) | Stage::Released(_) => false,
+        Stage::Refused(at) | Stage::Done(at) => at.at_ms <= since_ms,
+    };
+    let last = model.deliveries.iter().rev().find(|one| one.connection == *number);
+    was_let_in
+        && client.attempts.as_slice() == [*number]
+        && connection.is_open()
+        && connection.goodbye.is_none()
+        && connection.outstanding.is_empty()
+        && connection.asked(property::MAXIMUM_PACKET_SIZE).is_none()
+        && session.hostile.is_none()
+        && session.replaced.is_none()
+        && model.is_prompt(
+            connection,
+            publication.first().at_ms.saturating_sub(model.bounds.latency_ms),
+        )
+        && session.exchanges.values().all(is_over)
+        && last.is_none_or(|last| last.moment.at_ms <= since_ms)
+        && session.possible(publication).any(|found| found.is_stable(publication))
+        && model.may_always_read(&session.client_id, publication)
+}
+
+fn not_preferred(
+    model: &Model,
+    delivery: &Delivery,
+    publication: &Publication,
+    idle: SessionId,
+) -> Violation {
+    let what = format!(
+        "{} on {:?} waited for {:?} to come, while {:?} of the same share was there and had room",
+        publication.name(),
+        publication.topic,
+        model.sessions[delivery.session].client_id,
+        model.sessions[idle].client_id,
+    );
+    violation("SH", what, [publication.first().index, delivery.moment.index])
 }
 
 #[cfg(test)]
 mod tests {
     use super::Shared;
+    use crate::history::What;
     use crate::oracle::model::Bounds;
     use crate::oracle::properties as property;
     use crate::oracle::told::{
         Told, connect_of, fails, fails_within, number, passes, passes_within,
     };
     use crate::packet::{AckKind, Connect, Packet};
-    use crate::plan::NetworkFault;
+    use crate::plan::{Denial, NetworkFault};
 
     fn three(qos: u8) -> Told {
         let mut told = Told::new();
@@ -249,7 +362,7 @@ mod tests {
     fn what_a_held_connection_reads_late_may_be_another_members() {
         let mut told = three(1);
         told.network(2, NetworkFault::Hold).publish(1, "t", "one", 1).read(3, "t", "one", 1);
-        told.network(2, NetworkFault::Release).read_only(2, "t", "one", 1, 7).closed(2).end();
+        told.network(2, NetworkFault::Release).read_only(2, "t", "one", 1, 7).lose(2).end();
         passes(Shared, &told);
     }
 
@@ -274,7 +387,10 @@ mod tests {
         told.connect(1, "a").enters(2, Connect { level: 4, ..connect_of("b") }, false);
         told.subscribe(2, "$share/g/t", 1).durable(3, "c").subscribe(3, "$share/g/t", 1);
         told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7);
-        told.publish_unanswered(2, "u", "two", 1, 9).read(3, "t", "one", 1).closed(2).end();
+        let filter = "u".to_owned();
+        let denial = Denial { client_id: String::new(), filter, publish: true, read: false };
+        told.push(What::Denied(vec![denial])).publish_unanswered(2, "u", "two", 1, 9);
+        told.read(3, "t", "one", 1).closed(2).end();
         passes(Shared, &told);
     }
 
@@ -328,5 +444,47 @@ mod tests {
         let mut told = three(1);
         told.publish(1, "t", "one", 1).end();
         fails(Shared, &told, "SH");
+    }
+
+    /// A member leaves for good, before or after a message is published; the other one is there.
+    fn left_alone(qos: u8, leaves_first: bool, is_read: bool) -> Told {
+        let mut told = three(qos);
+        if leaves_first {
+            told.lose(3).wait(200).publish(1, "t", "one", qos);
+        } else {
+            told.publish(1, "t", "one", qos).wait(200).lose(3);
+        }
+        if is_read {
+            told.read(2, "t", "one", qos);
+        }
+        told.end();
+        told
+    }
+
+    #[test]
+    fn a_dead_member_takes_only_what_it_may_have_begun_at_qos_2() {
+        for (qos, leaves_first) in [(1, true), (1, false), (2, true), (2, false)] {
+            passes(Shared, &left_alone(qos, leaves_first, true));
+        }
+        passes(Shared, &left_alone(2, false, false));
+        for (qos, leaves_first) in [(1, true), (1, false), (2, true)] {
+            fails(Shared, &left_alone(qos, leaves_first, false), "SH");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_there_and_idle_comes_before_one_that_is_away() {
+        let returns = |is_busy, waits_ms| {
+            let mut told = three(1);
+            told.lose(3).wait(1000);
+            if is_busy {
+                told.publish(1, "t", "zero", 1).read_only(2, "t", "zero", 1, 7);
+            }
+            told.publish(1, "t", "one", 1).wait(waits_ms).resume(4, "c").read(4, "t", "one", 1);
+            told
+        };
+        passes(Shared, &returns(false, 50));
+        passes(Shared, &returns(true, 1000));
+        fails(Shared, &returns(false, 1000), "SH");
     }
 }

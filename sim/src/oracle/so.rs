@@ -33,6 +33,7 @@ impl Rule for OneConnection {
             | What::Denied(_)
             | What::Beside(_)
             | What::Kept(_)
+            | What::Absent { .. }
             | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm => Ok(()),

@@ -18,7 +18,7 @@ pub(crate) struct Told {
 
 /// Bounds of a network and a broker that are in a hurry.
 fn bounds() -> Bounds {
-    Bounds { latency_ms: 100, slack_ms: 500, ..Bounds::default() }
+    Bounds { latency_ms: 100, slack_ms: 500, delivery_ms: 5_000, ..Bounds::default() }
 }
 
 /// Judges the whole history by one rule.

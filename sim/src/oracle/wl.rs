@@ -107,7 +107,18 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
 fn is_due(model: &Model, publication: &Publication, owner: &Connection) -> bool {
     let closing = model.closing(owner);
     let delay_ms = delay_ms(model, publication, owner);
-    let due_ms = model.latest_ms(closing.to_ms, delay_ms).saturating_add(model.bounds.slack_ms);
+    let delayed_ms = model.latest_ms(closing.to_ms, delay_ms).saturating_add(model.bounds.slack_ms);
+    let came_in_time = || {
+        let is_in_time = |other: &&Connection| {
+            other.connect.as_ref().is_none_or(|(at, _)| at.at_ms <= delayed_ms)
+        };
+        model.later(owner).filter(is_in_time)
+    };
+    // Whoever ends the session within the delay has it published at once [MQTT-3.1.3-9].
+    let due_ms = match came_in_time().filter_map(began_anew_ms).max() {
+        Some(anew_ms) => delayed_ms.min(anew_ms.saturating_add(model.bounds.slack_ms)),
+        None => delayed_ms,
+    };
     owner.connack.is_some()
         && owner.ended.is_some()
         && owner.goodbye.is_none_or(|goodbye| goodbye.reason != 0)
@@ -116,13 +127,19 @@ fn is_due(model: &Model, publication: &Publication, owner: &Connection) -> bool 
         && due_ms <= model.settled_by_ms()
         && !model.may_hold_expiry()
         && !may_be_expired(model, publication, model.now.at_ms)
-        // A connection that came within the delay may have cancelled it.
-        && (delay_ms == 0
-            || model.later(owner).all(|other| {
-                other.connect.as_ref().is_none_or(|(at, _)| at.at_ms > due_ms)
-            }))
+        // A connection that came within the delay may have cancelled it, unless it began another session.
+        && (delay_ms == 0 || came_in_time().all(|other| began_anew_ms(other).is_some()))
         && model.later(owner).all(|other| other.connack.is_some())
         && !is_refused(model, &owner.client_id, &publication.topic)
+}
+
+/// When the client of a connection knew, at the latest, that the session before is gone.
+fn began_anew_ms(connection: &Connection) -> Option<u64> {
+    let (_, connect) = connection.connect.as_ref()?;
+    let connack = connection.connack.as_ref()?;
+    // 3.1 does not tell whether there was a session.
+    let is_new = connect.clean_start || connect.level > 3 && !connack.present;
+    is_new.then_some(connack.moment.at_ms)
 }
 
 /// Whether the broker said that it refused a will of the client on the topic.
@@ -214,6 +231,22 @@ mod tests {
         let mut told = with_will(10);
         told.lose(2).wait(5_000).resume(3, "a").end();
         passes(Wills, &told);
+    }
+
+    #[test]
+    fn beginning_anew_within_the_delay_publishes_the_will() {
+        let anew = || {
+            let mut told = with_will(100);
+            told.lose(2).wait(5_000).connect(3, "a");
+            told
+        };
+        passes(Wills, anew().read(1, "w", "will", 1).end());
+        fails(Wills, anew().end(), "WL");
+        let mut told = with_will(100);
+        passes(Wills, told.lose(2).wait(5_000).resume(3, "a").end());
+        let mut taken_over = with_will(100);
+        taken_over.asks_in(3, connect_of("a")).dismissed(2, 0x8e).let_in(3, false);
+        fails(Wills, taken_over.end(), "WL");
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Shared {
             weather,
             links: Rc::default(),
             disk,
-            record: RefCell::new(Recorder::new(plan, keeps_lines)),
+            record: RefCell::new(Recorder::new(plan, None, keeps_lines)),
             clients: RefCell::new(Clients::new(plan.seed, &plan.clients)),
             sockets: RefCell::default(),
             to_open: RefCell::default(),
@@ -181,6 +181,7 @@ impl Shared {
             | What::Denied(_)
             | What::Beside(_)
             | What::Kept(_)
+            | What::Absent { .. }
             | What::WallClock { .. }
             | What::Dropped { .. }
             | What::Calm

@@ -115,6 +115,7 @@ impl World<'_> {
                 if self.closed_since_ms.is_some_and(|since| since <= calm_ms.midpoint(end_ms)) {
                     return self.fail("RC", "the broker lets nobody in at the end".to_owned());
                 }
+                self.tell_absent();
                 let is_up = self.shared.broker.get() == Broker::Up && !self.is_recovering();
                 if let Some(kept) = is_up.then(|| broker::kept_now(&self.shared)).flatten() {
                     self.shared.event(What::Kept(kept));
@@ -159,8 +160,11 @@ impl World<'_> {
         let World { shared, sim, verdicts, .. } = self;
         drop(sim);
         // The tasks are gone with their hosts, and what they had of this with them.
-        let record =
-            shared.record.replace(crate::core_layer::record::Recorder::new(&shared.plan, false));
+        let record = shared.record.replace(crate::core_layer::record::Recorder::new(
+            &shared.plan,
+            None,
+            false,
+        ));
         Outcome {
             hits: record.hits(),
             history: record.history,
@@ -439,6 +443,10 @@ impl Stage for World<'_> {
 
     fn set_calm(&mut self) {
         self.shared.is_calm.set(true);
+    }
+
+    fn is_let_in(&self, client: ClientIndex) -> bool {
+        self.shared.clients.borrow().client(client).is_connected()
     }
 
     fn is_well(&mut self, client: ClientIndex) -> bool {

@@ -81,7 +81,9 @@ impl<'a> Concern<'a> {
             | What::Undecodable { connection, .. }
             | What::Ended { connection, .. }
             | What::Misbehaved { connection, .. } => connections.contains(connection),
-            What::Holding { client, .. } | What::Network { client, .. } => self.has(*client),
+            What::Holding { client, .. }
+            | What::Network { client, .. }
+            | What::Absent { client } => self.has(*client),
             What::Broker(_) | What::WallClock { .. } | What::Beside(_) | What::Calm | What::End => {
                 true
             }

@@ -168,8 +168,7 @@ impl Page<'_> {
             }
             What::Ended { connection, .. } => {
                 let client = self.lanes.clients.get(connection).copied();
-                (row.kind, row.color) = ("event", "leave");
-                row.lane = self.lane_of(*connection);
+                (row.kind, row.lane, row.color) = ("event", self.lane_of(*connection), "leave");
                 let is_shown =
                     |client: &ClientIndex| self.lanes.shown.get(client) == Some(connection);
                 if let Some(client) = client.filter(is_shown) {
@@ -203,6 +202,7 @@ impl Page<'_> {
             | What::Beside(_)
             | What::WallClock { .. }
             | What::Kept(_)
+            | What::Absent { .. }
             | What::Dropped { .. } => {
                 (row.kind, row.lane) = ("note", Some(0));
             }

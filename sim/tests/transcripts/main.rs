@@ -166,7 +166,15 @@ impl Story {
 
 fn bounds(text: &str, latency_ms: u64, slack_ms: u64) -> Bounds {
     let hour_ms = 3_600_000;
+    let is_order = |line: &str| {
+        ["> command disconnect ", "> command stop", "> command end-session ", "> refuse "]
+            .into_iter()
+            .any(|order| line.starts_with(order))
+    };
     Bounds {
+        is_under_orders: text.lines().any(is_order),
+        connect_timeout_ms: setting(text, "connect_timeout_ms", 10_000),
+        connections_at_once: setting(text, "connections", u64::MAX),
         latency_ms,
         slack_ms,
         session_expiry_maximum_s: setting(text, "session_expiry_interval_maximum_s", u32::MAX),

@@ -72,6 +72,11 @@ impl Model {
         self.access.push(Access { since: self.now, denials, permits: permits.clone() });
     }
 
+    /// Whether anything was ever denied to anybody.
+    pub(crate) fn has_denied(&self) -> bool {
+        self.access.iter().any(|access| !access.denials.is_empty() || !access.permits.is_empty())
+    }
+
     fn rules_in_force(&self) -> &Access {
         &self.access[self.access.len() - 1]
     }

@@ -19,6 +19,10 @@ pub(super) const NAMELESS: &str = "nameless ";
 pub(crate) struct Connection {
     pub(crate) number: ConnectionNumber,
     pub(crate) client: ClientIndex,
+    pub(crate) opened: Moment,
+    /// When its client sent something last, and the longest pause before that.
+    sent: Moment,
+    longest_pause_ms: u64,
     pub(crate) connect: Option<(Moment, Connect)>,
     pub(crate) connack: Option<ConnAck>,
     /// CONNACK refused.
@@ -46,6 +50,8 @@ pub(crate) struct Connection {
     pub(crate) is_request: bool,
     pub(crate) was_reset: bool,
     pub(crate) network: Network,
+    /// Until when something stood in the way of what is sent on it, in milliseconds.
+    pub(crate) troubled_ms: u64,
     /// When the last of the requests was sent that were answered: the broker had it open then.
     pub(crate) evidence: Moment,
     pub(crate) pings: VecDeque<Moment>,
@@ -116,6 +122,9 @@ impl Connection {
         Connection {
             number,
             client,
+            opened: now,
+            sent: now,
+            longest_pause_ms: 0,
             connect: None,
             connack: None,
             refused: None,
@@ -133,6 +142,7 @@ impl Connection {
             is_request: false,
             was_reset: false,
             network: Network::Calm(0),
+            troubled_ms: 0,
             evidence: now,
             pings: VecDeque::new(),
             outstanding: BTreeMap::new(),
@@ -145,6 +155,11 @@ impl Connection {
     /// Whether it is open as far as its client and its broker's process know.
     pub(crate) fn is_open(&self) -> bool {
         self.ended.is_none() && self.broker_gone.is_none() && self.dismissed.is_none()
+    }
+
+    /// The longest time until now for which its client sent nothing, in milliseconds.
+    pub(crate) fn longest_silence_ms(&self, now: Moment) -> u64 {
+        self.longest_pause_ms.max(now.at_ms - self.sent.at_ms)
     }
 
     /// Who its client proves to be: by its user name, where nothing else was told.
@@ -205,6 +220,8 @@ impl Model {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(&number) else { return };
         let is_pipelined = connection.session.is_none();
+        connection.longest_pause_ms = connection.longest_silence_ms(now);
+        connection.sent = now;
         match packet {
             Packet::Connect(connect) => self.connect_sent(number, connect),
             Packet::Publish(publish) => self.publish_sent(number, publish),

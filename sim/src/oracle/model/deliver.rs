@@ -135,22 +135,17 @@ impl Model {
         }
     }
 
-    /// When a client acknowledged a message at QoS 1, if the broker has surely heard that, and has run
-    /// since it sent the message.
+    /// When a client acknowledged a message at QoS 1, taking or refusing it, if the broker has surely heard
+    /// that and ran on.
     pub(crate) fn surely_acknowledged(&self, copy: &Delivery) -> Option<Moment> {
         let at = *self.acknowledged.get(&copy.moment)?;
-        let connection = self.connections.get(&copy.connection)?;
-        let is_sure = connection.evidence > at
-            && connection.misbehaved.is_none()
-            && !self.has_outage(copy.moment.index, usize::MAX);
-        is_sure.then_some(at)
+        self.has_heard(copy.connection, at).then_some(at)
     }
 
-    /// Whether the broker has surely heard what a client said at `at` of the exchange that `holder` stands for, and
-    /// ran on.
-    pub(crate) fn has_heard(&self, holder: &Holder, at: Moment) -> bool {
-        let connection = self.connections.get(&holder.connection);
-        connection.is_some_and(|connection| connection.evidence > at)
+    /// Whether the broker has surely heard what a client said on a connection at `at`, and ran on.
+    pub(crate) fn has_heard(&self, number: ConnectionNumber, at: Moment) -> bool {
+        let connection = self.connections.get(&number);
+        connection.is_some_and(|found| found.evidence > at && found.misbehaved.is_none())
             && !self.has_outage(at.index, usize::MAX)
     }
 

@@ -60,6 +60,8 @@ impl Draft {
                 self.push(again_ms, Do::Acknowledging { client, on: true });
             }
             Family::Misbehave => {
+                // Most clients are bystanders: to who misbehaves, nothing is owed.
+                let client = client - client % 4;
                 let way = u8::try_from(self.chance.below(64)).unwrap_or(0);
                 self.push(at_ms, Do::Misbehave { client, way });
                 self.lose(client);

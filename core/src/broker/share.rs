@@ -510,10 +510,16 @@ impl Broker {
     }
 
     /// A message has come to the end of a group's queue. If what waits before it is only for members
-    /// that are away, others may be free.
+    /// that are away, others may be free. If nothing does, a member may be that had no place when the message was
+    /// given its own: other copies of it that were to go there first did not stay, too large for their client.
     pub(super) fn offer_behind(&mut self, key: GroupKey, out: &mut Outbox) {
-        let waits_behind = self.groups.get(key).is_some_and(|group| group.queue.len() > 1);
-        if waits_behind && !self.permissions.is_allow_all() {
+        let Some(group) = self.groups.get(key) else { return };
+        let may_be_free = if group.queue.len() > 1 {
+            !self.permissions.is_allow_all()
+        } else {
+            group.online().any(|member| self.has_place(member))
+        };
+        if may_be_free {
             self.offer_queue(key, out);
         }
     }

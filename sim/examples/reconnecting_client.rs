@@ -18,8 +18,10 @@ use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, Filter, Packet, PubAck, Publish, Subscribe,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
-use signalhouse_sim::harness::{ClientError, Connection, Harness, HarnessError, Network};
-use signalhouse_sim::plan::{BrokerFault, NetworkFault};
+use signalhouse_sim::harness::{
+    ClientError, Connection, Harness, HarnessError, LinkFault, Network,
+};
+use signalhouse_sim::plan::BrokerFault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
@@ -71,7 +73,7 @@ async fn send_from(network: &Network, next: &mut u32) -> Result<(), ClientError>
         publish.pkid = id;
         link.send(&Packet::Publish(publish)).await?;
         if *next % 10 == 5 && network.now_ms().is_multiple_of(2) {
-            link.stream.fault(NetworkFault::Reset);
+            link.stream.fault(LinkFault::Reset);
         }
         while !matches!(link.receive().await?, Packet::PubAck(ack) if ack.pkid == id) {}
         *next += 1;

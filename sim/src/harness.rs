@@ -9,16 +9,19 @@
 //!
 //! `examples/reconnecting_client.rs` in this package is a whole program.
 
+mod connection;
+
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::rc::Rc;
 
 use turmoil::net::TcpStream;
 
 use crate::history::Violation;
-use crate::plan::{BrokerFault, Do, NetworkFault, Plan, Step};
-use crate::runtime_layer::{BROKER, PORT, Shared, Stream, World};
+use crate::plan::{BrokerFault, Do, Plan, Step};
+use crate::runtime_layer::{BROKER, PORT, Shared, World};
+pub use connection::{Connection, LinkFault};
 
 /// What a client's code may end with.
 pub type ClientError = Box<dyn std::error::Error>;
@@ -37,10 +40,8 @@ type Running = std::pin::Pin<Box<dyn Future<Output = Result<(), ClientError>>>>;
 #[derive(Clone)]
 pub struct Network {
     shared: Rc<Shared>,
+    is_unreachable: Rc<Cell<bool>>,
 }
-
-/// A connection to the broker.
-pub type Connection = Stream;
 
 /// Why a run did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +131,8 @@ impl Harness {
         world.takes_every_tick();
         let waiting = Rc::new(Cell::new(self.clients.len()));
         for (name, code) in self.clients {
-            let network = Network { shared: Rc::clone(world.shared()) };
+            let shared = Rc::clone(world.shared());
+            let network = Network { shared, is_unreachable: Rc::default() };
             let waiting = Rc::clone(&waiting);
             world.add_client(&name, async move {
                 code(network).await?;
@@ -156,26 +158,28 @@ impl Network {
     /// Opens a connection to the broker.
     ///
     /// # Errors
-    /// [`io::ErrorKind::ConnectionRefused`] while its process is down. While its power is off, the
-    /// connection never comes: wrap this in a timeout.
+    /// [`io::ErrorKind::ConnectionRefused`] while its process is down. While its power is off, or the
+    /// broker is out of reach, the connection never comes: wrap this in a timeout.
     pub async fn connect(&self) -> io::Result<Connection> {
+        if self.is_unreachable.get() {
+            return pending().await;
+        }
         if self.shared.is_refusing() {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let inner = TcpStream::connect((BROKER, PORT)).await?;
-        Ok(self.shared.client_stream(inner))
+        Ok(Connection::new(self.shared.client_stream(inner)))
+    }
+
+    /// Takes the broker out of this client's reach, or brings it back: while it is away, connections
+    /// that are asked for are never made. Those that there are do not notice.
+    pub fn set_reachable(&self, is_reachable: bool) {
+        self.is_unreachable.set(!is_reachable);
     }
 
     /// Milliseconds since the start of the run.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.shared.now_ms()
-    }
-}
-
-impl Connection {
-    /// Does something to the network under this connection.
-    pub fn fault(&self, fault: NetworkFault) {
-        self.link().fault(fault);
     }
 }

@@ -5,15 +5,18 @@
 //! points. All of it is read off what the clients observe, so it is the same in both layers; only
 //! what no client sees comes from the broker's notices.
 
+mod effects;
 mod matrix;
 mod scene;
 
 use signalhouse_core::Notice;
 use signalhouse_core::notice::{Cause, SessionEnd};
 
+use crate::disk::Operation;
 use crate::history::{Event, What};
 use crate::packet::{AckKind, Packet};
 use crate::plan::{BrokerFault, NetworkFault};
+use effects::Effects;
 pub use matrix::{COLUMNS, Needs, ROWS, is_possible};
 use matrix::{Column, rows_of};
 use scene::Scenes;
@@ -64,6 +67,7 @@ points! {
     RetainedAfterRestart = "a retained message was read after a restart",
     Expired = "a message expired before its delivery",
     QueueFull = "a queue was full",
+    LongBacklog = "a client took a long backlog when it came back",
     ReadBack = "a message that waited in the journal alone was read back",
     TooLarge = "a message was too large for its receiver",
     Offline = "a QoS 0 message was dropped for a client that is away",
@@ -93,12 +97,70 @@ points! {
     Trickled = "what a client sent trickled",
     NeverConnected = "a client's connections were never made",
     DeadForEver = "a client did not come back for the end",
+    // Of a disk, which the core layer does not have.
+    TailCut = "a recovery cut off a torn end",
+    CutInRecovery = "the broker was cut off in its recovery",
+    RotMet = "a recovery met rot",
+    DiskFull = "a write or a new file found the disk full",
+    ShortOfRoom = "the broker was short of room in its journal",
+    RoomAgain = "the journal had room again",
+    WriteFailed = "a write to the disk failed",
+    SyncFailed = "a sync of a file failed",
+    ReadFailed = "a read of the disk failed",
+    FolderFailed = "a change of the folder failed",
+    CutAtList = "the broker was cut off as it listed its files",
+    CutAtOpen = "the broker was cut off as it opened a file",
+    CutAtRead = "the broker was cut off as it read a file",
+    CutAtWrite = "the broker was cut off as it wrote to a file",
+    CutAtSync = "the broker was cut off as it synced a file",
+    CutAtCreate = "the broker was cut off as it made a file",
+    CutAtRename = "the broker was cut off as it renamed a file",
+    CutAtRemove = "the broker was cut off as it removed a file",
+    CutAtSyncFolder = "the broker was cut off as it synced its folder",
+}
+
+impl Point {
+    /// Whether only a run with a disk, in the profile `disk`, is surely there some time.
+    #[must_use]
+    pub const fn is_of_the_disk(self) -> bool {
+        self as usize >= Point::TailCut as usize
+    }
+
+    /// The point of an operation that failed.
+    pub(crate) fn of_failed(operation: Operation) -> Option<Point> {
+        match operation {
+            Operation::Write => Some(Point::WriteFailed),
+            Operation::Sync => Some(Point::SyncFailed),
+            Operation::Read => Some(Point::ReadFailed),
+            Operation::Create | Operation::Rename | Operation::Remove | Operation::SyncFolder => {
+                Some(Point::FolderFailed)
+            }
+            Operation::List | Operation::Open | Operation::FreeBytes => None,
+        }
+    }
+
+    /// The point of an operation at which the process was cut off.
+    pub(crate) fn of_cut_at(operation: Operation) -> Option<Point> {
+        Some(match operation {
+            Operation::List => Point::CutAtList,
+            Operation::Open => Point::CutAtOpen,
+            Operation::Read => Point::CutAtRead,
+            Operation::Write => Point::CutAtWrite,
+            Operation::Sync => Point::CutAtSync,
+            Operation::Create => Point::CutAtCreate,
+            Operation::Rename => Point::CutAtRename,
+            Operation::Remove => Point::CutAtRemove,
+            Operation::SyncFolder => Point::CutAtSyncFolder,
+            Operation::FreeBytes => return None,
+        })
+    }
 }
 
 /// What a run has been in.
 #[derive(Debug, Default)]
 pub struct Coverage {
     scenes: Scenes,
+    effects: Effects,
     hits: Hits,
 }
 
@@ -155,7 +217,16 @@ impl Coverage {
     pub fn event(&mut self, event: &Event) {
         self.cuts(event);
         self.points(&event.what);
+        for point in self.effects.event(&event.what, &self.scenes) {
+            self.hit(point);
+        }
         self.scenes.event(event);
+        if let What::Received { connection, packet: Packet::Publish(publish), .. } = &event.what
+            && publish.qos > 0
+            && self.scenes.takes_long_backlog(*connection)
+        {
+            self.hit(Point::LongBacklog);
+        }
     }
 
     /// Takes what the broker says of itself.
@@ -181,6 +252,8 @@ impl Coverage {
             {
                 Point::HalfOpenClosed
             }
+            Notice::JournalSpace { is_short: true } => Point::ShortOfRoom,
+            Notice::JournalSpace { is_short: false } => Point::RoomAgain,
             Notice::DuplicateSuppressed { .. } => Point::DuplicateSuppressed,
             Notice::UnknownAck { .. } => Point::UnknownAck,
             Notice::RetainedExpired { .. } => Point::RetainedExpired,
@@ -197,25 +270,19 @@ impl Coverage {
             | Notice::WillRefused { .. }
             | Notice::PermissionsReplaced
             | Notice::DroppedUnread { .. }
-            | Notice::JournalSpace { .. }
             | Notice::TimeJumped { .. } => return,
         };
         self.hits.hit(Hits::point(point));
     }
 
-    /// A message was read back from the journal.
-    pub fn read_back(&mut self) {
-        self.hits.hit(Hits::point(Point::ReadBack));
-    }
-
-    /// A power cut lost records.
-    pub fn records_lost(&mut self) {
-        self.hits.hit(Hits::point(Point::RecordsLost));
+    /// A layer has seen to it itself.
+    pub fn hit(&mut self, point: Point) {
+        self.hits.hit(Hits::point(point));
     }
 
     /// Clients stay away for the end.
     pub fn dead_for_ever(&mut self) {
-        self.hits.hit(Hits::point(Point::DeadForEver));
+        self.effects.dead_for_ever();
     }
 
     /// What was under way, if this event cuts something off.
@@ -303,19 +370,7 @@ impl Coverage {
                 "OverQuota" => Point::OverStoredBytes,
                 _ => return,
             },
-            What::WallClock { by_ms } if *by_ms < 0 => Point::ClockSetBack,
-            What::WallClock { .. } => Point::ClockSetForward,
             What::Holding { serving: false, .. } => Point::NoReading,
-            What::Network { fault, .. } => match fault {
-                NetworkFault::Hold => Point::Stalled,
-                NetworkFault::HalfClose => Point::HalfClosed,
-                NetworkFault::Drip => Point::Trickled,
-                NetworkFault::Unreachable => Point::NeverConnected,
-                NetworkFault::Release
-                | NetworkFault::BlackHoleToBroker
-                | NetworkFault::BlackHoleToClient
-                | NetworkFault::Reset => return,
-            },
             What::Sent { connection, packet } => match self.sent(*connection, packet) {
                 Some(point) => point,
                 None => return,
@@ -325,6 +380,8 @@ impl Coverage {
             | What::Ended { .. }
             | What::Misbehaved { .. }
             | What::Holding { .. }
+            | What::Network { .. }
+            | What::WallClock { .. }
             | What::Broker(_)
             | What::Denied(_)
             | What::Beside(_)
@@ -338,27 +395,16 @@ impl Coverage {
 
     fn sent(&self, connection: u64, packet: &Packet) -> Option<Point> {
         match packet {
-            Packet::Connect(connect) => {
-                let waits = self.scenes.has_will_waiting(&connect.client_id);
-                waits.then_some(Point::WillCancelled)
-            }
             Packet::Publish(publish) if publish.topic.is_empty() => Some(Point::ClientAlias),
-            Packet::Publish(publish) => match (publish.retain, publish.payload.is_empty()) {
-                (true, true) => Some(Point::RetainedDeleted),
-                (true, false) if self.scenes.has_retained(&publish.topic) => {
-                    Some(Point::RetainedReplaced)
-                }
-                (true | false, _) => {
-                    self.scenes.quota_is_full(connection).then_some(Point::QuotaFull)
-                }
-            },
+            Packet::Publish(_) => self.scenes.quota_is_full(connection).then_some(Point::QuotaFull),
             Packet::Subscribe { filters, .. } => {
                 (filters.len() > 1).then_some(Point::SeveralFilters)
             }
             Packet::Ack { kind: AckKind::PubAck | AckKind::PubRec, reason: 0x80.., .. } => {
                 Some(Point::RefusedByClient)
             }
-            Packet::ConnAck { .. }
+            Packet::Connect(_)
+            | Packet::ConnAck { .. }
             | Packet::Ack { .. }
             | Packet::SubAck { .. }
             | Packet::Unsubscribe { .. }

@@ -9,6 +9,7 @@
 mod file;
 mod folder;
 mod rot;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use crate::chance::{Stream, Streams};
 use crate::clock::SimClock;
 use file::{File, Leftover};
 use folder::{FileId, Folder};
+pub use seen::Seen;
 
 /// The disk of a run. Clones are the same disk. It outlives the processes that use it.
 #[derive(Clone)]
@@ -136,6 +138,7 @@ struct State {
     stop_at: Option<u64>,
     is_stopped: bool,
     watcher: Option<Watcher>,
+    seen: Seen,
 }
 
 /// Who is shown every operation, with the file's name.
@@ -158,6 +161,15 @@ enum Synced {
     File { id: FileId, before: u64 },
     /// So many changes to the folder.
     Folder { changes: usize },
+}
+
+impl Synced {
+    fn operation(self) -> Operation {
+        match self {
+            Synced::File { .. } => Operation::Sync,
+            Synced::Folder { .. } => Operation::SyncFolder,
+        }
+    }
 }
 
 impl SimDisk {
@@ -186,6 +198,7 @@ impl SimDisk {
             stop_at: None,
             is_stopped: false,
             watcher: None,
+            seen: Seen::default(),
         };
         SimDisk { state: Rc::new(RefCell::new(state)), clock }
     }
@@ -218,6 +231,7 @@ impl SimDisk {
             stop_at: None,
             is_stopped: false,
             watcher: None,
+            seen: Seen::default(),
         };
         SimDisk { state: Rc::new(RefCell::new(forked)), clock: self.clock.clone() }
     }
@@ -401,6 +415,7 @@ fn failed() -> io::Error {
 impl State {
     fn begin(&mut self, operation: Operation, name: &str, now_ms: u64) -> u64 {
         self.operations += 1;
+        self.see(operation, now_ms);
         if let Some(watcher) = &mut self.watcher {
             watcher(operation, name);
         }
@@ -415,12 +430,14 @@ impl State {
     fn failure(&mut self, operation: Operation) -> io::Result<()> {
         if self.fail_at == Some(self.operations) {
             self.has_failed = true;
+            self.seen.failed.insert(operation);
             return Err(failed());
         }
         match self.failing.get_mut(&operation) {
             Some(count) if *count > 0 => {
                 *count -= 1;
                 self.has_failed = true;
+                self.seen.failed.insert(operation);
                 Err(failed())
             }
             Some(_) | None => Ok(()),
@@ -489,6 +506,7 @@ impl State {
 
     fn cut(&mut self, cut: Cut, now_ms: u64) {
         self.process += 1;
+        self.see_cut(now_ms);
         self.syncs.clear();
         if std::mem::take(&mut self.is_stopped) {
             self.stop_at = None;
@@ -566,7 +584,10 @@ impl Disk for SimDisk {
         let made = match failure {
             Err(error) => Err(error),
             Ok(()) if state.folder.find(name).is_some() => Err(io::ErrorKind::AlreadyExists.into()),
-            Ok(()) if state.free_bytes() == 0 => Err(io::ErrorKind::StorageFull.into()),
+            Ok(()) if state.free_bytes() == 0 => {
+                state.seen.was_full = true;
+                Err(io::ErrorKind::StorageFull.into())
+            }
             Ok(()) => {
                 let id = state.next_file;
                 state.next_file += 1;
@@ -669,6 +690,7 @@ impl SimFile {
         // What is there already takes no more space.
         let fits = (file.len() as u64).saturating_sub(offset).saturating_add(free);
         if fits == 0 && !bytes.is_empty() {
+            state.seen.was_full = true;
             return Err(io::ErrorKind::StorageFull.into());
         }
         let most = usize::try_from(most.min(fits)).unwrap_or(bytes.len());

@@ -6,20 +6,22 @@ use clap::Args;
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Profile;
 
+use super::coverage::Asked;
 use super::run::{self, RunArguments};
 use super::seeds::{SeedRange, parse_seed};
 use super::watch::{self, Watch};
 use super::{Ended, Profiles, Verdict, canary};
 
-/// Of so many seeds one is run in the runtime layer too. That layer can be in every situation, and 250 seeds of each
-/// profile are: there are no exceptions to list.
+/// Of so many seeds one is run in the runtime layer too, and at least so many of each profile: those are in every situation
+/// that there is, without an exception to list.
 const RUNTIME_SHARE: u64 = 40;
+const RUNTIME_LEAST: u64 = 250;
 
 /// What `nightly` is told.
 #[derive(Clone, Debug, Args)]
 pub(super) struct NightlyArguments {
-    /// How many seeds of each profile
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    /// How many seeds of each profile: by default about four hours on two cores
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
     count: u64,
     /// The first seed [default: one of the present day]
     #[arg(long, value_name = "SEED", value_parser = parse_seed)]
@@ -43,10 +45,11 @@ pub(super) fn nightly(arguments: &NightlyArguments, layer: Layer) -> Ended {
         keep_going: true,
         strict: false,
         coverage: true,
+        full: None,
     };
     let mut faults = faults_of(&batch, layer)?;
     if layer == Layer::Core && !watch::is_interrupted() {
-        let few = (arguments.count / RUNTIME_SHARE).max(1);
+        let few = (arguments.count / RUNTIME_SHARE).max(RUNTIME_LEAST.min(arguments.count)).max(1);
         let few = SeedRange { first, end: first.saturating_add(few) };
         let profile = Profiles(Profile::EACH.into_iter().chain([Profile::Disk]).collect());
         let batch = RunArguments { seeds: few, profile, ..batch };
@@ -65,7 +68,8 @@ pub(super) fn nightly(arguments: &NightlyArguments, layer: Layer) -> Ended {
 /// that no seed of it failed.
 fn faults_of(batch: &RunArguments, layer: Layer) -> Result<Vec<String>, String> {
     let summary = run::batch(batch, layer, Watch::begin().logged())?;
-    print!("{}", summary.coverage());
+    let asked = Asked::of(batch.full, layer, &batch.profile);
+    print!("{}", summary.coverage().of(asked));
     let mut faults = Vec::new();
     if summary.failures() > 0 {
         faults.push(format!("{} seeds failed, layer={layer}", summary.failures()));
@@ -73,7 +77,7 @@ fn faults_of(batch: &RunArguments, layer: Layer) -> Result<Vec<String>, String> 
     if watch::is_interrupted() {
         return Ok(faults);
     }
-    let missing = summary.coverage().missing().len();
+    let missing = summary.coverage().missing(asked).len();
     if missing > 0 {
         faults.push(format!("{missing} situations were never reached, layer={layer}"));
     }

@@ -9,6 +9,7 @@ use clap::Args;
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Profile;
 
+use super::coverage::{Asked, Full};
 use super::failure::Failure;
 use super::failures;
 use super::first::first;
@@ -49,6 +50,9 @@ pub(super) struct RunArguments {
     /// Print which situations the seeds were in
     #[arg(long)]
     pub(super) coverage: bool,
+    /// Print that of the situations named, and fail if one of them was never reached
+    #[arg(long, value_enum)]
+    pub(super) full: Option<Full>,
 }
 
 impl RunArguments {
@@ -73,15 +77,20 @@ pub(super) fn run(arguments: &RunArguments, layer: Layer) -> Ended {
         return Ok(Verdict::Violated);
     }
     let summary = batch(arguments, layer, watch)?;
-    if arguments.coverage {
-        print!("{}", summary.coverage());
+    let asked = Asked::of(arguments.full, layer, &arguments.profile);
+    if arguments.coverage || arguments.full.is_some() {
+        print!("{}", summary.coverage().of(asked));
     }
     // Of half a batch nothing is asked.
-    let weaknesses = match (arguments.strict && !watch::is_interrupted(), arguments.points) {
+    let mut weaknesses = match (arguments.strict && !watch::is_interrupted(), arguments.points) {
         (true, true) => summary.points_at_rest(),
         (true, false) => summary.weaknesses(),
         (false, true | false) => Vec::new(),
     };
+    if arguments.full.is_some() && !watch::is_interrupted() {
+        let missing = summary.coverage().missing(asked).into_iter();
+        weaknesses.extend(missing.map(|point| format!("never reached: {point}")));
+    }
     for weakness in &weaknesses {
         println!("FAIL {weakness}");
     }

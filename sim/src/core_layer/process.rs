@@ -20,6 +20,7 @@ use signalhouse_core::{
 use super::connection::{Arrival, Connection, Phase};
 use super::network::{End, Signal};
 use super::{Around, Happening, ahead_ms, broker_time, kept};
+use crate::coverage::Point;
 use crate::history::{ConnectionNumber, Kept, Violation};
 use crate::snapshot::first_difference;
 
@@ -427,7 +428,7 @@ impl Process {
                     self.inbox.push_back((connection, Arrival::Admitted { identity }));
                 }
                 Action::Fetch { message } => {
-                    around.record.read_back();
+                    around.record.hit(Point::ReadBack);
                     self.fetches.push_back(message);
                 }
                 Action::Answer(_) => {} // nobody here asks

@@ -6,7 +6,7 @@ use std::fmt;
 use signalhouse_core::Notice;
 
 use super::{EPOCH_MS, Verdicts, setting};
-use crate::coverage::{Coverage, Hits};
+use crate::coverage::{Coverage, Hits, Point};
 use crate::history::{ConnectionNumber, Event, Violation, What};
 use crate::oracle::{Bounds, Oracle};
 use crate::plan::{DiskFault, Do, Plan};
@@ -105,14 +105,9 @@ impl Recorder {
         self.coverage.notice(notice);
     }
 
-    /// A message was read back from the journal.
-    pub(crate) fn read_back(&mut self) {
-        self.coverage.read_back();
-    }
-
-    /// A power cut lost records.
-    pub(crate) fn lost(&mut self) {
-        self.coverage.records_lost();
+    /// A situation that the layer itself sees to.
+    pub(crate) fn hit(&mut self, point: Point) {
+        self.coverage.hit(point);
     }
 
     /// Acknowledged records are lost, as the level of durability allows.

@@ -12,6 +12,7 @@ use super::process::{Options, Process};
 use super::{Around, Happening, Outcome, Verdicts, access, setting, settings};
 use crate::chance::Streams;
 use crate::client::{ClientInput, ClientOutput, Clients};
+use crate::coverage::Point;
 use crate::history::{ConnectionNumber, Violation, What};
 use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, NetworkFault, Plan};
 use crate::stage::Stage;
@@ -457,7 +458,7 @@ impl Stage for World<'_> {
                 let lost = self.around.journal.power_cut();
                 self.around.note(format_args!("{lost} records lost"));
                 if lost > 0 {
-                    self.around.record.lost();
+                    self.around.record.hit(Point::RecordsLost);
                 }
                 self.down = Down::Power;
             }

@@ -15,6 +15,9 @@ const RECEIVE_MAXIMUM: u8 = 0x21;
 /// How long retained messages of a subscription may follow each other.
 const REPLAY_MS: u64 = 200;
 
+/// So much is a long backlog, in messages.
+const LONG: u32 = 40;
+
 /// How far the broker's delivery to a client has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outbound {
@@ -76,6 +79,8 @@ pub(super) struct Link {
     /// The last packet that the client sent, if nothing was read since.
     pub(super) last_sent: Option<AckKind>,
     pub(super) retained_at_ms: Option<u64>,
+    /// Messages read since it began, if it began with a long backlog.
+    of_backlog: Option<u32>,
 }
 
 /// One client at one moment.
@@ -192,6 +197,10 @@ impl Scenes {
     pub(super) fn fills_window(&self, number: ConnectionNumber) -> bool {
         self.session_of(number)
             .is_some_and(|(link, session)| session.outbound.len() + 1 >= link.receive_maximum)
+    }
+
+    pub(super) fn takes_long_backlog(&self, number: ConnectionNumber) -> bool {
+        self.links.get(&number).is_some_and(|link| link.of_backlog >= Some(LONG))
     }
 
     pub(super) fn was_released(&self, number: ConnectionNumber, id: u16) -> bool {
@@ -352,6 +361,7 @@ impl Scenes {
                 link.is_accepted = true;
                 link.quota = limit(properties);
                 self.just_started = false;
+                link.of_backlog = (*session_present && session.missed >= LONG).then_some(0);
                 session.missed = 0;
                 if !session_present {
                     session.outbound.clear();
@@ -384,6 +394,7 @@ impl Scenes {
 fn published(session: &mut Session, link: &mut Link, publish: &Publish, at_ms: u64) {
     if let Some(id) = publish.id {
         session.outbound.insert(id, Outbound::Published(publish.qos));
+        link.of_backlog = link.of_backlog.map(|read| read + 1);
         session.has_expiring = number(&publish.properties, MESSAGE_EXPIRY).is_some();
     }
     if publish.retain {

@@ -20,6 +20,7 @@ use super::shared::{Shared, level};
 use crate::clock::SimClock;
 use crate::core_layer::kept::kept;
 use crate::core_layer::{access, broker_time, setting};
+use crate::coverage::Point;
 use crate::disk::{Cut, SimDisk};
 use crate::history::{Kept, What};
 
@@ -99,6 +100,7 @@ async fn recover(
     let begun = Recovering { begins: disk.operations(), ..Recovering::default() };
     shared.recoveries.borrow_mut().push(begun);
     if disk.rotten().next().is_some() {
+        shared.record.borrow_mut().hit(Point::RotMet);
         judge_rot(shared, options).await?;
     }
     let opened =
@@ -107,6 +109,9 @@ async fn recover(
     note_recovery(shared, |recovery| recovery.through = Some(found.through));
     let again = disk.fork();
     again.cut(Cut::Power);
+    if found.cut.is_some() {
+        shared.record.borrow_mut().hit(Point::TailCut);
+    }
     let cut = found.cut.as_ref().map(|cut| format!(", cut at {} of {}", cut.offset, cut.file));
     let cut = cut.unwrap_or_default();
     let (records, through) = (found.records, found.through);

@@ -10,6 +10,7 @@ use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::{LogPosition, Record};
 
 use super::shared::Shared;
+use crate::coverage::Point;
 
 /// A journal that is watched.
 pub(super) struct Watched<J> {
@@ -55,7 +56,7 @@ impl<J: Journal> Journal for Watched<J> {
     }
 
     fn fetch(&mut self, message: MessageId) {
-        self.shared.record.borrow_mut().read_back();
+        self.shared.record.borrow_mut().hit(Point::ReadBack);
         self.inner.fetch(message);
     }
 

@@ -11,6 +11,7 @@ use super::shared::{Broker, Shared};
 use super::{BROKER, CLIENTS, broker, socket};
 use crate::client::ClientInput;
 use crate::core_layer::{Outcome, Verdicts, setting};
+use crate::coverage::Point;
 use crate::disk::Cut;
 use crate::history::{ConnectionNumber, Violation, What};
 use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, NetworkFault, Plan};
@@ -157,6 +158,7 @@ impl World<'_> {
 
     /// What came of it.
     pub(super) fn outcome(self) -> Outcome {
+        self.see_disk();
         let World { shared, sim, verdicts, .. } = self;
         drop(sim);
         // The tasks are gone with their hosts, and what they had of this with them.
@@ -176,6 +178,16 @@ impl World<'_> {
             violation: record.violation,
             verdicts,
         }
+    }
+
+    /// What the disk went through, for the coverage.
+    fn see_disk(&self) {
+        let seen = self.shared.disk.seen();
+        let mut record = self.shared.record.borrow_mut();
+        let failed = seen.failed.iter().filter_map(|operation| Point::of_failed(*operation));
+        let cut_at = seen.cut_at.iter().filter_map(|operation| Point::of_cut_at(*operation));
+        let full = seen.was_full.then_some(Point::DiskFull);
+        failed.chain(cut_at).chain(full).for_each(|point| record.hit(point));
     }
 
     fn fail(&self, guarantee: &'static str, what: String) {
@@ -368,6 +380,10 @@ impl Stage for World<'_> {
 
     fn broker_fault(&mut self, fault: BrokerFault) {
         let is_up = self.shared.broker.get() == Broker::Up;
+        let is_cut_off = matches!(fault, BrokerFault::Kill | BrokerFault::PowerCut);
+        if is_cut_off && self.is_recovering() {
+            self.shared.record.borrow_mut().hit(Point::CutInRecovery);
+        }
         match fault {
             BrokerFault::Kill if is_up => {
                 self.shared.event(What::Broker(fault));
@@ -383,7 +399,7 @@ impl Stage for World<'_> {
                 self.shared.broker.set(Broker::PowerDown);
                 self.shared.disk.cut(Cut::Power);
                 if self.shared.disk.has_lost() {
-                    self.shared.record.borrow_mut().lost();
+                    self.shared.record.borrow_mut().hit(Point::RecordsLost);
                 }
             }
             BrokerFault::Stop if is_up && !self.shared.is_stopping.get() => {

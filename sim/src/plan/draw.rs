@@ -4,6 +4,7 @@
 
 mod access;
 mod aside;
+mod backlog;
 mod clocks;
 mod faults;
 mod hardships;
@@ -53,6 +54,7 @@ pub fn draw(seed: u64, profile: Profile) -> Plan {
     draft.open();
     draft.work();
     draft.add_aside();
+    draft.pile_up();
     draft.add_hardships(profile);
     if profile == Profile::All {
         draft.meet_bad_disk();

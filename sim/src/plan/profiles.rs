@@ -110,6 +110,7 @@ impl Profile {
                 odds.slow_readers = 40;
                 odds.slow_ackers = 30;
                 odds.kills = 20;
+                odds.power_cuts = 30;
             }
             Profile::Soak => {
                 odds.vanishes = 60;

@@ -146,8 +146,15 @@ impl Draft {
         std::mem::swap(&mut self.chance, &mut chance);
     }
 
-    /// Operations fail, space runs out and comes back, bits rot while nobody looks.
+    /// Operations fail, space runs out and comes back, bits rot while nobody looks; in a part of the plans the process,
+    /// or the power with it, is gone at one operation.
     fn let_disk_down(&mut self) {
+        let mut chance = self.stream("cut");
+        if chance.percent(40) {
+            let (at, power) = (chance.between(1, 400), u64::from(chance.percent(50)));
+            self.plan.settings.push(("disk.cut_at".to_owned(), at));
+            self.plan.settings.push(("disk.cut_power".to_owned(), power));
+        }
         self.some(60, |draft| {
             let at_ms = draft.any_moment_ms();
             let operation = *draft.chance.pick(&Operation::EACH);

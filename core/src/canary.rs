@@ -254,5 +254,17 @@ mod switch {
         MarkProvesItself = "mark-proves-itself",
         /// Frames behind the end that was found stay there.
         TailNotCut = "tail-not-cut",
+
+        // The shard, which is the runtime's too.
+        /// What a stream takes a part of counts as written as a whole.
+        ShortWriteCountsAsWhole = "short-write-counts-as-whole",
+        /// The broker is told that records are durable when the journal has been given them.
+        DurableWhenAppended = "durable-when-appended",
+        /// The broker is not told that a connection has ended.
+        EndNotTold = "end-not-told",
+        /// The broker is not told that there is room again to send in.
+        RoomNotTold = "room-not-told",
+        /// Of several messages read back at once only the last is handed on.
+        OnlyLastReadBack = "only-last-read-back",
     }
 }

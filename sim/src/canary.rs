@@ -3,6 +3,7 @@
 //! A plan switches a canary on by the setting `canary.NAME`. Only the simulator's build with
 //! canaries knows any; to every other build the setting is unknown.
 
+use crate::layer::Layer;
 use crate::plan::Plan;
 
 /// What the names of settings that switch a canary on begin with.
@@ -27,6 +28,163 @@ pub fn without(plan: &Plan) -> Plan {
     plan
 }
 
+/// What must be found of a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Its name.
+    pub name: &'static str,
+    /// Its group of guarantees, or the part of the runtime that has it.
+    pub group: &'static str,
+    /// The guarantee that it breaks. Another may be seen broken first; a search goes on until this one is.
+    pub guarantee: &'static str,
+}
+
+impl Expected {
+    /// The layer in which it shows.
+    #[must_use]
+    pub fn layer(&self) -> Layer {
+        match self.group {
+            STORE | SHARD => Layer::Runtime,
+            _ => Layer::Core,
+        }
+    }
+}
+
+/// The groups of those that are in the runtime: in its journal, and between network and machine.
+pub const STORE: &str = "store";
+/// See [`STORE`].
+pub const SHARD: &str = "shard";
+
+/// What must be found of each canary, in every build.
+pub fn all() -> impl Iterator<Item = Expected> {
+    TABLE.iter().flat_map(|(group, guarantee, names)| {
+        names.iter().map(|name| Expected { name, group, guarantee })
+    })
+}
+
+/// What must be found of the canary of that name, if there is one.
+#[must_use]
+pub fn expected(name: &str) -> Option<Expected> {
+    all().find(|canary| canary.name == name)
+}
+
+/// A group, a guarantee, and the canaries of both.
+type Row = (&'static str, &'static str, &'static [&'static str]);
+
+/// Every canary, once.
+const TABLE: &[Row] = &[
+    (
+        "delivery",
+        "Q2",
+        &["duplicate-detection-off", "held-ids-die-with-connection", "backlog-lost-at-takeover"],
+    ),
+    ("delivery", "RX", &["flight-lost-at-resume", "expired-in-flight-dropped"]),
+    ("delivery", "OR", &["resent-in-reverse"]),
+    ("delivery", "CI", &["one-subscription-id", "lowest-qos-of-overlap"]),
+    ("delivery", "NS", &["wildcard-matches-dollar", "no-local-lost-at-recovery"]),
+    ("delivery", "AH", &["dropped-as-queue-full", "refused-yet-acknowledged"]),
+    ("delivery", "Q1", &["empty-payload-dropped"]),
+    (
+        "protocol",
+        "RX",
+        &["pubrel-not-resent", "dup-not-set", "resent-under-new-id", "refused-sent-again"],
+    ),
+    ("protocol", "PI", &["ids-restart-on-resume"]),
+    ("protocol", "Q2", &["window-not-reset", "refused-keeps-window"]),
+    ("protocol", "FC", &["resent-beside-window", "credit-given-twice", "pubrec-gives-credit"]),
+    ("protocol", "AL", &["alias-table-shared"]),
+    ("protocol", "CI", &["inbound-alias-kept"]),
+    ("protocol", "PR", &["malformed-passed-over", "publish-before-connack"]),
+    ("protocol", "AH", &["suback-reversed", "ping-unanswered"]),
+    ("protocol", "NS", &["only-first-filter-removed"]),
+    ("protocol", "SZ", &["packet-size-ignored"]),
+    ("protocol", "KA", &["keep-alive-never-closes", "keep-alive-too-short"]),
+    ("protocol", "OR", &["early-packets-reversed"]),
+    ("sessions", "SO", &["takeover-in-silence", "assigned-id-repeats"]),
+    ("sessions", "SP", &["session-present-echoed"]),
+    ("sessions", "SS", &["clean-start-keeps-session"]),
+    (
+        "sessions",
+        "SX",
+        &["session-never-expires", "expiry-override-ignored", "expiry-restarts-at-recovery"],
+    ),
+    ("sessions", "DU", &["expiry-override-lost-at-recovery", "axis-follows-wall-clock"]),
+    (
+        "sessions",
+        "WL",
+        &[
+            "will-not-cancelled",
+            "will-lost-at-takeover",
+            "will-lost-at-recovery",
+            "will-after-disconnect",
+            "error-disconnect-drops-will",
+        ],
+    ),
+    (
+        "retained",
+        "RT",
+        &["old-retained-restored", "deleted-retained-restored", "retain-handling-ignored"],
+    ),
+    ("retained", "MX", &["expired-delivered", "expiry-passed-on-too-long"]),
+    (
+        "shared",
+        "SH",
+        &["shared-lost-with-member", "shared-qos2-moves", "refused-goes-on", "shared-twice"],
+    ),
+    (
+        "durability",
+        "DU",
+        &["ack-before-commit", "release-not-recorded", "snapshot-forgets-subscriptions"],
+    ),
+    ("durability", "CI", &["suback-before-commit"]),
+    ("durability", "Q2", &["receipt-not-recorded", "snapshot-forgets-held-ids"]),
+    ("durability", "RC", &["session-end-not-recorded"]),
+    ("resources", "BM", &["queue-limit-ignored"]),
+    ("resources", "FR", &["backlog-holds-others"]),
+    ("permissions", "LV", &["revoked-release-unanswered"]),
+    (
+        "permissions",
+        "AH",
+        &[
+            "stored-bytes-not-returned",
+            "stored-bytes-counted-again",
+            "rate-quota-ignored",
+            "day-count-lost-at-recovery",
+            "connection-count-not-returned",
+        ],
+    ),
+    ("permissions", "WL", &["token-end-drops-will"]),
+    (
+        "permissions",
+        "AU",
+        &[
+            "denied-publish-taken",
+            "denied-subscribe-granted",
+            "denied-will-published",
+            "revoked-still-delivered",
+            "token-never-ends",
+            "stranger-takes-over",
+            "stranger-resumes",
+        ],
+    ),
+    (
+        "store",
+        "RC",
+        &[
+            "durable-when-written",
+            "snapshot-name-not-synced",
+            "deletion-not-recorded",
+            "mark-proves-itself",
+            "tail-not-cut",
+            "sync-failure-ignored",
+        ],
+    ),
+    ("shard", "PR", &["short-write-counts-as-whole"]),
+    ("shard", "DU", &["durable-when-appended"]),
+    ("shard", "SX", &["end-not-told"]),
+    ("shard", "Q1", &["room-not-told", "only-last-read-back"]),
+];
+
 #[cfg(not(signalhouse_sim))]
 mod known {
     /// Whether this build has a canary of that name. It has none.
@@ -41,15 +199,15 @@ mod known {
 
 #[cfg(signalhouse_sim)]
 mod known {
-    use signalhouse_core::canary;
-    pub use signalhouse_core::canary::Canary;
+    use signalhouse_core::canary::{self, Canary};
 
-    use crate::layer::Layer;
-
-    /// The canary of that name.
+    /// Says which canaries are in the table and not in this build, or the other way round.
     #[must_use]
-    pub fn named(name: &str) -> Option<Canary> {
-        Canary::ALL.iter().copied().find(|canary| canary.name() == name)
+    pub fn strays() -> Vec<&'static str> {
+        let built = || Canary::ALL.iter().map(|canary| canary.name());
+        let listed = || super::all().map(|expected| expected.name);
+        let unlisted = built().filter(|name| !listed().any(|other| other == *name));
+        unlisted.chain(listed().filter(|name| !is_known(name))).collect()
     }
 
     /// Whether this build has a canary of that name.
@@ -63,157 +221,11 @@ mod known {
         canary::switch_on(name.and_then(named));
     }
 
-    /// What must be found of a canary.
-    #[derive(Clone, Copy, Debug)]
-    pub struct Expected {
-        /// Its group of guarantees.
-        pub group: &'static str,
-        /// The guarantees that it breaks: any of these codes is right, no other.
-        pub guarantees: &'static [&'static str],
+    fn named(name: &str) -> Option<Canary> {
+        Canary::ALL.iter().copied().find(|canary| canary.name() == name)
     }
-
-    /// The layer in which `canary` shows.
-    #[must_use]
-    pub fn layer(canary: Canary) -> Layer {
-        if expected(canary).group == "store" { Layer::Runtime } else { Layer::Core }
-    }
-
-    /// What must be found of `canary`.
-    #[must_use]
-    pub fn expected(canary: Canary) -> Expected {
-        let row = TABLE.iter().find(|(canaries, _, _)| canaries.contains(&canary));
-        let (_, group, guarantees) = row.expect("every canary is in the table");
-        Expected { group, guarantees }
-    }
-
-    /// What is broken by a message that is lost though it was said to be kept, or by a subscription's options that are.
-    const LOST: &[&str] = &["DU", "Q1", "Q2", "CI"];
-    /// What a subscription breaks that is.
-    const UNSUBSCRIBED: &[&str] = &["DU", "RC", "Q1", "Q2", "AH", "SS"];
-
-    /// Canaries, the group of their guarantees, and those which they break.
-    type Row = (&'static [Canary], &'static str, &'static [&'static str]);
-
-    /// Every canary, once.
-    const TABLE: &[Row] = &[
-        (&[Canary::DuplicateDetectionOff], "delivery", &["Q2", "SH"]),
-        (&[Canary::HeldIdsDieWithConnection], "delivery", &["Q2", "SH", "AH"]),
-        (&[Canary::BacklogLostAtTakeover], "delivery", &["Q1", "Q2", "WL"]),
-        (&[Canary::FlightLostAtResume], "delivery", &["RX", "Q1", "Q2", "LV"]),
-        (&[Canary::ExpiredInFlightDropped], "delivery", &["RX", "Q2", "MX"]),
-        (&[Canary::ResentInReverse], "delivery", &["OR", "RX"]),
-        (&[Canary::OneSubscriptionId, Canary::LowestQosOfOverlap], "delivery", &["CI"]),
-        (&[Canary::WildcardMatchesDollar, Canary::NoLocalLostAtRecovery], "delivery", &["NS"]),
-        (&[Canary::DroppedAsQueueFull], "delivery", &["AH"]),
-        (&[Canary::EmptyPayloadDropped], "delivery", &["Q1", "Q2"]),
-        (&[Canary::RefusedYetAcknowledged], "delivery", &["AH", "Q1", "Q2", "RT"]),
-        (&[Canary::PubrelNotResent], "protocol", &["RX", "LV", "WL", "Q1", "Q2"]),
-        // To its receiver a repeat without DUP is a new message.
-        (&[Canary::DupNotSet], "protocol", &["RX", "Q1", "Q2"]),
-        (&[Canary::ResentUnderNewId], "protocol", &["RX"]),
-        (&[Canary::IdsRestartOnResume], "protocol", &["PI"]),
-        // Whatever is owed to the session, wills too, never comes.
-        (&[Canary::WindowNotReset], "protocol", &["RX", "Q1", "Q2", "LV", "WL"]),
-        (
-            &[Canary::ResentBesideWindow, Canary::CreditGivenTwice, Canary::PubrecGivesCredit],
-            "protocol",
-            &["FC"],
-        ),
-        (&[Canary::AliasTableShared], "protocol", &["AL"]),
-        (&[Canary::InboundAliasKept], "protocol", &["CI"]),
-        // The window fills up, until nothing more comes.
-        (&[Canary::RefusedKeepsWindow], "protocol", &["RX", "Q1", "Q2", "LV", "WL", "BM"]),
-        (&[Canary::RefusedSentAgain], "protocol", &["RX"]),
-        (&[Canary::MalformedPassedOver], "protocol", &["PR"]),
-        (&[Canary::SubackReversed], "protocol", &["AH", "CI", "Q1", "Q2"]),
-        (&[Canary::OnlyFirstFilterRemoved], "protocol", &["NS"]),
-        (&[Canary::PacketSizeIgnored], "protocol", &["SZ"]),
-        (&[Canary::KeepAliveNeverCloses, Canary::KeepAliveTooShort], "protocol", &["KA"]),
-        (&[Canary::PublishBeforeConnack], "protocol", &["PR"]),
-        (&[Canary::EarlyPacketsReversed], "protocol", &["OR", "AH"]),
-        (&[Canary::PingUnanswered], "protocol", &["AH", "LV"]),
-        (&[Canary::TakeoverInSilence], "sessions", &["SO"]),
-        (&[Canary::SessionPresentEchoed], "sessions", &["SP"]),
-        (&[Canary::CleanStartKeepsSession], "sessions", &["SS", "NS", "RX"]),
-        (&[Canary::AssignedIdRepeats], "sessions", &["SO", "SP"]),
-        (&[Canary::SessionNeverExpires], "sessions", &["SX", "BM"]),
-        (
-            &[Canary::ExpiryOverrideIgnored, Canary::ExpiryOverrideLostAtRecovery],
-            "sessions",
-            &["SX", "BM", "DU"],
-        ),
-        (&[Canary::ExpiryRestartsAtRecovery], "sessions", &["SX"]),
-        // Whatever expires does so late.
-        (&[Canary::AxisFollowsWallClock], "sessions", &["SX", "DU", "WL", "MX", "BM", "RT"]),
-        (
-            &[
-                Canary::WillNotCancelled,
-                Canary::WillLostAtTakeover,
-                Canary::WillLostAtRecovery,
-                Canary::WillAfterDisconnect,
-                Canary::ErrorDisconnectDropsWill,
-            ],
-            "sessions",
-            &["WL"],
-        ),
-        (&[Canary::OldRetainedRestored], "retained", &["RT", "RC"]),
-        (&[Canary::DeletedRetainedRestored], "retained", &["RT", "BM"]),
-        (&[Canary::RetainHandlingIgnored], "retained", &["RT", "Q0", "Q1", "Q2"]),
-        (&[Canary::ExpiredDelivered, Canary::ExpiryPassedOnTooLong], "retained", &["MX"]),
-        (&[Canary::SharedLostWithMember], "shared", &["SH"]),
-        (&[Canary::SharedQos2Moves], "shared", &["SH", "Q2"]),
-        (&[Canary::RefusedGoesOn], "shared", &["SH"]),
-        // Both copies may go to the same member.
-        (&[Canary::SharedTwice], "shared", &["SH", "Q0", "Q1", "Q2"]),
-        (&[Canary::AckBeforeCommit, Canary::SubackBeforeCommit], "durability", LOST),
-        (&[Canary::ReleaseNotRecorded], "durability", &["DU", "Q1", "Q2", "AH"]),
-        (&[Canary::ReceiptNotRecorded], "durability", &["DU", "RX", "Q2"]),
-        (&[Canary::SessionEndNotRecorded], "durability", &["RC", "SP"]),
-        (&[Canary::SnapshotForgetsHeldIds], "durability", &["DU", "RC", "Q2", "AH"]),
-        (&[Canary::SnapshotForgetsSubscriptions], "durability", UNSUBSCRIBED),
-        (&[Canary::QueueLimitIgnored], "resources", &["BM"]),
-        (&[Canary::BacklogHoldsOthers], "resources", &["FR"]),
-        (&[Canary::RevokedReleaseUnanswered], "permissions", &["LV", "AH", "Q2", "SH", "DU"]),
-        (
-            &[
-                Canary::StoredBytesNotReturned,
-                Canary::StoredBytesCountedAgain,
-                Canary::RateQuotaIgnored,
-                Canary::DayCountLostAtRecovery,
-            ],
-            "permissions",
-            &["AH"],
-        ),
-        (&[Canary::ConnectionCountNotReturned], "permissions", &["AH", "LV"]),
-        (&[Canary::TokenEndDropsWill], "permissions", &["WL"]),
-        (
-            &[
-                Canary::DeniedPublishTaken,
-                Canary::DeniedSubscribeGranted,
-                Canary::DeniedWillPublished,
-                Canary::RevokedStillDelivered,
-                Canary::TokenNeverEnds,
-                Canary::StrangerTakesOver,
-                Canary::StrangerResumes,
-            ],
-            "permissions",
-            &["AU"],
-        ),
-        (
-            &[
-                Canary::DurableWhenWritten,
-                Canary::SnapshotNameNotSynced,
-                Canary::DeletionNotRecorded,
-                Canary::MarkProvesItself,
-                Canary::TailNotCut,
-                Canary::SyncFailureIgnored,
-            ],
-            "store",
-            &["RC", "DU"],
-        ),
-    ];
 }
 
 #[cfg(signalhouse_sim)]
-pub use known::{Canary, Expected, expected, layer, named};
+pub use known::strays;
 pub use known::{is_known, switch_on};

@@ -11,7 +11,11 @@ use signalhouse_sim::plan::Plan;
 const STEPS: usize = 12;
 
 /// The folders with plans, and where those run.
-const FOLDERS: [(&str, Layer); 2] = [("canaries", Layer::Core), ("canaries/store", Layer::Runtime)];
+const FOLDERS: [(&str, Layer); 3] = [
+    ("canaries", Layer::Core),
+    ("canaries/store", Layer::Runtime),
+    ("canaries/shard", Layer::Runtime),
+];
 
 fn plans(folder: &str) -> Vec<(String, Plan)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);

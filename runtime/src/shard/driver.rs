@@ -170,6 +170,9 @@ where
             Poll::Pending => {}
         }
         while let Poll::Ready(message) = self.journal.take_fetched() {
+            if canary!(OnlyLastReadBack) {
+                self.fetched.clear();
+            }
             self.fetched.push(message);
             ready = true;
         }
@@ -280,6 +283,7 @@ where
             self.journal.note_live(self.broker.live_bytes());
             match self.journal.flush() {
                 Some(through) => self.settle(now, through),
+                None if canary!(DurableWhenAppended) => self.settle(now, self.appended),
                 None => return,
             }
         }

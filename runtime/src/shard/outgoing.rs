@@ -246,7 +246,7 @@ impl Outgoing {
         let announces =
             !self.room_is_announced && self.believed_room < half && self.waiting_bytes <= half;
         self.room_is_announced |= announces;
-        announces
+        announces && !canary!(RoomNotTold)
     }
 
     /// The room to tell the broker, now.

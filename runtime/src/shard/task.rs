@@ -33,6 +33,7 @@ pub(crate) async fn run<S, C>(
     let end = poll_fn(|cx| poll_serve(cx, &shared, &connection, &mut incoming, &mut watch)).await;
     drop(incoming);
     match end {
+        End::Gone(_) if canary!(EndNotTold) => {}
         End::Gone(gone) => shared.inbox.push(connection.id, Arrival::Closed(gone)),
         End::Closing => close(&shared, &connection, &clock).await,
     }

@@ -12,11 +12,13 @@ mod store;
 #[cfg(signalhouse_sim)]
 mod stored;
 
+use std::io::IsTerminal as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use signalhouse_sim::canary::{self, Expected};
 
 use super::revision::workspace;
 use super::watch;
@@ -39,7 +41,7 @@ pub(super) struct CanaryArguments {
     /// Write what is found to sim/canaries
     #[arg(long)]
     write: bool,
-    /// List the canaries and the guarantees that they break
+    /// List the canaries and the guarantees that they break, and look for none
     #[arg(long)]
     list: bool,
     /// How many seeds are tried at most, over all profiles in turn; in the runtime layer never more than
@@ -54,38 +56,61 @@ pub(super) struct CanaryArguments {
     one: bool,
 }
 
+impl CanaryArguments {
+    /// Whether only the build with canaries can do it.
+    pub(super) fn has_canary(&self) -> bool {
+        !self.list && self.wanted().is_ok()
+    }
+
+    /// What must be found of those that are named, or of all.
+    fn wanted(&self) -> Result<Vec<Expected>, String> {
+        if self.names.is_empty() {
+            return Ok(canary::all().collect());
+        }
+        let known =
+            |name: &String| canary::expected(name).ok_or(format!("there is no canary `{name}`"));
+        self.names.iter().map(known).collect()
+    }
+}
+
+/// Lists the canaries, or looks for them.
+pub(super) fn canary(arguments: &CanaryArguments) -> Ended {
+    let canaries = arguments.wanted()?;
+    if !arguments.list {
+        return look_for(&canaries, arguments);
+    }
+    for Expected { name, group, guarantee } in canaries {
+        println!("{name:<32} {group:<11} {guarantee}");
+    }
+    Ok(Verdict::Clean)
+}
+
 #[cfg(not(signalhouse_sim))]
-pub(super) fn canary(_arguments: &CanaryArguments) -> Ended {
+fn look_for(_canaries: &[Expected], _arguments: &CanaryArguments) -> Ended {
     Err("this build has no canaries".to_owned())
 }
 
 #[cfg(signalhouse_sim)]
-pub(super) fn canary(arguments: &CanaryArguments) -> Ended {
-    use signalhouse_sim::canary::{Canary, named};
-    use signalhouse_sim::layer::Layer;
-    let canaries: Vec<Canary> = if arguments.names.is_empty() {
-        Canary::ALL.to_vec()
-    } else {
-        let known = |name: &String| named(name).ok_or(format!("there is no canary `{name}`"));
-        arguments.names.iter().map(known).collect::<Result<_, _>>()?
-    };
-    if arguments.list {
-        report::list(&canaries);
-        return Ok(Verdict::Clean);
+fn look_for(canaries: &[Expected], arguments: &CanaryArguments) -> Ended {
+    use signalhouse_sim::canary::{STORE, strays};
+    if !strays().is_empty() {
+        return Err(format!(
+            "the table of canaries differs from the build: {}",
+            strays().join(", ")
+        ));
     }
-    if arguments.one {
-        for canary in canaries {
-            let layer = signalhouse_sim::canary::layer(canary);
-            let mut found = match layer {
-                Layer::Core => hunt::hunt(canary, arguments)?,
-                Layer::Runtime => store::hunt(canary, arguments)?,
-            };
-            found.keep_to_bound(layer);
-            println!("{}", found.line());
-        }
-        return Ok(Verdict::Clean);
+    if !arguments.one {
+        return report::all(canaries, arguments);
     }
-    report::all(&canaries, arguments)
+    for canary in canaries {
+        let mut found = match canary.group {
+            STORE => store::hunt(*canary, arguments)?,
+            _ => hunt::hunt(*canary, arguments)?,
+        };
+        found.keep_to_bound(canary.layer());
+        println!("{}", found.line());
+    }
+    Ok(Verdict::Clean)
 }
 
 /// Looks for every canary, in the build that has them.
@@ -124,7 +149,14 @@ pub(super) fn hand_over() -> Ended {
 fn build_with_canaries() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["run", "--quiet", "--package", "signalhouse-sim", "--bin", "sim"]);
+    let is_watched = std::io::stderr().is_terminal();
+    if !is_watched {
+        eprintln!(
+            "sim: what canaries and points are for has a build of its own, which is made first"
+        );
+    }
+    build.arg("run").args((!is_watched).then_some("--quiet"));
+    build.args(["--package", "signalhouse-sim", "--bin", "sim"]);
     // Of its dependencies one build is enough: only what is ours is compiled in another way.
     build.args(["--profile", "simulator"]);
     build.env("RUSTC_WORKSPACE_WRAPPER", workspace().join(".ci/canaries/rustc"));

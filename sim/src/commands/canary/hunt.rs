@@ -1,6 +1,6 @@
 //! The search for one canary: a seed that finds it, and the smallest plan that still does.
 
-use signalhouse_sim::canary::{self, Canary, expected};
+use signalhouse_sim::canary::{self, Expected, STORE};
 use signalhouse_sim::history::Violation;
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Plan, Profile, draw};
@@ -45,17 +45,19 @@ pub(super) struct Found {
 }
 
 /// Looks for a canary.
-pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found, String> {
+pub(super) fn hunt(canary: Expected, arguments: &CanaryArguments) -> Result<Found, String> {
     let start = std::time::Instant::now();
-    let is_stored = arguments.quick && canary::layer(canary) == Layer::Core;
+    let is_stored = arguments.quick && canary.group != STORE;
     let stored = if is_stored { Stored::read(canary)? } else { None };
     let mut seeds = stored.iter().map(|stored| (stored.seed, stored.profile)).collect::<Vec<_>>();
-    match canary::layer(canary) {
-        Layer::Core => seeds.extend((0..arguments.seeds).zip(Profile::EACH.into_iter().cycle())),
-        Layer::Runtime => {
-            let all = 0..arguments.seeds.min(bound(Layer::Runtime));
-            seeds.extend(all.map(|seed| (seed, Profile::Disk)));
-        }
+    let all = match canary.layer() {
+        Layer::Core => 0..arguments.seeds,
+        Layer::Runtime => 0..arguments.seeds.min(bound(Layer::Runtime)),
+    };
+    if canary.group == STORE {
+        seeds.extend(all.map(|seed| (seed, Profile::Disk)));
+    } else {
+        seeds.extend(all.zip(Profile::EACH.into_iter().cycle()));
     }
     let mut known = stored.map(|stored| stored.plan).filter(|plan| is_shown_by(canary, plan));
     let mut seeds = seeds.into_iter();
@@ -86,9 +88,9 @@ pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found,
     if found.fault.is_empty() {
         found.fault = format!("no plan of at most {STEPS} steps from {FINDS} seeds");
     }
-    // Few seeds find one of the store: it is found all the same if an earlier search left a small plan.
-    let is_right = expected(canary).guarantees.contains(&&*found.guarantee);
-    if is_right && canary::layer(canary) == Layer::Runtime {
+    // Few seeds find one in the runtime: it is found all the same if an earlier search left a small plan.
+    let is_right = canary.guarantee == found.guarantee;
+    if is_right && canary.layer() == Layer::Runtime {
         let kept = read_plan(&stored::path(canary)).ok();
         if let Some(kept) = kept.filter(|plan| is_shown_by(canary, plan)) {
             (found.steps, found.fault) = (kept.steps.len(), String::new());
@@ -101,12 +103,12 @@ pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found,
 /// Tries seeds, over all profiles in turn, until something is reported that is not reported
 /// without the canary, and under the right code: where two rules see it, another may come first.
 fn search(
-    canary: Canary,
+    canary: Expected,
     seeds: &mut impl Iterator<Item = (u64, Profile)>,
     tried: u64,
 ) -> Result<Found, String> {
     let mut found = Found {
-        name: canary.name().to_owned(),
+        name: canary.name.to_owned(),
         guarantee: "-".to_owned(),
         seed: 0,
         profile: "-".to_owned(),
@@ -124,26 +126,24 @@ fn search(
         }
         found.guarantee = violation.guarantee.to_owned();
         (found.seed, found.profile) = (seed, profile.name().to_owned());
-        let right = expected(canary).guarantees;
-        if right.contains(&violation.guarantee) {
+        if violation.guarantee == canary.guarantee {
             found.fault = String::new();
             break;
         }
-        found.fault = format!("it breaks {}, not {}", right.join(" or "), violation.guarantee);
+        found.fault = format!("it breaks {}, not {}", canary.guarantee, violation.guarantee);
     }
     Ok(found)
 }
 
 /// Whether a plan is small, shows the canary under a right code, and is clean without it.
-fn is_shown_by(canary: Canary, plan: &Plan) -> bool {
-    let right = expected(canary).guarantees;
+fn is_shown_by(canary: Expected, plan: &Plan) -> bool {
     let shown = violation(canary, &with(canary, plan)).ok().flatten();
     plan.steps.len() <= STEPS
-        && shown.is_some_and(|violation| right.contains(&violation.guarantee))
+        && shown.is_some_and(|violation| violation.guarantee == canary.guarantee)
         && violation(canary, &canary::without(plan)).is_ok_and(|violation| violation.is_none())
 }
 
-fn shrink_for(canary: Canary, found: &Found) -> Result<Plan, String> {
+fn shrink_for(canary: Expected, found: &Found) -> Result<Plan, String> {
     let profile = Profile::from_name(&found.profile).ok_or("a profile that is not known")?;
     let plan = with(canary, &draw(found.seed, profile));
     let is_shown = |plan: &Plan| {
@@ -155,15 +155,15 @@ fn shrink_for(canary: Canary, found: &Found) -> Result<Plan, String> {
     Ok(shrink::shrink(&plan, TRIES, &mut |plan| Some(is_shown(plan))))
 }
 
-fn with(canary: Canary, plan: &Plan) -> Plan {
+fn with(canary: Expected, plan: &Plan) -> Plan {
     let mut plan = canary::without(plan);
-    canary::add_to(&mut plan, canary.name());
+    canary::add_to(&mut plan, canary.name);
     plan
 }
 
 /// In the layer in which `canary` shows.
-fn violation(canary: Canary, plan: &Plan) -> Result<Option<Violation>, String> {
-    Ok(canary::layer(canary).run(plan, false)?.violation)
+fn violation(canary: Expected, plan: &Plan) -> Result<Option<Violation>, String> {
+    Ok(canary.layer().run(plan, false)?.violation)
 }
 
 impl Found {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use signalhouse_sim::canary::{Canary, expected, named};
+use signalhouse_sim::canary::{Expected, expected};
 use signalhouse_sim::layer::Layer;
 
 use super::CanaryArguments;
@@ -19,17 +19,8 @@ use crate::commands::{Ended, Verdict};
 /// How often it is looked whether a process has ended.
 const EVERY: Duration = Duration::from_millis(20);
 
-/// Prints names and guarantees.
-pub(super) fn list(canaries: &[Canary]) {
-    for canary in canaries {
-        let expected = expected(*canary);
-        let guarantees = expected.guarantees.join(" or ");
-        println!("{:<32} {:<11} {guarantees}", canary.name(), expected.group);
-    }
-}
-
 /// Looks for the canaries, and prints a line for each and a sum.
-pub(super) fn all(canaries: &[Canary], arguments: &CanaryArguments) -> Ended {
+pub(super) fn all(canaries: &[Expected], arguments: &CanaryArguments) -> Ended {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = arguments.jobs.unwrap_or(cores).clamp(1, canaries.len().max(1));
     println!(
@@ -51,7 +42,7 @@ pub(super) fn all(canaries: &[Canary], arguments: &CanaryArguments) -> Ended {
                     let Ok(mut told) = told.lock() else { return };
                     let (groups, faults) = &mut *told;
                     watch.clear();
-                    groups.insert((expected(*canary).group, canary.name()));
+                    groups.insert((canary.group, canary.name));
                     let fault = found.map_or_else(
                         |error| error,
                         |found| {
@@ -60,7 +51,7 @@ pub(super) fn all(canaries: &[Canary], arguments: &CanaryArguments) -> Ended {
                         },
                     );
                     if !fault.is_empty() {
-                        faults.push((canary.name(), fault));
+                        faults.push((canary.name, fault));
                     }
                     let (done, all, failed) = (groups.len(), canaries.len(), faults.len());
                     watch.show(|| format!("{done} of {all} canaries, {failed} not found"));
@@ -86,10 +77,10 @@ pub(super) fn all(canaries: &[Canary], arguments: &CanaryArguments) -> Ended {
 }
 
 /// Has another process look for one canary. `None` if Ctrl-C ended it.
-fn ask(canary: Canary, arguments: &CanaryArguments) -> Result<Option<Found>, String> {
+fn ask(canary: Expected, arguments: &CanaryArguments) -> Result<Option<Found>, String> {
     let failed = |error| format!("another process cannot be started: {error}");
     let mut child = watch::this_program()?;
-    child.args(["canary", canary.name(), "--one", "--seeds", &arguments.seeds.to_string()]);
+    child.args(["canary", canary.name, "--one", "--seeds", &arguments.seeds.to_string()]);
     child.args(arguments.quick.then_some("--quick"));
     child.args(arguments.write.then_some("--write"));
     let mut child = child.stdout(Stdio::piped()).spawn().map_err(failed)?;
@@ -109,7 +100,7 @@ fn ask(canary: Canary, arguments: &CanaryArguments) -> Result<Option<Found>, Str
 
 fn row(found: &Found) -> String {
     let Found { name, guarantee, seed, profile, tried, steps, ms, fault } = found;
-    let group = named(name).map_or("-", |canary| expected(canary).group);
+    let group = expected(name).map_or("-", |canary| canary.group);
     let seed = format!("{seed:#x}");
     let seconds = *ms as f64 / 1000.0;
     format!(

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use signalhouse_sim::canary::{self, Canary, expected};
+use signalhouse_sim::canary::{self, Expected};
 use signalhouse_sim::chance::Streams;
 use signalhouse_sim::history::Violation;
 use signalhouse_sim::layer::Layer;
@@ -18,11 +18,11 @@ use crate::commands::cuts::Cut;
 use crate::commands::source::read_plan;
 
 /// Looks for a canary.
-pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found, String> {
+pub(super) fn hunt(canary: Expected, arguments: &CanaryArguments) -> Result<Found, String> {
     let start = std::time::Instant::now();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Found {
-        name: canary.name().to_owned(),
+        name: canary.name.to_owned(),
         guarantee: "-".to_owned(),
         seed: 0,
         profile: "hand".to_owned(),
@@ -41,7 +41,7 @@ pub(super) fn hunt(canary: Canary, arguments: &CanaryArguments) -> Result<Found,
             break;
         }
         let mut plan = cut_somewhere(&small, seed)?;
-        canary::add_to(&mut plan, canary.name());
+        canary::add_to(&mut plan, canary.name);
         if found.look_at(canary, &plan)? && found.fault.is_empty() && arguments.write {
             let text = format!(
                 "# {}, with the canary {}; nothing without it.\n{}",
@@ -71,17 +71,16 @@ fn cut_somewhere(plan: &Plan, seed: u64) -> Result<Plan, String> {
 
 impl Found {
     /// Runs a plan. True if the canary showed in it, and nothing without it.
-    fn look_at(&mut self, canary: Canary, plan: &Plan) -> Result<bool, String> {
+    fn look_at(&mut self, canary: Expected, plan: &Plan) -> Result<bool, String> {
         self.tried += 1;
         let Some(violation) = violation(plan)? else { return Ok(false) };
         if violation_without(plan)?.is_some() {
             return Ok(false);
         }
-        let right = expected(canary).guarantees;
         (self.seed, self.steps) = (plan.seed, plan.steps.len());
         self.guarantee = violation.guarantee.to_owned();
-        self.fault = if !right.contains(&violation.guarantee) {
-            format!("it breaks {}, not {}: {}", right.join(" or "), self.guarantee, violation.what)
+        self.fault = if violation.guarantee != canary.guarantee {
+            format!("it breaks {}, not {}: {}", canary.guarantee, self.guarantee, violation.what)
         } else if self.steps > STEPS {
             format!("{} steps, at most {STEPS} allowed", self.steps)
         } else {

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use signalhouse_sim::canary::{self, Canary};
-use signalhouse_sim::layer::Layer;
+use signalhouse_sim::canary::{Expected, SHARD, STORE};
 use signalhouse_sim::plan::{Plan, Profile};
 
 use super::hunt::Found;
@@ -19,7 +18,7 @@ pub(super) struct Stored {
 
 impl Stored {
     /// Reads what is known; `None` if nothing is.
-    pub(super) fn read(canary: Canary) -> Result<Option<Self>, String> {
+    pub(super) fn read(canary: Expected) -> Result<Option<Self>, String> {
         let path = path(canary);
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
         let plan = Plan::from_text(&text);
@@ -35,7 +34,7 @@ impl Stored {
     }
 
     /// Writes what is known now.
-    pub(super) fn write(canary: Canary, found: &Found, plan: &Plan) -> Result<(), String> {
+    pub(super) fn write(canary: Expected, found: &Found, plan: &Plan) -> Result<(), String> {
         let path = path(canary);
         let Found { name, guarantee, seed, profile, .. } = found;
         let text = format!(
@@ -48,12 +47,13 @@ impl Stored {
     }
 }
 
-/// The file of a canary; those of the store have a folder of their own.
-pub(super) fn path(canary: Canary) -> PathBuf {
-    let folder = match canary::layer(canary) {
-        Layer::Core => "canaries",
-        Layer::Runtime => "canaries/store",
+/// The file of a canary; those of the runtime have folders of their own.
+pub(super) fn path(canary: Expected) -> PathBuf {
+    let folder = match canary.group {
+        STORE => "canaries/store",
+        SHARD => "canaries/shard",
+        _ => "canaries",
     };
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
-    folder.join(format!("{}.plan", canary.name()))
+    folder.join(format!("{}.plan", canary.name))
 }

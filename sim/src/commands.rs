@@ -139,7 +139,8 @@ impl Command {
     /// Whether only the build with canaries can carry it out.
     fn needs_canaries(&self) -> bool {
         match self {
-            Command::Canary(_) | Command::Points => true,
+            Command::Canary(arguments) => arguments.has_canary(),
+            Command::Points => true,
             Command::Repro(source) | Command::Replay(source) | Command::Plan(source) => {
                 source.has_canary()
             }

@@ -1,5 +1,8 @@
 //! `sim double`: a seed run again must give the same trace, in this process and in another.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::{Profile, draw};
 use signalhouse_sim::point;
@@ -11,35 +14,57 @@ use super::{Ended, Verdict};
 /// Lines shown before the first difference.
 const CONTEXT: usize = 5;
 
-/// Runs every seed with every profile three times.
+/// Runs every seed with every profile three times, several seeds at once.
 pub(super) fn double(seeds: &[u64], profiles: &[Profile], points: bool, layer: Layer) -> Ended {
-    let pairs = || profiles.iter().flat_map(|profile| seeds.iter().map(|seed| (*seed, *profile)));
+    let pairs = profiles.iter().flat_map(|profile| seeds.iter().map(|seed| (*seed, *profile)));
+    let pairs: Vec<(u64, Profile)> = pairs.collect();
     let watch = Watch::begin();
-    let (mut compared, mut different) = (0, 0);
-    for (seed, profile) in pairs().take_while(|_| !watch::is_interrupted()) {
-        let (profile_name, more) = (profile.name(), if points { " --points" } else { "" });
-        match compare(seed, profile, points, layer)? {
-            Ok(trace) => {
+    let next = AtomicUsize::new(0);
+    // Compared, and different.
+    let counts = Mutex::new((0, 0));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some((seed, profile)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if watch::is_interrupted() {
+                    break;
+                }
+                let compared = compare(*seed, *profile, points, layer)?;
+                let Ok(mut counts) = counts.lock() else { break };
+                counts.0 += 1;
+                counts.1 += usize::from(compared.is_err());
                 watch.clear();
-                println!("same seed={seed:#x} layer={layer} profile={profile_name}: {trace}");
+                tell(*seed, *profile, points, layer, compared);
+                let (done, different) = *counts;
+                watch.show(|| format!("{done} of {} compared, {different} differ", pairs.len()));
             }
-            Err(difference) => {
-                different += 1;
-                watch.clear();
-                let rev = revision();
-                println!(
-                    "DIFFERENT seed={seed:#x} rev={rev} layer={layer} profile={profile_name}\n  \
-                     cargo sim double {seed:#x} --profile {profile_name} --layer {layer}{more}\n\
-                     {difference}"
-                );
-            }
-        }
-        compared += 1;
-        watch.show(|| format!("{compared} of {} compared, {different} differ", pairs().count()));
-    }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(|worker| {
+            worker.join().unwrap_or_else(|_| Err("a comparison ended without a word".to_owned()))
+        });
+        ended.collect::<Result<Vec<()>, String>>()
+    })?;
+    let (compared, different) = counts.into_inner().unwrap_or_default();
     watch.end();
-    println!("{compared} of {} seeds compared, {different} differ", pairs().count());
+    println!("{compared} of {} seeds compared, {different} differ", pairs.len());
     watch::ended(if different == 0 { Verdict::Clean } else { Verdict::Violated })
+}
+
+fn tell(seed: u64, profile: Profile, points: bool, layer: Layer, compared: Result<String, String>) {
+    let (name, more) = (profile.name(), if points { " --points" } else { "" });
+    match compared {
+        Ok(trace) => println!("same seed={seed:#x} layer={layer} profile={name}: {trace}"),
+        Err(difference) => {
+            let rev = revision();
+            println!(
+                "DIFFERENT seed={seed:#x} rev={rev} layer={layer} profile={name}\n  \
+                 cargo sim double {seed:#x} --profile {name} --layer {layer}{more}\n\
+                 {difference}"
+            );
+        }
+    }
 }
 
 /// Runs a seed three times; says what the trace is, or where two of them part.

@@ -1,9 +1,11 @@
 //! `sim explore`: every interleaving of small worlds.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use clap::Args;
-use signalhouse_sim::explore::{self, Explored};
+use signalhouse_sim::explore::{self, Explored, Setup};
 
 use super::revision::revision;
 use super::watch::{self, Watch};
@@ -35,7 +37,7 @@ impl ExploreArguments {
     }
 }
 
-/// Explores the worlds one after the other and stops at the first violation. Too little visited fails as well.
+/// Explores the worlds, several at once, and stops at the first violation. Too little visited fails as well.
 pub(super) fn explore(arguments: &ExploreArguments) -> Ended {
     if arguments.canaries {
         return canaries(arguments.states);
@@ -53,38 +55,85 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Ended {
     let setups = names.into_iter().map(|name| Ok((name, find(name)?)));
     let setups = setups.collect::<Result<Vec<_>, String>>()?;
     let watch = Watch::begin();
-    let (mut total, mut stopped) = (0, Vec::new());
-    for (name, setup) in setups {
-        let start = Instant::now();
-        let explored = explore::search(&setup, arguments.states, |states| {
-            watch.show(|| format!("{name}: {states} states"));
-            !watch::is_interrupted()
-        });
-        watch.end();
-        println!("{}", line(name, &explored, start.elapsed().as_secs_f64()));
-        total += explored.states;
-        if let Some(found) = explored.violation {
-            println!("FAIL {} rev={} world={name}", found.what, revision());
-            println!("  cargo sim explore {name} --states {}", arguments.states);
-            for (number, step) in (1..).zip(&found.path) {
-                println!("  {number:3}. {step}");
-            }
-            return Ok(Verdict::Violated);
+    let next = AtomicUsize::new(0);
+    let visited = Mutex::new(Visited::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(setups.len()) {
+            scope.spawn(|| {
+                while let Some((name, setup)) = setups.get(next.fetch_add(1, Ordering::Relaxed))
+                    && !watch::is_interrupted()
+                    && !is_over(&visited)
+                {
+                    visit(name, setup, arguments.states, &watch, &visited);
+                }
+            });
         }
-        if !explored.is_exhausted {
-            stopped.push(name);
-        }
-        if watch::is_interrupted() {
-            break;
-        }
+    });
+    let Visited { states, mut stopped, is_violated, .. } = visited.into_inner().unwrap_or_default();
+    if is_violated {
+        return Ok(Verdict::Violated);
     }
-    println!("{total} distinct states in all");
+    println!("{states} distinct states in all");
     if watch::is_interrupted() {
         return watch::ended(Verdict::Clean);
     }
-    let lines = too_little(arguments, &stopped, total);
+    stopped.sort_unstable();
+    let lines = too_little(arguments, &stopped, states);
     lines.iter().for_each(|line| println!("FAIL {line}"));
     Ok(if lines.is_empty() { Verdict::Clean } else { Verdict::Violated })
+}
+
+/// What came of the worlds so far.
+#[derive(Debug, Default)]
+struct Visited<'a> {
+    states: usize,
+    /// Those that were stopped before their end.
+    stopped: Vec<&'a str>,
+    is_violated: bool,
+    /// It was said that Ctrl-C was pressed.
+    is_told: bool,
+}
+
+/// Whether nothing more is looked for.
+fn is_over(visited: &Mutex<Visited<'_>>) -> bool {
+    visited.lock().is_ok_and(|visited| visited.is_violated)
+}
+
+/// Explores one world.
+fn visit<'a>(
+    name: &'a str,
+    setup: &Setup,
+    maximum_states: usize,
+    watch: &Watch,
+    visited: &Mutex<Visited<'a>>,
+) {
+    let start = Instant::now();
+    let explored = explore::search(setup, maximum_states, |states| {
+        watch.show(|| format!("{name}: {states} states"));
+        !watch::is_interrupted() && !is_over(visited)
+    });
+    let Ok(mut visited) = visited.lock() else { return };
+    if visited.is_violated {
+        return;
+    }
+    if watch::is_interrupted() && !std::mem::replace(&mut visited.is_told, true) {
+        watch.end();
+    } else {
+        watch.clear();
+    }
+    println!("{}", line(name, &explored, start.elapsed().as_secs_f64()));
+    visited.states += explored.states;
+    if let Some(found) = explored.violation {
+        println!("FAIL {} rev={} world={name}", found.what, revision());
+        println!("  cargo sim explore {name} --states {maximum_states}");
+        for (number, step) in (1..).zip(&found.path) {
+            println!("  {number:3}. {step}");
+        }
+        visited.is_violated = true;
+    } else if !explored.is_exhausted {
+        visited.stopped.push(name);
+    }
 }
 
 #[cfg(not(signalhouse_sim))]

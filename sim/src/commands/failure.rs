@@ -7,6 +7,7 @@ use signalhouse_sim::layer::Layer;
 use signalhouse_sim::plan::Profile;
 
 use super::revision::revision;
+use super::source::fingerprint;
 
 /// A seed that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +34,11 @@ impl fmt::Display for Failure {
         let Failure { seed, profile, layer, guarantee, step, what } = self;
         let profile = profile.name();
         let (rev, token) = (revision(), token(what).unwrap_or("-"));
+        let plan = fingerprint(*seed, self.profile);
         write!(f, "FAIL {guarantee} seed={seed:#x} rev={rev} layer={layer} profile={profile} ")?;
-        writeln!(f, "step={step} token={token}")?;
+        writeln!(f, "plan={plan:#x} step={step} token={token}")?;
         writeln!(f, "  {what}")?;
-        write!(f, "  cargo sim repro {seed:#x} --profile {profile}")?;
+        write!(f, "  cargo sim repro {seed:#x} --profile {profile} --plan {plan:#x}")?;
         match layer {
             Layer::Core => Ok(()),
             Layer::Runtime => write!(f, " --layer runtime"),
@@ -44,15 +46,42 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The first token that a text names: `c3/e1/s42`.
+/// The first token that a text names, as traces have it: `c3/e1/s42`.
 fn token(text: &str) -> Option<&str> {
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '/';
-    text.split(|character| !is_part(character)).find(|word| {
+    text.split(|character| !is_part(character)).find_map(|word| {
         let mut parts = word.split('/');
-        let mut is_number = |mark: char| {
-            let digits = parts.next().and_then(|part| part.strip_prefix(mark));
-            digits.is_some_and(|digits| digits.parse::<u64>().is_ok())
-        };
-        is_number('c') && is_number('e') && is_number('s')
+        let mut length = 0;
+        for mark in ['c', 'e', 's'] {
+            let part = parts.next()?;
+            part.strip_prefix(mark)?.parse::<u64>().ok()?;
+            length += part.len() + 1;
+        }
+        word.get(..length - 1)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use signalhouse_sim::history::Violation;
+    use signalhouse_sim::layer::Layer;
+    use signalhouse_sim::plan::Profile;
+
+    use super::Failure;
+    use crate::commands::revision::revision;
+    use crate::commands::source::fingerprint;
+
+    #[test]
+    fn a_failure_is_one_line_its_cause_and_the_command_that_repeats_it() {
+        let what = "a message\n\"c3/e1/s42/t0\" is lost".to_owned();
+        let violation = Violation { guarantee: "Q2", what, events: vec![7, 9] };
+        let failure = Failure::new(0x17, Profile::Crash, Layer::Runtime, &violation);
+        let (rev, plan) = (revision(), fingerprint(0x17, Profile::Crash));
+        let expected = format!(
+            "FAIL Q2 seed=0x17 rev={rev} layer=runtime profile=crash plan={plan:#x} step=#9 \
+             token=c3/e1/s42\n  a message \"c3/e1/s42/t0\" is lost\n  \
+             cargo sim repro 0x17 --profile crash --plan {plan:#x} --layer runtime"
+        );
+        assert_eq!(failure.to_string(), expected);
+    }
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use signalhouse_sim::layer::Layer;
-use signalhouse_sim::plan::{Profile, draw};
-use signalhouse_sim::trace::Trace;
+use signalhouse_sim::plan::Profile;
 
 use super::failure::Failure;
 use super::revision::revision;
 use super::seeds::parse_seed;
+use super::source::fingerprint;
 
 /// How many are kept.
 const KEPT: usize = 100;
@@ -132,20 +132,14 @@ impl Kept {
     }
 }
 
-/// Tells the plans apart that different revisions draw from a seed.
-fn fingerprint(seed: u64, profile: Profile) -> u64 {
-    let mut text = Trace::new(false);
-    text.line(0, format_args!("{}", draw(seed, profile).to_text()));
-    text.hash()
-}
-
 #[cfg(test)]
 mod tests {
     use signalhouse_sim::layer::Layer;
     use signalhouse_sim::plan::Profile;
 
-    use super::{Kept, fingerprint};
+    use super::Kept;
     use crate::commands::revision::revision;
+    use crate::commands::source::fingerprint;
 
     #[test]
     fn a_failure_of_another_revision_is_told_with_what_became_of_its_plan() {

@@ -23,7 +23,7 @@ fn bad_input_is_refused_with_its_cause() {
     folder.write("colour.plan", "plan 1\nset colour 1\nclient a\nat 5 connect 0\n");
     folder.write("bytes.plan", b"plan 1\n\xFF\n");
     folder.write("late.plan", late(0));
-    let cases: [(&[&str], &str); 27] = [
+    let cases: [(&[&str], &str); 31] = [
         (&["run", "--seeds", "5"], "a range of seeds is written A..B"),
         (&["run", "--seeds", "5..5"], "5..5 has no seeds in it"),
         (&["run", "--seeds", "0..0xZZ"], "`0xZZ` is no seed; a number is, decimal or 0x…"),
@@ -36,6 +36,11 @@ fn bad_input_is_refused_with_its_cause() {
         (&["repro", "0xZZ"], "`0xZZ` is no seed; a number is, decimal or 0x…. Nor is there a file"),
         (&["repro", "18446744073709551616"], "`18446744073709551616` is no seed"),
         (&["repro", "1", "--profile", "windy"], "the profiles are calm, "),
+        (
+            &["repro", "1", "--profile", "calm", "--plan", "0x5"],
+            " from the seed 0x1, not 0x5: go back",
+        ),
+        (&["shrink", "1", "--plan", "five"], "`five` is no seed; a number is"),
         (&["replay", "missing.plan"], "Nor is there a file of that name"),
         (&["replay", "newer.plan"], "newer.plan: line 1: version 2 of plans is not known; 1 is"),
         (&["replay", "torn.plan"], "torn.plan: line 3: `jump` is nothing that can happen"),
@@ -51,6 +56,8 @@ fn bad_input_is_refused_with_its_cause() {
         (&["shrink", "1", "--profile", "calm"], "this plan violates nothing"),
         (&["shrink", "late.plan", "--out", "no/small.plan"], "no/small.plan cannot be written"),
         (&["double", "x"], "`x` is no seed"),
+        (&["canary", "no-such-canary"], "there is no canary `no-such-canary`"),
+        (&["canary", "--list", "dup"], "there is no canary `dup`"),
         (&["explore", "crashes", "nowhere"], "there is no world called nowhere; there are: "),
         (&["cuts", "missing.plan"], "missing.plan cannot be read: No such file"),
         (&["cuts", "newer.plan"], "version 2 of plans is not known"),

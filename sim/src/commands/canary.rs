@@ -160,6 +160,10 @@ fn build_with_canaries() -> Command {
     // Of its dependencies one build is enough: only what is ours is compiled in another way.
     build.args(["--profile", "simulator"]);
     build.env("RUSTC_WORKSPACE_WRAPPER", workspace().join(".ci/canaries/rustc"));
+    // Where it is started from elsewhere, cargo does not find the flags by itself; twice would be another build.
+    if !std::env::current_dir().is_ok_and(|folder| folder.starts_with(workspace())) {
+        build.arg("--config").arg(workspace().join(".cargo/config.toml"));
+    }
     build.arg("--manifest-path").arg(workspace().join("Cargo.toml"));
     build.arg("--");
     build

@@ -65,6 +65,7 @@ impl Effects {
             | What::Beside(_)
             | What::Kept(_)
             | What::Dropped { .. }
+            | What::Absent { .. }
             | What::Calm
             | What::End => Vec::new(),
         }

@@ -62,10 +62,12 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Ended {
         for _ in 0..threads.min(setups.len()) {
             scope.spawn(|| {
                 while let Some((name, setup)) = setups.get(next.fetch_add(1, Ordering::Relaxed))
-                    && !watch::is_interrupted()
                     && !is_over(&visited)
                 {
                     visit(name, setup, arguments.states, &watch, &visited);
+                    if watch::is_interrupted() {
+                        break;
+                    }
                 }
             });
         }

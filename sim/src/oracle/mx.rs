@@ -86,12 +86,12 @@ fn copies_lost(
 fn came(model: &Model, session: &Session, id: PublicationId) -> bool {
     let publication = &model.publications[id];
     let first = session.deliveries.get(&id).and_then(|all| all.first());
-    let Some(first) = first.map(|first| model.deliveries[*first].moment.index) else {
-        return false;
-    };
+    let Some(first) = first.map(|first| &model.deliveries[*first]) else { return false };
+    // What came was on its way since the connection was made, at most, and a crash since may have forgotten it.
+    let Some(connection) = model.connections.get(&first.connection) else { return false };
     session.copies(publication) == 1
         && session.possible(publication).all(|found| found.share.is_none())
-        && !model.has_outage(first, usize::MAX)
+        && !model.has_outage(connection.opened.index, usize::MAX)
 }
 
 /// Wills without a payload on a topic: they have no token, and are not among the publications.
@@ -226,6 +226,16 @@ mod tests {
         let one = Publish { properties, ..publish_of("t", "one", 1, 9) };
         told.publishes(1, one.clone()).reads(2, one).wait(10_000);
         fails(Expiry::default(), told.dropped("b", "t", "Expired"), "MX");
+    }
+
+    #[test]
+    fn what_comes_out_of_a_crash_may_expire_behind_it() {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1);
+        let properties = vec![number(property::MESSAGE_EXPIRY, 1)];
+        let one = Publish { properties, ..publish_of("t", "one", 1, 9) };
+        told.publishes(1, one.clone()).crash().reads(2, one).wait(10_000).resume(3, "b");
+        passes(Expiry::default(), told.dropped("b", "t", "Expired"));
     }
 
     #[test]

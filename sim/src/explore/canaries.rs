@@ -67,6 +67,7 @@ const HUNTS: &[(Canary, &str, &str)] = &[
     (Canary::ReleaseNotRecorded, "crashes", "LV"),
     (Canary::ReceiptNotRecorded, "crashes", "RX"),
     (Canary::SessionEndNotRecorded, "expiry-one", "RC"),
+    (Canary::SessionNeverExpires, "expiry-one", "SX"),
 ];
 
 /// Where only one kind of fault matters, the others only make the search longer.

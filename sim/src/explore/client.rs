@@ -153,12 +153,14 @@ impl Client {
         self.left_at = recorded;
     }
 
-    /// So much time has passed that a session without a connection has ended.
-    pub(super) fn outlive_session(&mut self) {
-        if self.session_expiry_interval_s != u32::MAX {
+    /// So much time has passed that a session without a connection has ended, if it ever ends. Says whether it has.
+    pub(super) fn outlive_session(&mut self) -> bool {
+        let ends = self.session_expiry_interval_s != u32::MAX;
+        if ends {
             self.forget_session();
             self.session = Knowledge::Absent;
         }
+        ends
     }
 
     pub(super) fn publish(&mut self, message: usize, qos: QoS) -> ClientPacket {

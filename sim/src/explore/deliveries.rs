@@ -45,6 +45,8 @@ struct Exchange {
     bound_at: LogPosition,
     /// Whether a crash has taken it: at QoS 1 the message may then come under another.
     is_loose: bool,
+    /// Whether its session has ended, as far as no crash takes that back.
+    is_of_ended: bool,
     stage: Stage,
 }
 
@@ -64,7 +66,7 @@ impl Exchange {
     /// Whether its packet identifier must not stand for anything else `[MQTT-2.2.1-4]`.
     fn occupies(&self, id: OutboundPacketId) -> bool {
         let is_over = matches!(self.stage, Stage::Answered(_));
-        self.id == id && !self.is_loose && !is_over
+        self.id == id && !self.is_loose && !self.is_of_ended && !is_over
     }
 }
 
@@ -149,8 +151,9 @@ impl Deliveries {
             }
             None => {
                 let stage = Stage::Published;
+                let (is_loose, is_of_ended) = (false, false);
                 let exchange =
-                    Exchange { message, qos, id, bound_at: recorded, is_loose: false, stage };
+                    Exchange { message, qos, id, bound_at: recorded, is_loose, is_of_ended, stage };
                 self.exchanges.insert(copy, exchange);
                 Ok(())
             }
@@ -220,6 +223,13 @@ impl Deliveries {
         }
     }
 
+    /// The session has ended. The CONNACK that says so may be lost, and the next one tell of a new session.
+    pub(super) fn session_ended(&mut self) {
+        for exchange in self.exchanges.values_mut() {
+            exchange.is_of_ended = true;
+        }
+    }
+
     /// The process crashes. The journal survives up to there, and with it these messages.
     pub(super) fn crash(&mut self, survived: LogPosition, recovered: &BTreeSet<MessageId>) {
         self.leave_connection();
@@ -254,9 +264,9 @@ impl Deliveries {
         id: OutboundPacketId,
         is_at: impl Fn(Stage) -> bool,
     ) -> Option<(MessageId, &mut Exchange)> {
-        let mut exchanges = self.exchanges.iter_mut();
-        let found = exchanges.find(|(_, one)| one.id == id && !one.is_loose && is_at(one.stage));
-        found.map(|(copy, exchange)| (*copy, exchange))
+        let exchanges = self.exchanges.iter_mut();
+        let found = exchanges.filter(|(_, one)| one.id == id && !one.is_loose && is_at(one.stage));
+        found.min_by_key(|(_, one)| one.is_of_ended).map(|(copy, exchange)| (*copy, exchange))
     }
 }
 
@@ -269,6 +279,7 @@ impl Exchange {
         recorded: LogPosition,
     ) -> Result<(), Wrong> {
         let message = self.message;
+        self.is_of_ended = false;
         match self.stage {
             Stage::Published => {}
             // [MQTT-4.3.3-6]
@@ -387,6 +398,22 @@ mod tests {
         deliveries.connack(ONE, true, 9);
         let answered = "RX message 1 is sent again though it was answered";
         assert_eq!(sends(&mut deliveries, ONE, (1, true), AtLeastOnce(id(1))), answered);
+    }
+
+    #[test]
+    fn an_identifier_of_a_session_that_has_ended_is_free() {
+        let mut deliveries = accepted(9);
+        assert_eq!(sends(&mut deliveries, ONE, (1, false), AtLeastOnce(id(1))), "");
+        deliveries.connack(OTHER, true, 9);
+        let in_use = "PI 1 of message 2 is in use";
+        assert_eq!(sends(&mut deliveries.clone(), OTHER, (2, false), AtLeastOnce(id(1))), in_use);
+        deliveries.session_ended();
+        assert_eq!(sends(&mut deliveries, OTHER, (2, false), AtLeastOnce(id(1))), "");
+        // What comes back stands for the new one.
+        hears(&mut deliveries, ClientPacket::PubAck);
+        deliveries.connack(ONE, true, 9);
+        let answered = "RX message 2 is sent again though it was answered";
+        assert_eq!(sends(&mut deliveries, ONE, (2, true), AtLeastOnce(id(1))), answered);
     }
 
     #[test]

@@ -254,8 +254,11 @@ impl World {
                     // The broker may take a connection for alive that the client has given up.
                     let is_absent = link.is_none()
                         && !self.abandoned.iter().any(|old| client_of(*old) == number);
-                    if let Some(client) = self.clients.get_mut(number).filter(|_| is_absent) {
-                        client.outlive_session();
+                    if let Some(client) = self.clients.get_mut(number).filter(|_| is_absent)
+                        && client.outlive_session()
+                        && let Some(deliveries) = self.deliveries.get_mut(number)
+                    {
+                        deliveries.session_ended();
                     }
                 }
                 self.tell(Input::Deadline)?;

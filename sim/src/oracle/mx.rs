@@ -12,8 +12,11 @@ use crate::oracle::topic::{matches, split_share};
 /// Judges MX.
 #[derive(Default)]
 pub(crate) struct Expiry {
-    /// How many messages are said to have expired, by receiver and topic.
+    /// How many messages are said to have expired since the broker started, by receiver and topic: a crash may take
+    /// the record of it, and then they expire again.
     said: BTreeMap<(String, String), usize>,
+    /// Outages until then.
+    outages: usize,
 }
 
 impl Rule for Expiry {
@@ -43,6 +46,10 @@ impl Rule for Expiry {
 impl Expiry {
     /// The broker's word that a message is dropped because it expired.
     fn dropped(&mut self, model: &Model, receiver: &str, topic: &str) -> Result<(), Violation> {
+        if self.outages != model.outages.len() {
+            self.outages = model.outages.len();
+            self.said.clear();
+        }
         let said = self.said.entry((receiver.to_owned(), topic.to_owned())).or_default();
         *said += 1;
         let on_topic = model.publications.iter().enumerate().filter(|(_, one)| one.topic == topic);
@@ -216,6 +223,17 @@ mod tests {
         passes(Expiry::default(), &dropped(&["b"]));
         fails(Expiry::default(), &dropped(&["c"]), "MX");
         fails(Expiry::default(), &dropped(&["b", "b"]), "MX");
+    }
+
+    #[test]
+    fn a_message_expires_again_when_a_crash_takes_that_it_did() {
+        let mut told = Told::new();
+        told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).lose(2);
+        let properties = vec![number(property::MESSAGE_EXPIRY, 1)];
+        told.publishes(1, Publish { properties, ..publish_of("t", "one", 1, 9) }).wait(10_000);
+        told.dropped("b", "t", "Expired").crash().dropped("b", "t", "Expired");
+        passes(Expiry::default(), &told);
+        fails(Expiry::default(), told.dropped("b", "t", "Expired"), "MX");
     }
 
     #[test]

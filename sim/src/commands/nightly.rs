@@ -12,8 +12,8 @@ use super::seeds::{SeedRange, parse_seed};
 use super::watch::{self, Watch};
 use super::{Ended, Profiles, Verdict, canary};
 
-/// Of so many seeds one is run in the runtime layer too, and at least so many of each profile: those are in every situation
-/// that there is, without an exception to list.
+/// Of so many seeds one is run in the runtime layer too, and at least so many of each profile: those are in
+/// every situation that there is, without an exception to list.
 const RUNTIME_SHARE: u64 = 40;
 const RUNTIME_LEAST: u64 = 250;
 

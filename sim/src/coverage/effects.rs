@@ -1,5 +1,5 @@
-//! Points that are hit by what comes of an order, not by the order: data that was held back, not a network that was told
-//! to hold.
+//! Points that are hit by what comes of an order, not by the order: data that was held back, not a network
+//! that was told to hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 

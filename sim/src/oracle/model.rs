@@ -223,6 +223,8 @@ pub(crate) struct Peer {
     /// Since when it reads and acknowledges.
     pub(crate) serving_since: Option<u64>,
     pub(crate) is_held: bool,
+    /// Until when its network held back, the last time.
+    pub(crate) held_until_ms: Option<u64>,
 }
 
 /// What the clients know.
@@ -310,7 +312,8 @@ impl Model {
     }
 
     pub(crate) fn peer(&mut self, client: ClientIndex) -> &mut Peer {
-        self.peers.entry(client).or_insert(Peer { serving_since: Some(0), is_held: false })
+        let new = Peer { serving_since: Some(0), is_held: false, held_until_ms: None };
+        self.peers.entry(client).or_insert(new)
     }
 
     /// Whether the broker runs.
@@ -385,7 +388,7 @@ impl Model {
     }
 
     fn opened(&mut self, client: ClientIndex, number: ConnectionNumber) {
-        let Peer { serving_since, is_held } = *self.peer(client);
+        let Peer { serving_since, is_held, .. } = *self.peer(client);
         let mut connection = Connection::new(client, number, self.now);
         if is_held || serving_since.is_none() {
             connection.troubled_ms = u64::MAX;
@@ -429,7 +432,12 @@ impl Model {
         self.trouble(client, fault == NetworkFault::Release);
         match fault {
             NetworkFault::Hold => self.peer(client).is_held = true,
-            NetworkFault::Release => self.peer(client).is_held = false,
+            NetworkFault::Release => {
+                let now_ms = self.now.at_ms;
+                let peer = self.peer(client);
+                peer.is_held = false;
+                peer.held_until_ms = Some(now_ms);
+            }
             NetworkFault::BlackHoleToBroker
             | NetworkFault::BlackHoleToClient
             | NetworkFault::Reset

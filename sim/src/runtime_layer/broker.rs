@@ -121,6 +121,7 @@ async fn recover(
     let found_again = twice.found();
     let wall = broker_time(shared.clock.now_ms(), shared.wall_ahead_ms.get());
     let clock = shared.clock.showing(opened.beginning(wall));
+    shared.began.set((clock.now(), shared.clock.now_ms()));
     let (second, _) = twice.start(clock.clone(), SimSpawn).await.map_err(refused)?;
     let expected = appended(shared, options, through, clock.now())?;
     let (broker, inner) = opened.start(clock.clone(), SimSpawn).await.map_err(refused)?;
@@ -206,7 +207,9 @@ fn recovered(found: &Found, broker: &Broker) -> Recovered {
 /// first whose time has come.
 pub(super) fn kept_now(shared: &Shared) -> Option<Kept> {
     let through = shared.appended.borrow().end();
-    let now = broker_time(shared.clock.now_ms(), shared.wall_ahead_ms.get());
+    // As the broker counts it, whatever the wall clock was set to since it began.
+    let (began, began_ms) = shared.began.get();
+    let now = began.plus_ms(shared.clock.now_ms().saturating_sub(began_ms));
     let broker = appended(shared, &options(shared), through, now).ok()?;
     let is_behind = broker.next_deadline().is_some_and(|deadline| deadline.at <= now);
     (!is_behind).then(|| kept(&broker.snapshot()))

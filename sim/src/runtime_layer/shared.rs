@@ -8,7 +8,7 @@ use std::rc::Rc;
 use signalhouse::journal::Level;
 use signalhouse_core::message::MessageId;
 use signalhouse_core::routing::topic::Topic;
-use signalhouse_core::{Config, Notice};
+use signalhouse_core::{Config, Notice, Time};
 use tokio::sync::Notify;
 use turmoil::net::TcpStream;
 
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(super) clock: SimClock,
     /// By how much the wall clock of the broker's host was set forward, in milliseconds.
     pub(super) wall_ahead_ms: Cell<i64>,
+    /// The broker's time when it last began, and the simulated milliseconds then.
+    pub(super) began: Cell<(Time, u64)>,
     pub(super) weather: Rc<Weather>,
     pub(super) links: Rc<Links>,
     pub(super) disk: SimDisk,
@@ -93,6 +95,7 @@ impl Shared {
             config: settings::config(plan)?,
             clock,
             wall_ahead_ms: Cell::new(0),
+            began: Cell::new((Time::from_ms(0), 0)),
             weather,
             links: Rc::default(),
             disk,

@@ -35,6 +35,11 @@ pub(super) fn excuses(model: &Model, connection: &Connection, reason: Option<u8>
 /// What befell the connection whatever the broker says of it.
 fn is_beyond_words(model: &Model, connection: &Connection) -> bool {
     let since_ms = connection.opened.at_ms.saturating_sub(model.bounds.latency_ms);
+    // Where the network stood still, a process that is gone may have taken it.
+    let held_until_ms = model.peers.get(&connection.client).and_then(|peer| peer.held_until_ms);
+    let was_held =
+        connection.connack.is_none() && held_until_ms.is_some_and(|until| until >= since_ms);
+    let since_ms = if was_held { 0 } else { since_ms };
     let was_down = model
         .outages
         .iter()

@@ -81,6 +81,7 @@ pub struct Broker {
     fetches: fetch::Fetches,
     /// Whether the disk has no room for new durable work.
     journal_is_short: bool,
+    /// Whether it has none for what is always stored either.
     journal_is_used_up: bool,
     /// Timers of connections, and those that do not touch durable state.
     timers: Timers,

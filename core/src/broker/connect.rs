@@ -164,7 +164,7 @@ impl Broker {
         self.send_after(after, connection, packet, false, out);
         if self.journal_is_used_up {
             // An end that was recorded just before may have to be waited for.
-            self.refuse_who_waits(out);
+            self.refuse_if_it_waits(connection, out);
         }
         for packet in pipelined {
             self.packet(connection, packet, out);
@@ -198,13 +198,17 @@ impl Broker {
     /// Refuses those whose CONNACK waits for a record that cannot be written.
     pub(super) fn refuse_who_waits(&mut self, out: &mut Outbox) {
         for id in self.links.ids() {
-            let waits = self.links.get(id).is_some_and(|link| match link.phase {
-                Phase::Accepting(_) => !link.served_ahead,
-                Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::Live(_) => false,
-            });
-            if waits {
-                self.close(id, JOURNAL_USED_UP, out);
-            }
+            self.refuse_if_it_waits(id, out);
+        }
+    }
+
+    fn refuse_if_it_waits(&mut self, id: ConnectionId, out: &mut Outbox) {
+        let waits = self.links.get(id).is_some_and(|link| match link.phase {
+            Phase::Accepting(_) => !link.served_ahead,
+            Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::Live(_) => false,
+        });
+        if waits {
+            self.close(id, JOURNAL_USED_UP, out);
         }
     }
 

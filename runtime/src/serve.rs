@@ -201,11 +201,8 @@ impl Serving<'_> {
                 info!("stopped, every client was told");
             }
             () = clock.sleep_until(drained) => {
-                warn!(
-                    connections = handle.connections(),
-                    timeout_ms = self.settings.stop.drain_timeout_ms,
-                    "stopped; these connections did not take their last packets in time"
-                );
+                let connections = handle.connections();
+                tell_of_late_stop(connections, shard.is_finished(), self.settings.stop.drain_timeout_ms);
             }
         }
         Ok(())
@@ -329,6 +326,23 @@ fn joined(ended: Result<Result<(), RunError>, JoinError>) -> Result<(), RunError
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Ok(()),
     })
+}
+
+/// Says what a stop did not wait for any longer.
+fn tell_of_late_stop(connections: usize, has_shard_ended: bool, timeout_ms: u64) {
+    if connections > 0 {
+        warn!(
+            connections,
+            timeout_ms, "stopped; these connections did not take their last packets in time"
+        );
+    } else if has_shard_ended {
+        warn!(timeout_ms, "stopped; some requests over HTTP did not end in time");
+    } else {
+        warn!(
+            timeout_ms,
+            "stopped; the disk did not take the last records in time: what they say was acknowledged to nobody"
+        );
+    }
 }
 
 enum Order {

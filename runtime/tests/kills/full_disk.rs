@@ -160,6 +160,7 @@ impl Play {
         taken.extend(self.take(&mut receiver, 200)?);
         drop(receiver);
         let waiting = used_up::use_up(full)?;
+        let full = self.stop_and_start()?;
         self.setup.mounted()?.shell("rm \"$0\"/ballast")?;
         used_up::let_in(full, waiting)?;
         let (mut publisher, _) = Peer::connect(full, "publisher").map_err(gone)?;
@@ -270,6 +271,21 @@ impl Play {
             return Err(format!("only {} of {count} messages come", taken.len()));
         }
         Ok(taken)
+    }
+
+    /// SIGTERM, which must end it in order although what waits for room is never stored, and a new start.
+    fn stop_and_start(&mut self) -> Result<std::net::SocketAddr, String> {
+        let since = Instant::now();
+        let ended = self.process.stop();
+        let took_ms = since.elapsed().as_millis();
+        if ended.code != Some(0) || since.elapsed() > PATIENCE {
+            return Err(format!("with nothing left SIGTERM took {took_ms} ms, and it {ended}"));
+        }
+        println!("  stopped with nothing left in {took_ms} ms");
+        self.process = self.setup.start();
+        self.process
+            .serves()
+            .map_err(|ended| format!("it does not start with nothing left: it {ended}"))
     }
 
     /// SIGKILL, and a new start.

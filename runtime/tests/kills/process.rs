@@ -139,6 +139,13 @@ impl Process {
         self.child.wait().expect("it is our child");
     }
 
+    /// SIGTERM, and how it ended.
+    pub(crate) fn stop(&mut self) -> Ended {
+        let sent = Command::new("kill").arg(self.child.id().to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "it is our child and runs");
+        self.ends()
+    }
+
     /// Waits until it ends by itself.
     pub(crate) fn ends(&mut self) -> Ended {
         self.end(Vec::new())

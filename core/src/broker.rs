@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use crate::gate::{Gate, Item};
 use crate::hash::KeyedState;
-use crate::input::{ConnectionId, Gone, Input};
+use crate::input::{ConnectionId, Gone, Input, JournalRoom};
 use crate::limits::Config;
 use crate::link::{Link, Links, Phase};
 use crate::message::MessageId;
@@ -41,6 +41,7 @@ mod fetch;
 mod inspect;
 mod leave;
 mod matches;
+mod misdeeds;
 mod publish;
 mod quotas;
 mod recover;
@@ -79,10 +80,8 @@ pub struct Broker {
     retained: RetainedStore,
     gate: Gate,
     fetches: fetch::Fetches,
-    /// Whether the disk has no room for new durable work.
-    journal_is_short: bool,
-    /// Whether it has none for what is always stored either.
-    journal_is_used_up: bool,
+    /// How much the disk can still take.
+    journal_room: JournalRoom,
     /// Timers of connections, and those that do not touch durable state.
     timers: Timers,
     /// Timers at whose end durable state changes: held back after a jump of time.
@@ -144,8 +143,7 @@ impl Broker {
             retained: RetainedStore::new(),
             gate: Gate::default(),
             fetches: fetch::Fetches::default(),
-            journal_is_short: false,
-            journal_is_used_up: false,
+            journal_room: JournalRoom::default(),
             timers: Timers::default(),
             durable_timers: Timers::default(),
             held_at: None,
@@ -227,9 +225,7 @@ impl Broker {
                 self.open_gate(out);
             }
             Input::Fetched { message } => self.fetched(&message, out),
-            Input::JournalSpace { is_short, is_used_up } => {
-                self.journal_space(is_short, is_used_up, out);
-            }
+            Input::JournalSpace { room } => self.journal_space(room, out),
             Input::Command(command) => self.command(command, out),
             Input::Deadline => {}
         }
@@ -272,13 +268,12 @@ impl Broker {
         &self.config
     }
 
-    fn journal_space(&mut self, is_short: bool, is_used_up: bool, out: &mut Outbox) {
-        if self.journal_is_short != is_short {
-            self.journal_is_short = is_short;
-            out.notice(Notice::JournalSpace { is_short });
+    fn journal_space(&mut self, room: JournalRoom, out: &mut Outbox) {
+        let before = core::mem::replace(&mut self.journal_room, room);
+        if before.is_short() != room.is_short() {
+            out.notice(Notice::JournalSpace { is_short: room.is_short() });
         }
-        self.journal_is_used_up = is_used_up;
-        if is_used_up {
+        if room == JournalRoom::UsedUp {
             self.refuse_who_waits(out);
         }
     }

@@ -93,19 +93,10 @@ pub enum Input {
         /// The message as it was recorded.
         message: Arc<Message>,
     },
-    /// The disk has little room left, or has room again.
-    ///
-    /// While it is short the broker takes on nothing new that would have to be recorded: such
-    /// publications, sessions and subscriptions are refused with 0x97. What it has goes on, so these
-    /// records still come, and the driver keeps room for them: ends of all kinds, exchanges in
-    /// progress, wills that fall due, retained messages for subscriptions there are, and CONNECTs that
-    /// resume a session.
+    /// The disk has another amount of room left than before.
     JournalSpace {
-        /// Whether it is short.
-        is_short: bool,
-        /// Whether not even these records can be made durable until there is room again. Then nobody is let in who
-        /// would wait for one, but refused with 0x97.
-        is_used_up: bool,
+        /// How much. Before the first such input it counts as ample.
+        room: JournalRoom,
     },
     /// All records up to this position survive a power cut.
     Durable {
@@ -116,6 +107,31 @@ pub enum Input {
     Command(Command),
     /// Nothing but the passing of time: a deadline may be due.
     Deadline,
+}
+
+/// How much room the disk has for records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JournalRoom {
+    /// Enough for everything.
+    #[default]
+    Ample,
+    /// So little that the broker takes on nothing new that would have to be recorded: such
+    /// publications, sessions and subscriptions are refused with 0x97. What it has goes on, so these
+    /// records still come, and the driver keeps room for them: ends of all kinds, exchanges in
+    /// progress, wills that fall due, retained messages for subscriptions there are, and CONNECTs that
+    /// resume a session.
+    Short,
+    /// Not even these records can be made durable until there is room again. Besides, nobody is let in who
+    /// would wait for one, but refused with 0x97.
+    UsedUp,
+}
+
+impl JournalRoom {
+    /// Whether nothing new is taken on: it is short, or used up.
+    #[must_use]
+    pub fn is_short(self) -> bool {
+        self >= JournalRoom::Short
+    }
 }
 
 /// How a network connection went away.

@@ -56,7 +56,7 @@ pub use broker::{
     Broker, Census, Counters, Deadline, DeadlineReason, DeliveryView, DoubtfulSession, Doubts,
     RecoverError, Recovery, SessionView, ShareView, SubscriptionView, Totals,
 };
-pub use input::{ConnectionId, Input};
+pub use input::{ConnectionId, Input, JournalRoom};
 pub use limits::{Config, Limits};
 pub use notice::Notice;
 pub use outbox::{Action, Answer, ExchangeStep, Outbox, Question, QuotaState, Step};

@@ -167,42 +167,6 @@ impl Broker {
         }
     }
 
-    /// What `canary!(RefusedSentAgain)` and `canary!(RefusedGoesOn)` do with a refusal.
-    fn mistakes_refusal(
-        &mut self,
-        connection: ConnectionId,
-        key: SessionKey,
-        id: OutboundPacketId,
-        out: &mut Outbox,
-    ) -> bool {
-        let Some(session) = self.sessions.get_mut(key) else { return false };
-        if canary!(RefusedSentAgain)
-            && let Some(exchange) = session.flight.get_mut(id)
-        {
-            if core::mem::take(&mut exchange.in_window)
-                && let Some(link) = self.links.get_mut(connection)
-            {
-                link.in_window -= 1;
-            }
-            self.pump(key, out);
-            return true;
-        }
-        if canary!(RefusedGoesOn)
-            && let Some(Stage::Publish { entry, .. }) =
-                session.flight.get(id).map(|exchange| &exchange.stage)
-            && entry.group.is_some()
-        {
-            let entry = entry.clone();
-            session.flight.remove(id);
-            if let Some(link) = self.links.get_mut(connection) {
-                link.in_window -= 1;
-            }
-            self.give_on(key, entry, out);
-            return true;
-        }
-        false
-    }
-
     /// PUBREC came: from here on only PUBREL is sent `[MQTT-4.3.3-6]`.
     fn received(
         &mut self,

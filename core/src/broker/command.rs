@@ -57,9 +57,9 @@ impl Broker {
         };
         let stores = publish.retain && !message.payload.is_empty() && is_recorded;
         let is_storable = self.config.limits.retain_available
-            && !self.journal_is_short
+            && !self.journal_room.is_short()
             && self.retained_has_space(&message.topic, message.content_bytes());
-        let is_short = self.journal_is_short && is_recorded && message.qos > QoS::AtMostOnce;
+        let is_short = self.journal_room.is_short() && is_recorded && message.qos > QoS::AtMostOnce;
         if is_short || stores && !is_storable {
             let reason = ReasonCode::QuotaExceeded;
             let topic = message.topic.clone();

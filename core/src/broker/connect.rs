@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 
 use super::Broker;
 use crate::credential::Credential;
-use crate::input::ConnectionId;
+use crate::input::{ConnectionId, JournalRoom};
 use crate::link::{Handshake, Link, Phase};
 use crate::notice::{Cause, Notice, SessionEnd};
 use crate::outbox::{Action, ExchangeStep, Outbox, Question};
@@ -162,7 +162,7 @@ impl Broker {
         let after = if appended > before { appended } else { ended_at };
         let packet = ServerPacket::ConnAck(Box::new(connack));
         self.send_after(after, connection, packet, false, out);
-        if self.journal_is_used_up {
+        if self.journal_room == JournalRoom::UsedUp {
             // An end that was recorded just before may have to be waited for.
             self.refuse_if_it_waits(connection, out);
         }
@@ -234,14 +234,14 @@ impl Broker {
         }
         let is_new = existing.is_none() || connect.clean_start;
         let is_recorded = connect.session_expiry_interval_s > 0 || connect.will.is_some();
-        if self.journal_is_short && is_new && is_recorded {
+        if self.journal_room.is_short() && is_new && is_recorded {
             return Some(Cause::Limit {
                 reason: ReasonCode::QuotaExceeded,
                 detail: "the disk is full, and the session or its will would have to be stored",
             });
         }
         let is_known = existing.is_some_and(|session| session.recorded);
-        if self.journal_is_used_up && (is_recorded || is_known) {
+        if self.journal_room == JournalRoom::UsedUp && (is_recorded || is_known) {
             return Some(JOURNAL_USED_UP);
         }
         if existing.is_none() && self.sessions.len() >= self.config.limits.sessions as usize {

@@ -83,22 +83,6 @@ impl Broker {
         self.count_memory(key);
     }
 
-    /// Whether another client that is connected has more to come than it may have in flight.
-    fn has_other_backlog(&self, key: SessionKey) -> bool {
-        self.sessions.iter().any(|(other, session)| {
-            let has_backlog = session.flight.len() > 0 && !session.queue.is_empty();
-            other != key && session.connection.is_some() && has_backlog
-        })
-    }
-
-    /// Sends to everybody what may be sent, for `canary!(BacklogHoldsOthers)`.
-    pub(super) fn pump_all(&mut self, out: &mut Outbox) {
-        let keys: alloc::vec::Vec<SessionKey> = self.sessions.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.pump(key, out);
-        }
-    }
-
     /// The session with its live connection.
     fn pump_for<'a>(&'a mut self, key: SessionKey, out: &'a mut Outbox) -> Option<Pump<'a>> {
         if canary!(BacklogHoldsOthers) && self.has_other_backlog(key) {

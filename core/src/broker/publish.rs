@@ -235,7 +235,7 @@ impl Broker {
     ) -> Option<ReasonCode> {
         if retain && !payload.is_empty() {
             let bytes = content_bytes(topic, payload, properties);
-            if self.journal_is_short || !self.retained_has_space(topic, bytes) {
+            if self.journal_room.is_short() || !self.retained_has_space(topic, bytes) {
                 return Some(ReasonCode::QuotaExceeded);
             }
         }

@@ -201,7 +201,7 @@ impl Broker {
             out.notice(Notice::Dropped { receiver, topic, cause });
         }
         let is_short =
-            self.journal_is_short && must_be_recorded(&message, &source, &scratch.targets);
+            self.journal_room.is_short() && must_be_recorded(&message, &source, &scratch.targets);
         let mut routed = Routed { refused, is_short, ..Routed::at_once(matched) };
         let is_refused = routed.is_refused();
         if is_refused {

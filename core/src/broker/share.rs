@@ -420,15 +420,12 @@ impl Broker {
         }
     }
 
-    /// Gives a message to another member at once, for `canary!(RefusedGoesOn)`.
-    pub(super) fn give_on(&mut self, key: SessionKey, entry: Waiting, out: &mut Outbox) {
-        if let Some(group) = self.give_back(key, entry, out) {
-            self.offer_queue(group, out);
-        }
-        self.pump(key, out);
-    }
-
-    fn give_back(&mut self, key: SessionKey, entry: Waiting, out: &mut Outbox) -> Option<GroupKey> {
+    pub(super) fn give_back(
+        &mut self,
+        key: SessionKey,
+        entry: Waiting,
+        out: &mut Outbox,
+    ) -> Option<GroupKey> {
         let place = entry.group?;
         let session = self.sessions.get_mut(key)?;
         let group = self.groups.get_same(place)?;
@@ -473,7 +470,7 @@ impl Broker {
     /// Records what waited at shares before they had a member that outlives its connection.
     pub(super) fn record_shares(&mut self, budget: &mut u32, out: &mut Outbox) {
         while *budget > 0
-            && !self.journal_is_short
+            && !self.journal_room.is_short()
             && let Some(share) = self.unrecorded_shares.front_mut()
         {
             *budget -= 1;
@@ -497,7 +494,7 @@ impl Broker {
 
     /// Whether there are such shares, and the disk has room for them.
     pub(super) fn has_unrecorded_shares(&self) -> bool {
-        !self.unrecorded_shares.is_empty() && !self.journal_is_short
+        !self.unrecorded_shares.is_empty() && !self.journal_room.is_short()
     }
 
     /// Connected members may now receive what waited for others.

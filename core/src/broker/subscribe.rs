@@ -247,7 +247,7 @@ impl Broker {
         if is_full && !self.is_subscribed(key, filter) {
             return Err(ReasonCode::QuotaExceeded);
         }
-        if self.journal_is_short && session.is_durable() {
+        if self.journal_room.is_short() && session.is_durable() {
             return Err(ReasonCode::QuotaExceeded);
         }
         let subject = session.subject();

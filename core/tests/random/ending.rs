@@ -9,7 +9,7 @@ use signalhouse_core::wire::packet::{
     ClientPacket, Connect, ServerPacket, Subscribe, SubscriptionOptions, Unsubscribe,
 };
 use signalhouse_core::wire::types::{QoS, Version};
-use signalhouse_core::{ConnectionId, Input, Record, Recovery, Seed};
+use signalhouse_core::{ConnectionId, Input, JournalRoom, Record, Recovery, Seed};
 
 use super::client::{self, FILTERS, SHARES, inbound, text};
 use super::world::{World, key_of};
@@ -21,7 +21,7 @@ impl World {
     /// Ends the world and says what was wrong with it.
     pub(crate) fn end(&mut self) {
         self.begin_end();
-        self.handle(Input::JournalSpace { is_short: false, is_used_up: false });
+        self.handle(Input::JournalSpace { room: JournalRoom::Ample });
         self.handle(Input::Command(Command::ConfirmTime));
         self.come_back();
         self.drain();

@@ -11,8 +11,8 @@ use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Version;
 use signalhouse_core::{
-    Action, Broker, Config, ConnectionId, Input, Limits, LogPosition, Outbox, Record, RecoverError,
-    Seed, Time,
+    Action, Broker, Config, ConnectionId, Input, JournalRoom, Limits, LogPosition, Outbox, Record,
+    RecoverError, Seed, Time,
 };
 
 use super::check::Check;
@@ -136,9 +136,12 @@ impl World {
             900..=969 => self.time_step(),
             970..=979 => self.answer_question(),
             980..=981 => {
-                let is_short = self.rng.chance(30);
-                let is_used_up = is_short && self.rng.chance(30);
-                self.handle(Input::JournalSpace { is_short, is_used_up });
+                let room = match (self.rng.chance(30), self.rng.chance(30)) {
+                    (false, _) => JournalRoom::Ample,
+                    (true, false) => JournalRoom::Short,
+                    (true, true) => JournalRoom::UsedUp,
+                };
+                self.handle(Input::JournalSpace { room });
             }
             982..=984 => {
                 self.disk = self.rng.pick(&[Disk::Immediate, Disk::Random, Disk::Withheld]);

@@ -8,7 +8,8 @@ use signalhouse_core::message::MessageId;
 use signalhouse_core::record::RetainedChange;
 use signalhouse_core::routing::topic::Topic;
 use signalhouse_core::{
-    Action, Broker, Config, ConnectionId, Input, LogPosition, Notice, Outbox, Record, Seed, Time,
+    Action, Broker, Config, ConnectionId, Input, JournalRoom, LogPosition, Notice, Outbox, Record,
+    Seed, Time,
 };
 
 use crate::edge::{Arrived, Edge, decode_error};
@@ -222,15 +223,15 @@ impl World {
                 self.with_broker(|broker, now, out| broker.resume(now, budget, out));
             }
             "journal" => {
-                let (is_short, is_used_up) = match rest.trim() {
-                    "used-up" => (true, true),
-                    "short" => (true, false),
-                    "roomy" => (false, false),
+                let room = match rest.trim() {
+                    "used-up" => JournalRoom::UsedUp,
+                    "short" => JournalRoom::Short,
+                    "roomy" => JournalRoom::Ample,
                     other => {
                         return Err(format!("a journal is used-up, short or roomy, not `{other}`"));
                     }
                 };
-                self.input(Input::JournalSpace { is_short, is_used_up });
+                self.input(Input::JournalSpace { room });
             }
             "fetched" => {
                 let id = MessageId(number(rest.trim().trim_start_matches('m'))?);

@@ -18,7 +18,7 @@ use bytes::{Buf, Bytes};
 use signalhouse_core::message::{Message, MessageId};
 use signalhouse_core::quota::Holder;
 use signalhouse_core::wire::types::Text;
-use signalhouse_core::{LogPosition, Record};
+use signalhouse_core::{JournalRoom, LogPosition, Record};
 
 pub(super) use self::upkeep::{Sealed, Stock, Upkeep};
 use super::error::StoreError;
@@ -373,12 +373,14 @@ impl<D: Disk, C: Clock, P: Spawn> Journal for LogJournal<D, C, P> {
         Poll::Ready(Ok(through))
     }
 
-    fn is_short(&self) -> bool {
-        self.upkeep.is_short()
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.is_used_up
+    fn room(&self) -> JournalRoom {
+        if self.is_used_up {
+            JournalRoom::UsedUp
+        } else if self.upkeep.is_short() {
+            JournalRoom::Short
+        } else {
+            JournalRoom::Ample
+        }
     }
 
     fn fetch(&mut self, message: MessageId) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use signalhouse_core::message::{Message, MessageId};
-use signalhouse_core::{LogPosition, Record};
+use signalhouse_core::{JournalRoom, LogPosition, Record};
 
 /// The broker's log of records.
 ///
@@ -41,12 +41,8 @@ pub trait Journal: 'static {
     /// A message that was read back; `poll_durable` wakes for it, and fails if one cannot be read.
     fn take_fetched(&mut self) -> Poll<Arc<Message>>;
 
-    /// Whether room is short, so that no more should come than is needed to get on with what is
-    /// there. Changes only while `poll_durable` is polled.
-    fn is_short(&self) -> bool;
-
-    /// Whether nothing more can be made durable until there is room. Changes only while `poll_durable` is polled.
-    fn is_used_up(&self) -> bool;
+    /// How much room there is. Changes only while `poll_durable` is polled.
+    fn room(&self) -> JournalRoom;
 
     /// Ends in good order: everything appended becomes durable. Nothing is called afterwards.
     ///
@@ -100,12 +96,8 @@ impl Journal for MemoryJournal {
         Poll::Pending
     }
 
-    fn is_short(&self) -> bool {
-        false
-    }
-
-    fn is_used_up(&self) -> bool {
-        false
+    fn room(&self) -> JournalRoom {
+        JournalRoom::Ample
     }
 
     async fn close(&mut self) -> io::Result<()> {

@@ -15,8 +15,8 @@ use signalhouse_core::wire::Written;
 use signalhouse_core::wire::packet::{ClientPacket, OutboundPublish, ServerPacket, SubAck};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::{
-    Action, Broker, ConnectionId, Input, LogPosition, Notice, Outbox, Question, SessionView, Step,
-    Time,
+    Action, Broker, ConnectionId, Input, JournalRoom, LogPosition, Notice, Outbox, Question,
+    SessionView, Step, Time,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -71,8 +71,8 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     settled: LogPosition,
     /// Read back by the journal, not yet told to the broker.
     fetched: Vec<Arc<Message>>,
-    /// What the broker was told of the journal's room: that it is short, that it is used up.
-    room: (bool, bool),
+    /// What the broker was told of the journal's room.
+    room: JournalRoom,
     /// Records wait for the journal's `flush`.
     unflushed: bool,
     watcher: Option<Watcher>,
@@ -117,7 +117,7 @@ where
             appended: through,
             settled: through,
             fetched: Vec::new(),
-            room: (false, false),
+            room: JournalRoom::default(),
             unflushed: false,
             watcher: None,
         }
@@ -176,7 +176,7 @@ where
             self.fetched.push(message);
             ready = true;
         }
-        ready |= self.room() != self.room;
+        ready |= self.journal.room() != self.room;
         self.set_timer();
         if let Some((_, sleep)) = &mut self.timer
             && sleep.as_mut().poll(cx).is_ready()
@@ -207,20 +207,15 @@ where
         }
     }
 
-    fn room(&self) -> (bool, bool) {
-        (self.journal.is_short(), self.journal.is_used_up())
-    }
-
     /// Everything that is ready, once.
     fn round(&mut self) {
         let now = self.clock.now();
         if let Some(through) = self.durable.take() {
             self.settle(now, through);
         }
-        if self.room != self.room() {
-            self.room = self.room();
-            let (is_short, is_used_up) = self.room;
-            self.handle(now, Input::JournalSpace { is_short, is_used_up });
+        if self.room != self.journal.room() {
+            self.room = self.journal.room();
+            self.handle(now, Input::JournalSpace { room: self.room });
         }
         for message in std::mem::take(&mut self.fetched) {
             self.handle(now, Input::Fetched { message });

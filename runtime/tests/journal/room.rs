@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use signalhouse::seams::Journal;
+use signalhouse_core::JournalRoom;
 
 use crate::bench::{Store, open, run};
 use crate::disk::MemoryDisk;
@@ -21,7 +22,7 @@ async fn quiet_store(disk: &MemoryDisk) -> Store {
     store.append(3);
     store.settle().await.expect("the disk works");
     pass(&mut store, 3_000).await;
-    assert!(!store.journal.is_short());
+    assert!(!store.journal.room().is_short());
     store
 }
 
@@ -35,10 +36,10 @@ fn room_that_others_take_is_missed_at_the_first_record_and_then_every_second() {
         store.append(1);
         store.settle().await.expect("there is a reserve");
         pass(&mut store, 100).await;
-        assert!(store.journal.is_short(), "at the first record");
+        assert!(store.journal.room().is_short(), "at the first record");
         disk.set_capacity(u64::MAX);
         pass(&mut store, 2_100).await;
-        assert!(!store.journal.is_short(), "there is room again");
+        assert!(!store.journal.room().is_short(), "there is room again");
         // The room is looked at no more than once a second.
         pass(&mut store, 2_000).await;
         store.append(1);
@@ -48,9 +49,9 @@ fn room_that_others_take_is_missed_at_the_first_record_and_then_every_second() {
         store.append(1);
         store.settle().await.expect("there is a reserve");
         pass(&mut store, 100).await;
-        assert!(!store.journal.is_short(), "it was looked at just now");
+        assert!(!store.journal.room().is_short(), "it was looked at just now");
         pass(&mut store, 1_100).await;
-        assert!(store.journal.is_short(), "within a second");
+        assert!(store.journal.room().is_short(), "within a second");
         assert_eq!(disk.names(), names, "no segment was made meanwhile");
     });
 }
@@ -63,7 +64,7 @@ fn once_nothing_can_be_written_that_is_said_until_there_is_room() {
         disk.set_capacity(disk.used());
         // A tenth of a second each since the last record was written.
         let mut tenths = 0;
-        while !store.journal.is_used_up() {
+        while store.journal.room() != JournalRoom::UsedUp {
             let told = store.told;
             // All of them are live, so that no snapshot makes room.
             store.append_lasting();
@@ -71,11 +72,11 @@ fn once_nothing_can_be_written_that_is_said_until_there_is_room() {
             tenths = if store.told == told { tenths + 1 } else { 0 };
             assert!(tenths < 13, "nothing is written, and nothing is said");
         }
-        assert!(store.journal.is_short() && tenths >= 9, "{tenths}");
+        assert!(store.journal.room().is_short() && tenths >= 9, "{tenths}");
         disk.set_capacity(u64::MAX);
         store.settle().await.expect("there is room again");
         pass(&mut store, 3_000).await;
-        assert!(!store.journal.is_used_up() && !store.journal.is_short());
+        assert!(store.journal.room() != JournalRoom::UsedUp && !store.journal.room().is_short());
         store.journal.close().await.expect("the disk works");
         let again = open(&disk.power_cut(), 18).await.expect("a store");
         assert_eq!(again.retained().len() as u64, store.appended);

@@ -161,9 +161,9 @@ fn a_file_that_became_shorter_is_damage() {
 fn a_disk_that_was_full_is_known_to_be_full_at_the_start() {
     run(async || {
         let (disk, _) = closed_store(3, 20).await;
-        assert!(!open(&disk, 1).await.expect("a store").journal.is_short());
+        assert!(!open(&disk, 1).await.expect("a store").journal.room().is_short());
         disk.set_capacity(disk.used() + 1);
-        assert!(open(&disk, 1).await.expect("a store").journal.is_short());
+        assert!(open(&disk, 1).await.expect("a store").journal.room().is_short());
     });
 }
 
@@ -261,7 +261,7 @@ fn a_full_disk_is_said_and_survived() {
             for _ in 0..20 {
                 store.turn().await.expect("a full disk is no failure");
             }
-            if store.journal.is_short() && short_at.is_none() {
+            if store.journal.room().is_short() && short_at.is_none() {
                 short_at = Some(store.told);
             }
         }
@@ -272,7 +272,7 @@ fn a_full_disk_is_said_and_survived() {
         assert_eq!(cut.retained(), expected(cut.appended));
         disk.set_capacity(u64::MAX);
         store.settle().await.expect("there is room again");
-        while store.journal.is_short() {
+        while store.journal.room().is_short() {
             tokio::time::advance(std::time::Duration::from_millis(100)).await;
             store.turn().await.expect("there is room again");
         }
@@ -316,7 +316,7 @@ fn a_full_disk_has_room_again_once_all_is_in_a_snapshot() {
             if live_bytes > 20 * SEGMENT_BYTES {
                 disk.set_capacity(disk.used().min(30 * SEGMENT_BYTES));
             }
-            more -= u64::from(store.journal.is_short());
+            more -= u64::from(store.journal.room().is_short());
             assert!(live_bytes < 60 * SEGMENT_BYTES, "the disk is never full");
         }
         // Enough for one more snapshot, and to be left with less than another would take.
@@ -331,7 +331,7 @@ fn a_full_disk_has_room_again_once_all_is_in_a_snapshot() {
         let snapshots = disk.names().into_iter().filter(|name| name.starts_with("snap"));
         let snapshot_bytes: usize = snapshots.map(|name| disk.bytes(&name).len()).sum();
         assert!(snapshot_bytes as u64 > live_bytes, "{snapshot_bytes}");
-        assert!(!store.journal.is_short(), "{:?}", disk.names());
+        assert!(!store.journal.room().is_short(), "{:?}", disk.names());
     });
 }
 

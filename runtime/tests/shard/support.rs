@@ -21,7 +21,7 @@ use signalhouse_core::wire::packet::{
     ClientPacket, ConnAck, Publish, ServerPacket, Subscribe, SubscriptionOptions,
 };
 use signalhouse_core::wire::types::{Delivery, InboundPacketId, PacketId, QoS, Text};
-use signalhouse_core::{Config, LogPosition, Record, Seed, Time};
+use signalhouse_core::{Config, JournalRoom, LogPosition, Record, Seed, Time};
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 
@@ -169,12 +169,8 @@ impl Journal for SlowJournal {
         Poll::Pending
     }
 
-    fn is_short(&self) -> bool {
-        false
-    }
-
-    fn is_used_up(&self) -> bool {
-        false
+    fn room(&self) -> JournalRoom {
+        JournalRoom::Ample
     }
 
     async fn close(&mut self) -> io::Result<()> {

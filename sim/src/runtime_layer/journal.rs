@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use signalhouse::seams::Journal;
 use signalhouse_core::message::{Message, MessageId};
-use signalhouse_core::{LogPosition, Record};
+use signalhouse_core::{JournalRoom, LogPosition, Record};
 
 use super::shared::Shared;
 use crate::coverage::Point;
@@ -47,12 +47,8 @@ impl<J: Journal> Journal for Watched<J> {
         told
     }
 
-    fn is_short(&self) -> bool {
-        self.inner.is_short()
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.inner.is_used_up()
+    fn room(&self) -> JournalRoom {
+        self.inner.room()
     }
 
     fn fetch(&mut self, message: MessageId) {

@@ -9,7 +9,8 @@ use signalhouse_core::permission::Permissions;
 use signalhouse_core::quota::Quotas;
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::{
-    Action, Broker, Config, ConnectionId, Input, LogPosition, Outbox, Question, Record, Seed, Time,
+    Action, Broker, Config, ConnectionId, Input, JournalRoom, LogPosition, Outbox, Question,
+    Record, Seed, Time,
 };
 
 use super::answers::Answers;
@@ -113,7 +114,8 @@ impl World {
             }
             Step::ConfirmTime => self.order(Command::ConfirmTime),
             Step::Space { is_short } => {
-                self.tell(Input::JournalSpace { is_short, is_used_up: false });
+                let room = if is_short { JournalRoom::Short } else { JournalRoom::Ample };
+                self.tell(Input::JournalSpace { room });
             }
             Step::Malformed { slot, error, version } => self.garble(slot, error, version),
             Step::Answer { place, verdict } => self.answer(place, verdict),

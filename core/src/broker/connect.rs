@@ -442,7 +442,7 @@ impl Broker {
         if is_over {
             return self.close_for_its_end(connection, out);
         }
-        self.client_came(key, out);
+        self.client_came(key);
         self.pump(key, out);
     }
 

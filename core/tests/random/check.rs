@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use signalhouse_core::input::Command;
 use signalhouse_core::notice::{Cause, DropCause, Notice};
-use signalhouse_core::record::{Receiver, Record};
+use signalhouse_core::record::{Origin, Receiver, Record};
 use signalhouse_core::wire::packet::{ClientPacket, Connect, OutboundPublish, Publish};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, QoS, Version};
@@ -57,12 +57,19 @@ pub(crate) struct Line {
     pub(crate) unacknowledged: BTreeSet<u16>,
     /// Identifiers of PUBRELs sent again on this connection.
     pub(crate) released_again: BTreeSet<u16>,
+    /// What it asked for, and acknowledged, before it was known which session it has.
+    early_filters: BTreeSet<String>,
+    early_acks: BTreeSet<u16>,
+    /// Whether it refused a delivery of which it is not known here whether there is one.
+    pub(crate) is_obscure: bool,
 }
 
 /// A delivery in progress, as seen from outside.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) message: String,
+    /// What the message has in its payload, if it is not a retained one.
+    pub(crate) number: Option<u64>,
     pub(crate) qos: QoS,
     pub(crate) released: bool,
     /// Whether it may have come from a share at QoS 1.
@@ -79,6 +86,11 @@ pub(crate) struct Books {
     /// Every filter ever asked for.
     pub(crate) ever: BTreeSet<String>,
     pub(crate) exchanges: BTreeMap<u16, Exchange>,
+    /// Identifiers that were acknowledged before CONNACK: perhaps there was nothing to acknowledge.
+    pub(crate) doubtful: BTreeSet<u16>,
+    /// The identifier of each message sent to it at QoS 2, by number, and those for which PUBREL was sent.
+    pub(crate) identifiers: BTreeMap<u64, u16>,
+    pub(crate) finished: BTreeSet<u64>,
     /// Messages sent to it, by number.
     pub(crate) sent: BTreeSet<u64>,
     /// The last first delivery from a publisher on a topic at a QoS.
@@ -102,6 +114,13 @@ pub(crate) struct Made {
     pub(crate) candidates: Option<BTreeSet<Session>>,
 }
 
+/// Where the journal has a publication at QoS 2, and its release.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) at: u64,
+    released_at: Option<u64>,
+}
+
 #[derive(Default)]
 pub(crate) struct Check {
     pub(crate) durable: u64,
@@ -122,7 +141,7 @@ pub(crate) struct Check {
     pub(crate) bound: BTreeMap<(u64, u16), u64>,
     pub(crate) received: BTreeMap<(u64, u16), u64>,
     pub(crate) entered: BTreeMap<(u64, u64), u64>,
-    pub(crate) inbound: BTreeMap<(u64, u16), u64>,
+    pub(crate) inbound: BTreeMap<(u64, u16), Held>,
     pub(crate) problems: Vec<String>,
     pub(crate) deliveries: u64,
     /// Messages that were to be read back from the journal.
@@ -168,9 +187,12 @@ impl Check {
     }
 
     pub(crate) fn command(&mut self, command: &Command) {
-        if let Command::Publish(publish) = command
-            && let Some(number) = number_of(&publish.payload)
-        {
+        let publish = match command {
+            Command::Publish(publish) => publish,
+            Command::PublishFor(request) => &request.message,
+            _ => return,
+        };
+        if let Some(number) = number_of(&publish.payload) {
             let made = Made {
                 topic: publish.topic.to_string(),
                 payload: publish.payload.to_vec(),
@@ -189,8 +211,12 @@ impl Check {
         self.crashes += 1;
         self.durable = kept;
         self.lines.clear();
-        for places in [&mut self.bound, &mut self.received, &mut self.inbound] {
+        for places in [&mut self.bound, &mut self.received] {
             places.retain(|_, at| *at <= kept);
+        }
+        self.inbound.retain(|_, held| held.at <= kept);
+        for held in self.inbound.values_mut() {
+            held.released_at = held.released_at.filter(|at| *at <= kept);
         }
         self.entered.retain(|_, at| *at <= kept);
         self.connects.clear();
@@ -236,6 +262,9 @@ impl Check {
             connack_after: 0,
             unacknowledged: BTreeSet::new(),
             released_again: BTreeSet::new(),
+            early_filters: BTreeSet::new(),
+            early_acks: BTreeSet::new(),
+            is_obscure: false,
         };
         self.lines.insert(id, line);
         self.connects.insert(id, connect.clone());
@@ -295,6 +324,8 @@ impl Check {
                         books.stable.remove(filter);
                         books.ever.insert(filter.clone());
                     }
+                } else if let Some(line) = self.lines.get_mut(&link.id) {
+                    line.early_filters.extend(asked.iter().map(|(filter, _, _)| filter.clone()));
                 }
                 Some((subscribe.packet_id.0.value(), Ask::Subscription(asked)))
             }
@@ -303,13 +334,16 @@ impl Check {
                     for filter in &unsubscribe.filters {
                         books.stable.remove(filter.as_str());
                     }
+                } else if let Some(line) = self.lines.get_mut(&link.id) {
+                    line.early_filters.extend(unsubscribe.filters.iter().map(ToString::to_string));
                 }
                 Some((unsubscribe.packet_id.0.value(), Ask::Other))
             }
             ClientPacket::PubRel(ack) => Some((ack.packet_id.0.value(), Ask::Other)),
             ClientPacket::PubRec(ack) => {
                 let id = ack.packet_id.0.value();
-                if ack.reason.is_error() { None } else { Some((id, Ask::Other)) }
+                let is_answered = !ack.reason.is_error() || self.answers_refusal(link.id, id);
+                is_answered.then_some((id, Ask::Other))
             }
             _ => None,
         };
@@ -379,31 +413,57 @@ impl Check {
         Some((id, number.map_or(Ask::Other, |number| Ask::Publication(number, candidates))))
     }
 
-    /// An acknowledgement of a delivery frees what it took.
+    /// Whether PUBREL answers a PUBREC with an error: only a PUBLISH that waits for it ends by that.
+    fn answers_refusal(&mut self, id: ConnectionId, packet_id: u16) -> bool {
+        let Some(line) = self.lines.get_mut(&id) else { return false };
+        let books = line.session.and_then(|session| self.books.get(&session));
+        let is_early = line.present.is_none() || line.early_acks.contains(&packet_id);
+        line.is_obscure |=
+            is_early || books.is_some_and(|books| books.doubtful.contains(&packet_id));
+        let exchange = books.and_then(|books| books.exchanges.get(&packet_id));
+        exchange.is_none_or(|exchange| exchange.released)
+    }
+
+    /// An acknowledgement of a delivery frees what it took, if it is one of its kind.
     fn acknowledged(&mut self, id: ConnectionId, packet: &ClientPacket) {
+        let (ClientPacket::PubAck(ack) | ClientPacket::PubRec(ack) | ClientPacket::PubComp(ack)) =
+            packet
+        else {
+            return;
+        };
+        let packet_id = ack.packet_id.0.value();
         let Some(line) = self.lines.get_mut(&id) else { return };
+        let books = line.session.and_then(|session| self.books.get_mut(&session));
         if line.present.is_none() {
+            match books {
+                Some(books) => books.doubtful.insert(packet_id),
+                None => line.early_acks.insert(packet_id),
+            };
             return;
         }
-        let session = line.session;
-        let (packet_id, ends, is_error) = match packet {
-            ClientPacket::PubAck(ack) => (ack.packet_id.0.value(), true, false),
-            ClientPacket::PubComp(ack) => (ack.packet_id.0.value(), true, false),
-            ClientPacket::PubRec(ack) => {
-                let is_error = ack.reason.is_error();
-                (ack.packet_id.0.value(), is_error, is_error)
-            }
-            _ => return,
+        let Some(exchange) = books.and_then(|books| {
+            let exchange = books.exchanges.remove(&packet_id);
+            exchange.map(|exchange| (books, exchange))
+        }) else {
+            return;
         };
-        let _ = is_error;
+        let (books, mut exchange) = exchange;
+        let is_exactly_once = exchange.qos == QoS::ExactlyOnce;
+        let ends = match packet {
+            ClientPacket::PubAck(_) => !is_exactly_once,
+            ClientPacket::PubRec(ack) if ack.reason.is_error() => {
+                is_exactly_once && !exchange.released
+            }
+            ClientPacket::PubRec(_) => {
+                exchange.released |= is_exactly_once;
+                false
+            }
+            _ => exchange.released,
+        };
         if ends {
             line.unacknowledged.remove(&packet_id);
-        }
-        let Some(books) = session.and_then(|session| self.books.get_mut(&session)) else { return };
-        if ends {
-            books.exchanges.remove(&packet_id);
-        } else if let Some(exchange) = books.exchanges.get_mut(&packet_id) {
-            exchange.released = true;
+        } else {
+            books.exchanges.insert(packet_id, exchange);
         }
     }
 
@@ -474,8 +534,12 @@ impl Check {
                         self.entered.entry((session.0, message.id.0)).or_insert(at);
                     }
                 }
-                if let signalhouse_core::record::Origin::Inbound { session, packet_id } = origin {
-                    self.inbound.insert((session.0, packet_id.0.value()), at);
+                if let Origin::Inbound { session, packet_id } = origin {
+                    let held = Held { at, released_at: None };
+                    let before = self.inbound.insert((session.0, packet_id.0.value()), held);
+                    if before.is_some_and(|before| before.released_at.is_none()) {
+                        self.problem(format!("taken twice under one identifier: {record:?}"));
+                    }
                 }
                 if let Some((id, ClientPacket::Publish(publish))) = &current
                     && publish.payload == message.payload
@@ -490,6 +554,11 @@ impl Check {
                     if let Some(owed) = owed {
                         owed.after = at;
                     }
+                }
+            }
+            Record::InboundReleased { session, packet_id } => {
+                if let Some(held) = self.inbound.get_mut(&(session.0, packet_id.0.value())) {
+                    held.released_at = Some(at);
                 }
             }
             Record::Replayed { session, message, .. } => {
@@ -531,11 +600,14 @@ impl Check {
         let Some(line) = self.lines.get_mut(&id) else { return };
         line.session = Some(session);
         let key = line.key.clone();
-        self.books.entry(session).or_insert_with(|| Books {
+        let books = self.books.entry(session).or_insert_with(|| Books {
             key,
             began_at: at,
             ..Books::default()
         });
+        books.stable.retain(|filter, _| !line.early_filters.contains(filter));
+        books.ever.extend(line.early_filters.iter().cloned());
+        books.doubtful.extend(&line.early_acks);
     }
 
     /// The broker hears that the client is welcome.

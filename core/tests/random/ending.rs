@@ -9,7 +9,7 @@ use signalhouse_core::wire::packet::{
     ClientPacket, Connect, ServerPacket, Subscribe, SubscriptionOptions, Unsubscribe,
 };
 use signalhouse_core::wire::types::{QoS, Version};
-use signalhouse_core::{ConnectionId, Input, JournalRoom, Record, Recovery, Seed};
+use signalhouse_core::{ConnectionId, Input, JournalRoom, Record, Recovery, Seed, Time};
 
 use super::client::{self, FILTERS, SHARES, inbound, text};
 use super::world::{World, key_of};
@@ -222,28 +222,8 @@ impl World {
         }
     }
 
-    /// A snapshot without what leaves no record: numbers given out, the expiry of retained
-    /// messages, and how far a replay has come with what is sent at QoS 0.
     fn comparable(&self, records: Vec<Record>) -> Vec<Record> {
-        let mut comparable = Vec::new();
-        for mut record in self.with_messages(records) {
-            if let Record::Published { message, retained, entries, .. } = &mut record
-                && message.is_expired(self.now)
-            {
-                *retained = RetainedChange::None;
-                if entries.is_empty() {
-                    continue;
-                }
-            }
-            if let Record::Subscribed { replay: Some(replay), .. } = &mut record {
-                replay.after_topic = None;
-                replay.early.clear();
-            }
-            if !matches!(record, Record::Counters { .. }) {
-                comparable.push(record);
-            }
-        }
-        comparable
+        comparable(self.with_messages(records), self.now)
     }
 
     /// From some prefixes, the whole journal among them, recovery succeeds; from a snapshot it
@@ -309,7 +289,32 @@ fn returning(key: &str, receive_maximum: u16) -> Connect {
     }
 }
 
-fn difference(one: &[Record], other: &[Record]) -> Option<String> {
+/// A snapshot without what leaves no record: numbers given out, the expiry of retained messages, and how
+/// far a replay has come with what is sent at QoS 0.
+pub(crate) fn comparable(records: Vec<Record>, now: Time) -> Vec<Record> {
+    let mut comparable = Vec::new();
+    for mut record in records {
+        if let Record::Published { message, retained, entries, .. } = &mut record
+            && message.is_expired(now)
+        {
+            *retained = RetainedChange::None;
+            if entries.is_empty() {
+                continue;
+            }
+        }
+        if let Record::Subscribed { replay: Some(replay), .. } = &mut record {
+            replay.after_topic = None;
+            replay.early.clear();
+        }
+        if !matches!(record, Record::Counters { .. }) {
+            comparable.push(record);
+        }
+    }
+    comparable
+}
+
+/// Where the one is not the other, if it is not.
+pub(crate) fn difference(one: &[Record], other: &[Record]) -> Option<String> {
     if one == other {
         return None;
     }

@@ -84,7 +84,7 @@ impl Check {
         let session = self.lines.get(&id).and_then(|line| line.session);
         if let Some(Session::Recorded(session)) = session
             && !reason.is_error()
-            && let Some(at) = self.inbound.get(&(session, packet_id)).copied()
+            && let Some(at) = self.inbound.get(&(session, packet_id)).map(|held| held.at)
             && at > self.durable
         {
             self.problem(format!("{id} has PUBREC {packet_id} before record {at} is durable"));
@@ -163,7 +163,15 @@ impl Check {
         let durable = self.durable;
         let Some(line) = self.lines.get_mut(&id) else { return };
         let session = line.session;
-        if line.pubrels.front().is_some_and(|owed| owed.id == packet_id) {
+        if let Some(books) = session.and_then(|session| self.books.get_mut(&session))
+            && reason == ReasonCode::Success
+            && let Some(exchange) = books.exchanges.get(&packet_id)
+        {
+            books.finished.extend(exchange.number);
+        }
+        if line.is_obscure {
+            // Whether one is owed cannot be known.
+        } else if line.pubrels.front().is_some_and(|owed| owed.id == packet_id) {
             let owed = line.pubrels.pop_front();
             self.send_answer(id, "PUBREL", owed, packet_id, reason);
         } else if line.present == Some(true) && line.released_again.insert(packet_id) {
@@ -210,8 +218,12 @@ impl Check {
 
     /// The message is one that was published, for someone who asked for it, and in its turn.
     fn check_made(&mut self, id: ConnectionId, session: Session, publish: &OutboundPublish) {
-        let Some(number) = number_of(&publish.message.payload) else { return };
         let topic = publish.message.topic.to_string();
+        // The broker's own numbers are nobody's.
+        if topic.starts_with("$SYS/") {
+            return;
+        }
+        let Some(number) = number_of(&publish.message.payload) else { return };
         let qos = publish.delivery.qos();
         let Some(made) = self.made.get(&number).cloned() else {
             self.problem(format!("{id} is sent message {number}, which nobody published"));
@@ -263,18 +275,21 @@ impl Check {
         let (count, window, present) = (line.unacknowledged.len(), line.window, line.present);
         let before = books.exchanges.get(&packet_id).cloned();
         let topic = publish.message.topic.as_str();
-        let is_shared = qos == QoS::AtLeastOnce
-            && books
-                .ever
-                .iter()
-                .any(|filter| filter.starts_with("$share/") && matches(filter, topic));
+        let may_be_shared =
+            books.ever.iter().any(|filter| filter.starts_with("$share/") && matches(filter, topic));
         let exchange = Exchange {
             message: message.clone(),
+            number: number_of(&publish.message.payload)
+                .filter(|number| self.made.get(number).is_some_and(|made| !made.retain)),
             qos,
             released: false,
-            is_shared,
+            is_shared: qos == QoS::AtLeastOnce && may_be_shared,
             is_certain: true,
         };
+        let is_doubtful = books.doubtful.remove(&packet_id);
+        let tracked = exchange.number.filter(|_| qos == QoS::ExactlyOnce && !may_be_shared);
+        let bound = tracked.map(|number| *books.identifiers.entry(number).or_insert(packet_id));
+        let is_finished = tracked.is_some_and(|number| books.finished.contains(&number));
         books.exchanges.insert(packet_id, exchange);
         let mut problem = |what: &str| {
             self.problems.push(format!("{id} is sent PUBLISH {packet_id} {message} {what}"));
@@ -285,10 +300,19 @@ impl Check {
         if count > window {
             problem(&format!("as number {count} unacknowledged; it takes {window}"));
         }
+        if let Some(bound) = bound
+            && bound != packet_id
+        {
+            problem(&format!("at QoS 2 under another identifier than {bound}"));
+        }
+        if is_finished {
+            problem("at QoS 2 behind its PUBREL");
+        }
         if publish.dup && present != Some(true) {
             problem("with DUP in a new session");
         }
         match before {
+            _ if is_doubtful => {}
             Some(before) if before.released => problem("after its PUBREC"),
             Some(before)
                 if before.message != message

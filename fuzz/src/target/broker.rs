@@ -1,9 +1,11 @@
 //! The whole machine under any list of inputs: it never panics, keeps the driver's contract and the
 //! client's limits, answers what was asked and not before it is durable, sends what the client can
-//! read, and every prefix of its journal makes a broker again.
+//! read, and every prefix of its journal makes a broker again. What the core's random worlds judge is
+//! judged here too, and at the end every client comes back and nothing is owed.
 
 mod answers;
 mod books;
+mod judge;
 mod names;
 mod orders;
 mod packets;

@@ -3,7 +3,7 @@
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
-use signalhouse_core::wire::packet::{ReasonDetails, RetainHandling, SubscriptionOptions};
+use signalhouse_core::wire::packet::{Ack, ReasonDetails, RetainHandling, SubscriptionOptions};
 use signalhouse_core::wire::property::{MessageProperties, UserProperties};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{
@@ -83,6 +83,21 @@ pub(super) fn options_of(bits: u8, version: Version, is_shared: bool) -> Subscri
 pub(super) fn reason_of(codes: &[u8], place: u8) -> ReasonCode {
     let code = codes[usize::from(place) % codes.len()];
     ReasonCode::from_u8(code).expect("a code of the standard")
+}
+
+/// An acknowledgement with one of `codes`, where the version has them.
+pub(super) fn ack_of<Id>(
+    packet_id: Id,
+    codes: &[u8],
+    reason: u8,
+    details: &Details<'_>,
+    version: Version,
+) -> Ack<Id> {
+    let reason = match version {
+        Version::V5 => reason_of(codes, reason),
+        Version::V311 | Version::V31 => ReasonCode::Success,
+    };
+    Ack { packet_id, reason, details: details.of(version) }
 }
 
 pub(super) fn qos_of(bits: u8) -> QoS {

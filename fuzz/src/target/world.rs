@@ -1,17 +1,17 @@
 //! The core's random worlds, in which bytes choose what happens: clients that mean no good, a slow disk, power cuts.
 //!
-//! Where `broker` is any list of inputs and judges the answers to them, these are whole exchanges and every promise is
-//! judged: that a delivery is what was published, in order, once at QoS 2, marked, allowed, within the window, not
-//! before it is durable; and at the end that nothing owed is lost.
+//! Where `broker` is any list of inputs, these are whole exchanges, and by the same books every promise is judged: that a
+//! delivery is what was published, in order, once at QoS 2, marked, allowed, within the window, not before it is
+//! durable; and at the end that nothing owed is lost.
 
 #[path = "../../../core/tests/random/acting.rs"]
 mod acting;
 #[path = "../../../core/tests/random/check.rs"]
-mod check;
+pub(super) mod check;
 #[path = "../../../core/tests/random/client.rs"]
-mod client;
+pub(super) mod client;
 #[path = "../../../core/tests/random/ending.rs"]
-mod ending;
+pub(super) mod ending;
 #[path = "../../../core/tests/random/reading.rs"]
 mod reading;
 #[path = "../../../core/tests/random/rng.rs"]

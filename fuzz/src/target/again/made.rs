@@ -5,15 +5,15 @@ use arbitrary::Arbitrary;
 use bytes::{Bytes, BytesMut};
 use signalhouse_core::routing::topic::TopicFilter;
 use signalhouse_core::wire::packet::{
-    Ack, Auth, ClientPacket, Connect, Disconnect, Publish, Subscribe, SubscriptionOptions,
-    Unsubscribe, Will,
+    Auth, ClientPacket, Connect, Disconnect, Publish, Subscribe, SubscriptionOptions, Unsubscribe,
+    Will,
 };
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, InboundPacketId, QoS, Version};
 
 use crate::target::values::{
-    Details, Message, Pairs, filter_of, inbound, options_of, outbound, pairs_of, qos_of, reason_of,
-    subscription_id_of, text_of, topic_of, version_of,
+    Details, Message, Pairs, ack_of, filter_of, inbound, options_of, outbound, pairs_of, qos_of,
+    reason_of, subscription_id_of, text_of, topic_of, version_of,
 };
 
 /// What a client may answer a PUBLISH with.
@@ -259,16 +259,10 @@ fn publish(
 }
 
 fn ack(kind: u8, id: u16, reason: u8, details: &Details<'_>, version: Version) -> ClientPacket {
-    let (inbound, outbound) = (inbound(id), outbound(id));
-    let details = details.of(version);
-    let reason = |codes: &[u8]| match version {
-        Version::V5 => reason_of(codes, reason),
-        Version::V311 | Version::V31 => ReasonCode::Success,
-    };
     match kind % 4 {
-        0 => ClientPacket::PubAck(Ack { packet_id: outbound, reason: reason(&RECEIPTS), details }),
-        1 => ClientPacket::PubRec(Ack { packet_id: outbound, reason: reason(&RECEIPTS), details }),
-        2 => ClientPacket::PubRel(Ack { packet_id: inbound, reason: reason(&RELEASES), details }),
-        _ => ClientPacket::PubComp(Ack { packet_id: outbound, reason: reason(&RELEASES), details }),
+        0 => ClientPacket::PubAck(ack_of(outbound(id), &RECEIPTS, reason, details, version)),
+        1 => ClientPacket::PubRec(ack_of(outbound(id), &RECEIPTS, reason, details, version)),
+        2 => ClientPacket::PubRel(ack_of(inbound(id), &RELEASES, reason, details, version)),
+        _ => ClientPacket::PubComp(ack_of(outbound(id), &RELEASES, reason, details, version)),
     }
 }

@@ -6,15 +6,15 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use signalhouse_core::message::{self, MessageId};
 use signalhouse_core::wire::packet::{
-    Ack, Auth, ConnAck, Disconnect, OutboundPublish, ServerPacket, SubAck, UnsubAck,
+    Auth, ConnAck, Disconnect, OutboundPublish, ServerPacket, SubAck, UnsubAck,
 };
 use signalhouse_core::wire::property::SubscriptionIds;
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, OutboundPacketId, QoS, Version};
 
 use crate::target::values::{
-    Details, Message, Pairs, inbound, outbound, pairs_of, qos_of, reason_of, subscription_id_of,
-    text_of, topic_of, version_of,
+    Details, Message, Pairs, ack_of, inbound, outbound, pairs_of, qos_of, reason_of,
+    subscription_id_of, text_of, topic_of, version_of,
 };
 
 const CONNACKS: [u8; 22] = [
@@ -232,17 +232,11 @@ fn publish(
 }
 
 fn ack(kind: u8, id: u16, reason: u8, details: &Details<'_>, version: Version) -> ServerPacket {
-    let (inbound, outbound) = (inbound(id), outbound(id));
-    let details = details.of(version);
-    let reason = |codes: &[u8]| match version {
-        Version::V5 => reason_of(codes, reason),
-        Version::V311 | Version::V31 => ReasonCode::Success,
-    };
     match kind % 4 {
-        0 => ServerPacket::PubAck(Ack { packet_id: inbound, reason: reason(&RECEIPTS), details }),
-        1 => ServerPacket::PubRec(Ack { packet_id: inbound, reason: reason(&RECEIPTS), details }),
-        2 => ServerPacket::PubRel(Ack { packet_id: outbound, reason: reason(&RELEASES), details }),
-        _ => ServerPacket::PubComp(Ack { packet_id: inbound, reason: reason(&RELEASES), details }),
+        0 => ServerPacket::PubAck(ack_of(inbound(id), &RECEIPTS, reason, details, version)),
+        1 => ServerPacket::PubRec(ack_of(inbound(id), &RECEIPTS, reason, details, version)),
+        2 => ServerPacket::PubRel(ack_of(outbound(id), &RELEASES, reason, details, version)),
+        _ => ServerPacket::PubComp(ack_of(inbound(id), &RELEASES, reason, details, version)),
     }
 }
 

@@ -71,6 +71,11 @@ pub(super) fn filter_of(which: u8) -> TopicFilter {
     TopicFilter::try_from(one_of(&FILTERS, which)).expect("the filters here are valid")
 }
 
+/// Every filter there is.
+pub(super) fn filters() -> impl Iterator<Item = TopicFilter> {
+    (0u8..).zip(FILTERS).map(|(which, _)| filter_of(which))
+}
+
 pub(super) fn payload(length: u8) -> Bytes {
     Bytes::from(vec![b'.'; usize::from(length)])
 }

@@ -12,6 +12,7 @@ use signalhouse_core::wire::DecodeError;
 use signalhouse_core::wire::frame::PacketType;
 use signalhouse_core::wire::types::Version;
 
+use super::judge::Judge;
 use super::names;
 use super::names::{client_id, identity, text};
 use super::step::{Bound, Bounds, Message, Rules, Shown, Stranger, Verdict};
@@ -95,10 +96,10 @@ fn quota(bound: &Bound) -> Quota {
     }
 }
 
-pub(super) fn message(message: &Message) -> PublishCommand {
+pub(super) fn message(message: &Message, judge: &mut Judge) -> PublishCommand {
     PublishCommand {
         topic: names::any_topic(message.topic),
-        payload: names::payload(message.length),
+        payload: judge.payload(message.length),
         qos: names::qos_of(message.qos),
         retain: message.retain,
         message_expiry_interval_s: message.expiry_s.map(u32::from),

@@ -11,11 +11,12 @@ use signalhouse_core::wire::types::{
     Delivery, InboundPacketId, OutboundPacketId, PacketId, QoS, Version,
 };
 
+use super::judge::Judge;
 use super::names;
 use super::names::{client_id, filter_of, qos_of, text, topic_of};
 use super::step::{Hello, Packet};
 
-pub(super) fn client_packet(packet: Packet) -> ClientPacket {
+pub(super) fn client_packet(packet: Packet, judge: &mut Judge) -> ClientPacket {
     match packet {
         Packet::Connect(hello) => connect(&hello),
         Packet::Publish { topic, qos, id, retain, dup, length, expiry_s, properties } => {
@@ -29,7 +30,7 @@ pub(super) fn client_packet(packet: Packet) -> ClientPacket {
                     QoS::ExactlyOnce => Delivery::ExactlyOnce(id),
                 },
                 topic: topic_of(topic),
-                payload: names::payload(length),
+                payload: judge.payload(length),
                 message_expiry_interval_s: expiry_s.map(u32::from),
                 properties: names::properties(properties),
             })

@@ -110,6 +110,12 @@ impl Requests {
         self.carried_out.retain(|_, request| request.is_recorded);
     }
 
+    /// Whether a key stands for something that is never recorded.
+    pub(super) fn is_unrecorded(&self, identity: Option<&Text>, key: &Text) -> bool {
+        let carried_out = self.carried_out.get(&(identity.cloned(), key.clone()));
+        carried_out.is_some_and(|request| !request.is_recorded)
+    }
+
     /// # Panics
     /// If somebody waits in vain.
     pub(super) fn assert_all_answered(&self) {

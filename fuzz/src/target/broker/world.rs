@@ -1,5 +1,7 @@
 //! The broker and everything around it: connections, a journal, a clock, and what must hold of all.
 
+mod ending;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use signalhouse_core::input::{AuthOutcome, Command, Gone, PublishFor};
 use signalhouse_core::message::MessageId;
 use signalhouse_core::permission::Permissions;
 use signalhouse_core::quota::Quotas;
+use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::{
     Action, Broker, Config, ConnectionId, Input, JournalRoom, LogPosition, Outbox, Question,
@@ -15,6 +18,7 @@ use signalhouse_core::{
 
 use super::answers::Answers;
 use super::books::Books;
+use super::judge::Judge;
 use super::names::{client_id, refusal, text};
 use super::orders;
 use super::packets::client_packet;
@@ -47,6 +51,7 @@ pub(super) struct World {
     generation: u32,
     books: Books,
     answers: Answers,
+    judge: Judge,
     wires: Wires,
     requests: Requests,
     /// What the driver is asked, and whether that is an exchange.
@@ -56,6 +61,8 @@ pub(super) struct World {
     quotas: Arc<Quotas>,
     /// Messages that the broker wants back.
     fetches: VecDeque<MessageId>,
+    /// What was sent, once somebody reads it.
+    inbox: Option<VecDeque<(ConnectionId, ServerPacket)>>,
 }
 
 impl World {
@@ -66,6 +73,7 @@ impl World {
             broker: Broker::new(config.clone(), Seed(1), now),
             rules: vec![Arc::clone(&config.permissions)],
             settings,
+            judge: Judge::new(&config),
             config,
             now,
             out: Outbox::new(),
@@ -81,6 +89,7 @@ impl World {
             questions: Vec::new(),
             quotas: Arc::default(),
             fetches: VecDeque::new(),
+            inbox: None,
         }
     }
 
@@ -130,7 +139,8 @@ impl World {
                 self.order(Command::SetQuotas(Arc::clone(&self.quotas)));
             }
             Step::Publish(message) => {
-                self.order(Command::Publish(Box::new(orders::message(&message))));
+                let message = orders::message(&message, &mut self.judge);
+                self.order(Command::Publish(Box::new(message)));
             }
             Step::PublishFor { message, publisher, once } => {
                 self.publish_for(&message, publisher.as_ref(), once);
@@ -160,7 +170,12 @@ impl World {
 
     fn send(&mut self, slot: u8, packet: Packet) {
         let Some(connection) = self.connection(slot) else { return };
-        let packet = client_packet(packet);
+        let packet = client_packet(packet, &mut self.judge);
+        self.send_packet(connection, packet);
+    }
+
+    fn send_packet(&mut self, connection: ConnectionId, mut packet: ClientPacket) {
+        self.judge.sends(connection, &mut packet);
         self.books.sends(connection, &packet);
         self.answers.sends(connection, &packet);
         let alias_maximum = self.config.limits.topic_alias_outbound_maximum;
@@ -176,6 +191,7 @@ impl World {
 
     fn forget(&mut self, connection: ConnectionId) {
         self.books.closed(connection);
+        self.judge.closed(connection);
         self.answers.closed(connection);
         self.wires.closed(connection);
         for slot in &mut self.slots {
@@ -201,6 +217,7 @@ impl World {
         let (connection, is_exchange) = self.questions.remove(place);
         let outcome = orders::outcome(self.now, verdict, is_exchange);
         self.books.answered(connection, &outcome);
+        self.judge.answered(connection, &outcome);
         self.tell(Input::Authenticated { connection, outcome });
     }
 
@@ -214,7 +231,7 @@ impl World {
     }
 
     fn publish_for(&mut self, message: &Message, publisher: Option<&Stranger>, once: u8) {
-        let message = orders::message(message);
+        let message = orders::message(message, &mut self.judge);
         let publisher = publisher.map(|publisher| orders::publisher(self.now, publisher));
         let once = [None, Some("k"), Some("l"), Some("m")][usize::from(once % 4)].map(text);
         let rules = self.rules.last().expect("rules are in force");
@@ -236,11 +253,13 @@ impl World {
     }
 
     fn order(&mut self, command: Command) {
+        self.judge.command(&command);
         self.tell(Input::Command(command));
     }
 
     fn make_durable(&mut self, records: usize) {
         self.durable = self.journal.len().min(self.durable.saturating_add(records));
+        self.judge.durable(self.durable as u64);
         self.tell(Input::Durable { through: LogPosition(self.durable as u64) });
     }
 
@@ -259,6 +278,7 @@ impl World {
         self.broker.handle(self.now, input, &mut out);
         self.carry_out(&mut out);
         self.answers.has_looked();
+        self.judge.has_looked();
         self.out = out;
         self.come_due();
         self.check();
@@ -305,11 +325,15 @@ impl World {
 
     fn carry_out(&mut self, out: &mut Outbox) {
         for action in out.drain() {
+            self.judge.action(&action);
             match action {
                 Action::Send { connection, packet } => {
                     self.books.receives(connection, &packet, &self.rules);
                     self.answers.receives(connection, &packet, self.durable as u64);
                     self.wires.receives(connection, &packet);
+                    if let Some(inbox) = &mut self.inbox {
+                        inbox.push_back((connection, packet));
+                    }
                 }
                 Action::Close { connection } => self.forget(connection),
                 Action::Persist { at, record } => {
@@ -351,25 +375,16 @@ impl World {
         self.durable = self.journal.len();
         let rules = self.rules.last().expect("rules are in force");
         self.config.permissions = Arc::clone(rules);
-        let through = LogPosition(self.durable as u64);
-        let recover = |records: Vec<Record>| {
-            Broker::recover(self.config.clone(), Seed(1), self.now, through, records)
-                .expect("a journal makes a broker")
-        };
-        let broker = recover(self.journal.clone());
+        let broker = self.recovered(self.journal.clone());
         let snapshot = broker.snapshot();
-        // Which messages are in memory may differ.
-        let find = |id| self.journal.iter().find_map(|record| record.message(id).cloned());
-        let whole = |records: Vec<Record>| -> Vec<Record> {
-            records.into_iter().map(|record| record.with_message(find)).collect()
-        };
-        let again = recover(snapshot.clone()).snapshot();
-        assert_eq!(whole(again), whole(snapshot), "a snapshot makes the same");
+        let again = self.recovered(snapshot.clone()).snapshot();
+        assert_eq!(self.whole(again), self.whole(snapshot), "a snapshot makes the same");
         self.broker = broker;
         self.slots = [None; SLOTS as usize];
         self.books = Books::default();
         self.wires = Wires::default();
         self.answers.crash(&self.journal);
+        self.judge.crash(self.durable as u64);
         self.requests.crash();
         self.questions.clear();
         self.fetches.clear();
@@ -396,6 +411,8 @@ impl World {
         }
         assert!(left > 0, "the journal has no end");
         self.requests.assert_all_answered();
+        self.come_to_rest();
+        self.check_records();
         self.crash(0);
     }
 }

@@ -30,9 +30,13 @@ fn filter(filter: &str) -> TopicFilter {
 }
 
 fn connected(session: SessionId) -> Record {
+    connected_as(session, "c")
+}
+
+fn connected_as(session: SessionId, client_id: &str) -> Record {
     Record::Connected {
         session,
-        client_id: text("c"),
+        client_id: text(client_id),
         identity: None,
         claims: Claims::NONE,
         address: None,
@@ -167,11 +171,52 @@ fn what_waits_at_qos_0_is_at_hand_however_short_memory_is() {
     let entries = vec![entry(Receiver::Session(SESSION), QueueSeq(1), QoS::AtMostOnce)];
     assert_eq!(recovery.apply(published(MessageId(1), entries)), Ok(()));
     let mut broker = recovery.finish(NOW, LogPosition(3));
-    assert_eq!(payloads_for_the_client(&mut broker), [Bytes::from_static(b"payload")]);
+    assert_eq!(read_by_the_client(&mut broker), [(Bytes::from_static(b"payload"), false)]);
 }
 
-/// What comes to the session's client when it connects.
-fn payloads_for_the_client(broker: &mut Broker) -> Vec<Bytes> {
+/// What a member of a share had taken without RETAIN goes to the next with it `[MQTT-3.3.1-13]`, also out of a
+/// snapshot made when another message is retained.
+#[test]
+fn what_comes_from_a_share_has_its_retain_again_behind_a_snapshot() {
+    let other = SessionId(2);
+    let subscribed = |session, retain_as_published| Record::Subscribed {
+        session,
+        filter: filter("$share/g/t"),
+        options: SubscriptionOptions { retain_as_published, ..SubscriptionOptions::default() },
+        subscription_id: None,
+        group: Some(GROUP),
+        replay: None,
+    };
+    let of_other = entry(Receiver::Session(other), QueueSeq(1), QoS::AtLeastOnce);
+    let with = |change, id, entries| {
+        let mut record = published(id, entries);
+        if let Record::Published { retained, .. } = &mut record {
+            *retained = change;
+        }
+        record
+    };
+    let set = || RetainedChange::Set { publisher: None };
+    let mut recovery = Recovery::new(Config::default(), Seed(1));
+    for record in [
+        connected(SESSION),
+        subscribed(SESSION, true),
+        connected_as(other, "o"),
+        subscribed(other, false),
+        with(set(), MessageId(1), vec![Enqueued { group: Some(GROUP), ..of_other }]),
+        with(set(), MessageId(2), Vec::new()),
+    ] {
+        assert_eq!(recovery.apply(record), Ok(()));
+    }
+    let mut again = Recovery::new(Config::default(), Seed(1));
+    for record in recovery.into_snapshot() {
+        assert_eq!(again.apply(record), Ok(()));
+    }
+    let mut broker = again.finish(NOW, LogPosition(10));
+    assert_eq!(read_by_the_client(&mut broker), [(Bytes::from_static(b"payload"), true)]);
+}
+
+/// What comes to the session's client when it connects: payloads and RETAIN.
+fn read_by_the_client(broker: &mut Broker) -> Vec<(Bytes, bool)> {
     let connection = ConnectionId { index: 0, generation: 0 };
     let connect = Connect {
         version: Version::V5,
@@ -196,14 +241,17 @@ fn payloads_for_the_client(broker: &mut Broker) -> Vec<Bytes> {
         Input::Packet { connection, packet },
         Input::Opened { connection, peer: text("p"), room_bytes: 65_536 },
     ];
-    let (mut out, mut payloads) = (Outbox::new(), Vec::new());
+    let (mut out, mut read) = (Outbox::new(), Vec::new());
     while let Some(input) = inputs.pop() {
         broker.handle(NOW, input, &mut out);
+        while broker.has_more_work() {
+            broker.resume(NOW, 100, &mut out);
+        }
         for action in out.drain() {
             match action {
                 Action::Persist { at, .. } => inputs.push(Input::Durable { through: at }),
                 Action::Send { packet: ServerPacket::Publish(publish), .. } => {
-                    payloads.push(publish.message.payload.clone());
+                    read.push((publish.message.payload.clone(), publish.retain));
                 }
                 Action::Send { .. }
                 | Action::Close { .. }
@@ -214,5 +262,5 @@ fn payloads_for_the_client(broker: &mut Broker) -> Vec<Bytes> {
             }
         }
     }
-    payloads
+    read
 }

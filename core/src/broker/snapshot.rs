@@ -114,6 +114,7 @@ impl Broker {
     /// Every message once, with the queues that have it and what is retained.
     fn snapshot_messages(&self, sessions: &[&Session], records: &mut Vec<Record>) {
         let mut holders = Holders::new();
+        let mut taken = Vec::new();
         for session in sessions {
             let in_flight = session.flight.in_order().into_iter().filter_map(|(id, _)| {
                 match &session.flight.get(id)?.stage {
@@ -123,11 +124,12 @@ impl Broker {
             });
             let receiver = Receiver::Session(session.id);
             for entry in session.queue.iter() {
-                self.hold(&mut holders, receiver, &entry, entry.maybe_sent);
+                let maybe_sent = entry.maybe_sent;
+                self.hold_or_take(&mut holders, &mut taken, receiver, &entry, maybe_sent);
             }
             for entry in in_flight {
                 // Of these its `Bound` says so.
-                self.hold(&mut holders, receiver, entry, false);
+                self.hold_or_take(&mut holders, &mut taken, receiver, entry, false);
             }
         }
         for (_, session) in self.sessions.iter().filter(|(_, session)| !session.ended) {
@@ -169,6 +171,36 @@ impl Broker {
                 Held::Packed(packed) => published(Arc::new(packed.unpack()), change, entries),
             });
         }
+        taken.sort_unstable_by_key(|(receiver, seq, _)| (*receiver, *seq));
+        records.extend(taken.into_iter().map(|(_, _, moved)| moved));
+    }
+
+    /// Holds an entry of a session's. One that comes to it from a share without the RETAIN that it was published with
+    /// is held at the share, and taken: it would have to have that again `[MQTT-3.3.1-13]` for the next member.
+    fn hold_or_take(
+        &self,
+        holders: &mut Holders,
+        taken: &mut Vec<(Receiver, QueueSeq, Record)>,
+        receiver: Receiver,
+        entry: &Waiting,
+        maybe_sent: bool,
+    ) {
+        let group = entry.group.filter(|group| self.groups.get_durable(*group).is_some());
+        let is_changed = entry.published_retain && !entry.retain && !maybe_sent;
+        let Some((_, id)) = group.filter(|_| is_changed && entry.journaled == Journaled::Here)
+        else {
+            return self.hold(holders, receiver, entry, maybe_sent);
+        };
+        add(holders, entry, Enqueued::at_group(id, entry.seq, entry.message.qos(), true));
+        let moved = Record::Moved {
+            from: Receiver::Group(id),
+            seq: entry.seq,
+            to: receiver,
+            qos: entry.qos,
+            subscription_ids: entry.subscription_ids.clone(),
+            retain: entry.retain,
+        };
+        taken.push((receiver, entry.seq, moved));
     }
 
     fn hold(&self, holders: &mut Holders, receiver: Receiver, entry: &Waiting, maybe_sent: bool) {

@@ -23,7 +23,7 @@ pub(crate) fn kept(snapshot: &[Record]) -> Kept {
                 sessions.entry(*session).or_default().inbound += 1;
             }
             Record::Bound { session, seq, .. } => {
-                queues.waiting.remove(&(*session, *seq));
+                queues.waiting.remove(&(Receiver::Session(*session), *seq));
                 sessions.entry(*session).or_default().under_way += 1;
             }
             Record::Received { session, .. } => {
@@ -35,6 +35,7 @@ pub(crate) fn kept(snapshot: &[Record]) -> Kept {
             Record::Requeued { content_bytes, entries, .. } => {
                 queues.add(entries, u64::from(*content_bytes));
             }
+            Record::Moved { from, seq, to, .. } => queues.moved(*from, *seq, *to),
             // A snapshot has none of these, or they are no messages.
             Record::Disconnected { .. }
             | Record::SessionEnded { .. }
@@ -45,7 +46,6 @@ pub(crate) fn kept(snapshot: &[Record]) -> Kept {
             | Record::ReplayEnded { .. }
             | Record::Completed { .. }
             | Record::Removed { .. }
-            | Record::Moved { .. }
             | Record::InboundReleased { .. }
             | Record::Requested(_)
             | Record::RetainedCleared { .. }
@@ -56,12 +56,18 @@ pub(crate) fn kept(snapshot: &[Record]) -> Kept {
             retained.push(message.topic.to_string());
         }
     }
-    for ((session, _), bytes) in queues.waiting {
-        sessions.entry(session).or_default().waiting.add(bytes);
+    let mut shares: BTreeMap<GroupId, Waiting> = BTreeMap::new();
+    for ((receiver, _), bytes) in queues.waiting {
+        match receiver {
+            Receiver::Session(session) => {
+                sessions.entry(session).or_default().waiting.add(bytes);
+            }
+            Receiver::Group(group) => shares.entry(group).or_default().add(bytes),
+        }
     }
     Kept {
         sessions: sessions.into_values().collect(),
-        shares: queues.shares.into_values().collect(),
+        shares: shares.into_values().collect(),
         retained,
     }
 }
@@ -69,20 +75,19 @@ pub(crate) fn kept(snapshot: &[Record]) -> Kept {
 /// What waits, as far as the snapshot was read.
 #[derive(Default)]
 struct Queues {
-    /// Bytes of each message, by session and place in its queue.
-    waiting: BTreeMap<(SessionId, QueueSeq), u64>,
-    shares: BTreeMap<GroupId, Waiting>,
+    /// Bytes of each message, by queue and place in it.
+    waiting: BTreeMap<(Receiver, QueueSeq), u64>,
 }
 
 impl Queues {
     fn add(&mut self, entries: &[Enqueued], bytes: u64) {
-        for entry in entries {
-            match entry.receiver {
-                Receiver::Session(session) => {
-                    self.waiting.insert((session, entry.seq), bytes);
-                }
-                Receiver::Group(group) => self.shares.entry(group).or_default().add(bytes),
-            }
+        let places = entries.iter().map(|entry| (entry.receiver, entry.seq));
+        self.waiting.extend(places.map(|place| (place, bytes)));
+    }
+
+    fn moved(&mut self, from: Receiver, seq: QueueSeq, to: Receiver) {
+        if let Some(bytes) = self.waiting.remove(&(from, seq)) {
+            self.waiting.insert((to, seq), bytes);
         }
     }
 }

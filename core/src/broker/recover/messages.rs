@@ -176,6 +176,8 @@ impl Broker {
             Receiver::Group(id) => {
                 let key = index.groups.get(&id).ok_or(Unknown("a share"))?;
                 let group = self.groups.get_mut(*key).ok_or(Unknown("a share"))?;
+                // There it is as it was published, whatever a snapshot of the past kept of that.
+                entry.published_retain = retain;
                 group.queue.push(entry);
             }
         }

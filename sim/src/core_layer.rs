@@ -191,11 +191,17 @@ fn latency_ms(plan: &Plan) -> Option<u64> {
         | Do::AllowAll
         | Do::Disk(_) => false,
     });
-    let setting = |name| setting(plan, name).unwrap_or(0);
-    let hop_ms = setting("network.latency_ms") + setting("network.jitter_ms");
-    // There and back, and once more where little fits into the network at a time; a sync, and the one before it.
-    let plain_ms = 4 * hop_ms + 2 * setting("journal.sync_ms") + ROUNDS_MS;
+    let sync_ms = setting(plan, "journal.sync_ms").unwrap_or(0);
+    // There and back, and once more where little fits into the network at a time; a sync, and the one before it. What
+    // is before it on a network that is full comes to that.
+    let plain_ms = 4 * hop_ms(plan) + 2 * sync_ms + ROUNDS_MS;
     (!is_delayed).then_some(plain_ms)
+}
+
+/// How long what goes over the network is on its way at most.
+fn hop_ms(plan: &Plan) -> u64 {
+    let setting = |name| setting(plan, name).unwrap_or(0);
+    setting("network.latency_ms") + setting("network.jitter_ms")
 }
 
 /// What is observed of a notice about a message that was dropped, or a will that was refused. `topic_of` knows

@@ -12,6 +12,10 @@ use crate::oracle::{Bounds, Oracle};
 use crate::plan::{DiskFault, Do, Plan};
 use crate::trace::{Shown, Trace};
 
+/// What the broker takes at most to fill the network again when a client has read, in milliseconds: until its next
+/// round in one layer, for a tick or two in the other.
+const TURN_MS: u64 = 3;
+
 /// Takes everything observed.
 pub(crate) struct Recorder {
     oracle: Oracle,
@@ -29,8 +33,11 @@ impl Recorder {
     pub(crate) fn new(plan: &Plan, latency_ms: Option<u64>, keeps_lines: bool) -> Self {
         let default = Bounds::default();
         let expiry_s = setting(plan, "session_expiry_interval_maximum_s");
+        let capacity_bytes = setting(plan, "network.capacity_bytes").filter(|bytes| *bytes > 0);
         let bounds = Bounds {
             latency_ms: latency_ms.unwrap_or(default.latency_ms),
+            capacity_bytes: capacity_bytes.unwrap_or(default.capacity_bytes),
+            turn_ms: super::hop_ms(plan) + TURN_MS,
             delivery_ms: plan.bound_ms.saturating_mul(2),
             session_expiry_maximum_s: expiry_s
                 .map_or(u32::MAX, |seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),

@@ -154,7 +154,7 @@ fn delivered(model: &Model, connection: &Connection, delivery: &Delivery) -> Res
         return Err(violation("AU", what, [publication.first().index, delivery.moment.index]));
     }
     // A delivery on its way is as old as the network lets it be.
-    let sent_ms = delivery.moment.at_ms.saturating_sub(model.bounds.latency_ms);
+    let sent_ms = model.sent_from_ms(connection, delivery.moment.at_ms);
     let rules = if model.is_exact() {
         model.rules_since(delivery.moment)
     } else if model.is_prompt(connection, sent_ms) {

@@ -77,8 +77,9 @@ impl KeepAlive {
         let Some((connection, silence_ms)) = watched(model, number) else { return Ok(()) };
         let now = model.now.at_ms;
         let latency_ms = model.bounds.latency_ms;
+        let told_ms = model.sent_from_ms(connection, now);
         let mut arrived = self.sent.get(&number).into_iter().flatten();
-        let last = arrived.rfind(|sent| sent.at_ms + 2 * latency_ms <= now);
+        let last = arrived.rfind(|sent| sent.at_ms + latency_ms <= told_ms);
         let Some(last) = last.filter(|last| now < last.at_ms + silence_ms) else { return Ok(()) };
         if !model.is_prompt(connection, last.at_ms) {
             return Ok(());

@@ -9,6 +9,7 @@ mod ahead;
 mod axis;
 mod beside;
 mod connection;
+mod crowd;
 mod deliver;
 mod hold;
 mod lifetime;
@@ -45,6 +46,10 @@ pub struct Bounds {
     /// waiting for the disk included. 0 if nothing ever is on its way: then the history has everything in the
     /// order in which it happened at the broker.
     pub latency_ms: u64,
+    /// How many bytes are on their way to a client at a time.
+    pub capacity_bytes: u64,
+    /// How long so many bytes are on their way at most, and then until the broker sends more.
+    pub turn_ms: u64,
     /// How late the broker may be with what time makes it do.
     pub slack_ms: u64,
     /// How long it may take at most until somebody who is connected, and whom nothing stands in the way of, has what
@@ -107,6 +112,8 @@ impl Default for Bounds {
     fn default() -> Self {
         Bounds {
             latency_ms: 2_000,
+            capacity_bytes: u64::MAX,
+            turn_ms: 0,
             slack_ms: 5_000,
             delivery_ms: u64::MAX,
             session_expiry_maximum_s: u32::MAX,
@@ -278,7 +285,8 @@ impl Model {
         match &event.what {
             What::Opened { client, connection } => self.opened(*client, *connection),
             What::Sent { connection, packet } => self.sent(*connection, packet),
-            What::Received { connection, packet, alias_topic, size_bytes: _ } => {
+            What::Received { connection, packet, alias_topic, size_bytes } => {
+                self.taken(*connection, *size_bytes);
                 return self.received(*connection, packet, alias_topic.as_deref());
             }
             What::Undecodable { .. } => {}

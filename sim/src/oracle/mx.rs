@@ -119,11 +119,10 @@ fn wrong(model: &Model, publication: &Publication, delivery: &Delivery) -> Optio
     }
     let expiry_ms = u64::from(expiry_s) * 1000;
     let (first_ms, now_ms) = (publication.first().at_ms, model.now.at_ms);
-    let latency_ms = model.bounds.latency_ms;
     // When the broker took it in, and when it sent it on, as far as that is known.
     let taken_ms =
         publication.settled.map(|settled| settled.at_ms).filter(|_| !publication.is_will());
-    let sent_ms = now_ms.saturating_sub(latency_ms);
+    let sent_ms = model.sent_from_ms(connection, now_ms);
     let is_prompt = model.is_prompt(connection, sent_ms);
     // However far the wall clock was set back, no start takes the broker's back behind the message.
     let held = match taken_ms {
@@ -152,10 +151,13 @@ fn wrong(model: &Model, publication: &Publication, delivery: &Delivery) -> Optio
 #[cfg(test)]
 mod tests {
     use super::Expiry;
-    use crate::history::Beside;
+    use crate::history::{Beside, What};
+    use crate::oracle::Bounds;
     use crate::oracle::properties as property;
-    use crate::oracle::told::{Told, fails, number, passes, publish_of};
-    use crate::packet::Publish;
+    use crate::oracle::told::{
+        Told, fails, fails_within, number, passes, passes_within, publish_of,
+    };
+    use crate::packet::{Packet, Publish};
 
     fn held_for(ms: u64, told_s: u32) -> Told {
         let mut told = Told::new();
@@ -173,6 +175,26 @@ mod tests {
         passes(Expiry::default(), &held_for(0, 10));
         passes(Expiry::default(), &held_for(3_500, 7));
         passes(Expiry::default(), &held_for(9_500, 1));
+    }
+
+    #[test]
+    fn a_large_message_may_expire_while_it_comes_through_a_network_that_takes_little_at_a_time() {
+        let within =
+            || Bounds { latency_ms: 100, capacity_bytes: 64, turn_ms: 5, ..Bounds::default() };
+        let read = |size_bytes| {
+            let mut told = Told::new();
+            told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).lose(2);
+            let with = |seconds| Publish {
+                properties: vec![number(property::MESSAGE_EXPIRY, seconds)],
+                ..publish_of("t", "one", 1, 9)
+            };
+            told.publishes(1, with(2)).wait(1_800).resume(3, "b").wait(400);
+            let packet = Packet::Publish(with(1));
+            told.push(What::Received { connection: 3, packet, alias_topic: None, size_bytes });
+            told
+        };
+        passes_within(within(), Expiry::default(), &read(6_400));
+        fails_within(within(), Expiry::default(), &read(640), "MX");
     }
 
     #[test]

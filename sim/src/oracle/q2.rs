@@ -71,10 +71,11 @@ fn clears(model: &Model, delivery: &Delivery) -> Result<(), Violation> {
 #[cfg(test)]
 mod tests {
     use super::ExactlyOnce;
+    use crate::history::What;
     use crate::oracle::Bounds;
     use crate::oracle::properties as property;
     use crate::oracle::told::{Told, connect_of, fails, number, passes, passes_within};
-    use crate::packet::Connect;
+    use crate::packet::{Connect, Packet};
 
     fn two() -> Told {
         let mut told = Told::new();
@@ -105,6 +106,33 @@ mod tests {
         let again = Connect { properties, clean_start: false, ..connect_of("b") };
         told.lose(2).asks_in(3, again).lose(3).resume(4, "b").end();
         passes(ExactlyOnce, &told);
+    }
+
+    /// A client asks for a longer session as it leaves, and is told in the end that it has one. Between, a CONNECT of
+    /// its is not answered.
+    fn leaves_for_longer(is_broken: bool) -> Told {
+        let mut told = two();
+        let connect = |client_id| Connect {
+            properties: vec![number(property::SESSION_EXPIRY, 2)],
+            clean_start: false,
+            ..connect_of(client_id)
+        };
+        told.enters(3, connect("c"), false).publish_unanswered(3, "t", "one", 2, 9);
+        told.read(2, "t", "one", 2);
+        if is_broken {
+            told.push(What::Misbehaved { connection: 3, must_end: true });
+        }
+        let properties = vec![number(property::SESSION_EXPIRY, 5)];
+        told.sent(3, Packet::Disconnect { reason: 0, properties }).lose(3).wait(2_100);
+        told.asks_in(4, connect("c")).lose(4).enters(5, connect("c"), true);
+        told.publish_again(5, "t", "one", 2, 9).read(2, "t", "one", 2);
+        told
+    }
+
+    #[test]
+    fn what_comes_behind_an_error_need_not_be_read() {
+        passes(ExactlyOnce, &leaves_for_longer(true));
+        fails(ExactlyOnce, &leaves_for_longer(false), "Q2");
     }
 
     #[test]

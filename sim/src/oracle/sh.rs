@@ -130,7 +130,7 @@ fn only_group(model: &Model, publication: &Publication) -> Option<(String, BTree
 fn may_be_given_again(model: &Model, copy: &Delivery) -> bool {
     let Some(connection) = model.connections.get(&copy.connection) else { return true };
     let latency_ms = model.bounds.latency_ms;
-    let since_ms = copy.moment.at_ms.saturating_sub(latency_ms);
+    let since_ms = model.sent_from_ms(connection, copy.moment.at_ms);
     // A newer connection of the same client may have ended it.
     let is_rivalled = model.others(connection).any(|other| {
         other.connect.as_ref().is_some_and(|(at, _)| at.index > connection.evidence.index)
@@ -209,6 +209,11 @@ fn passed_over(
     let connection = model.connections.get(&delivery.connection)?;
     let came_ms = connection.connect.as_ref().map(|(sent, _)| sent.at_ms)?;
     let idle_since_ms = came_ms.checked_sub(2 * model.bounds.latency_ms.max(1))?;
+    // What its receiver had before it may have come back with it: at QoS 2 that stays with it [MQTT-4.8.2-4].
+    let had_nothing_since_ms =
+        if delivery.qos == 2 { publication.first().at_ms } else { idle_since_ms };
+    let receiver = &model.sessions[delivery.session];
+    let has_waited = || was_away(model, receiver, had_nothing_since_ms, came_ms);
     let is_plain = !publication.is_will()
         && !publication.muddled
         && settled.at_ms <= idle_since_ms
@@ -223,7 +228,7 @@ fn passed_over(
             && is_idle_since(model, session, publication, idle_since_ms)
             && others_gave_back(**member)
     };
-    members.iter().filter(|_| is_plain).find(is_idle).copied()
+    members.iter().filter(|_| is_plain).find(is_idle).copied().filter(|_| has_waited())
 }
 
 /// Whether a session has surely been served, with room for a publication, since that was sent, and was sent nothing
@@ -469,6 +474,24 @@ mod tests {
         passes(Shared, &left_alone(2, false, false));
         for (qos, leaves_first) in [(1, true), (1, false), (2, true)] {
             fails(Shared, &left_alone(qos, leaves_first, false), "SH");
+        }
+    }
+
+    #[test]
+    fn a_member_comes_back_to_what_it_may_have_begun_at_qos_2() {
+        let returns = |qos, leaves_first| {
+            let mut told = three(qos);
+            if leaves_first {
+                told.lose(3).wait(1000).publish(1, "t", "one", qos);
+            } else {
+                told.publish(1, "t", "one", qos).lose(3);
+            }
+            told.wait(1000).resume(4, "c").read(4, "t", "one", qos);
+            told
+        };
+        passes(Shared, &returns(2, false));
+        for (qos, leaves_first) in [(2, true), (1, true), (1, false)] {
+            fails(Shared, &returns(qos, leaves_first), "SH");
         }
     }
 

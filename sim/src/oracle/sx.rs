@@ -107,6 +107,24 @@ mod tests {
     }
 
     #[test]
+    fn a_process_by_whose_clock_a_session_is_over_must_have_said_so_on_the_disk() {
+        let set_back = |says_so: bool| {
+            let mut told = Told::new();
+            told.durable(1, "a").lose(1).wait(1_000).durable(2, "b").wall_clock(3_600_000).crash();
+            if says_so {
+                told.wait(1_000).durable(4, "d");
+            }
+            told.wall_clock(-7_200_000).crash().wait(1_000);
+            told
+        };
+        for present in [false, true] {
+            passes(SessionExpiry, set_back(false).returns(3, "a", present));
+        }
+        passes(SessionExpiry, set_back(true).returns(3, "a", false));
+        fails(SessionExpiry, set_back(true).returns(3, "a", true), "SX");
+    }
+
+    #[test]
     fn the_wall_clock_of_a_broker_that_runs_does_not_count() {
         for by_ms in [3_600_000, -3_600_000] {
             let away = |wait_ms, present| {

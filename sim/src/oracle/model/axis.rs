@@ -12,6 +12,8 @@ pub(crate) struct Axis {
     /// Until when the process surely ran, and may have run.
     surely_until_ms: u64,
     until_ms: u64,
+    /// Until when what the process did is surely not undone by how it ended.
+    kept_until_ms: u64,
     least_ms: i64,
     most_ms: i64,
 }
@@ -21,7 +23,14 @@ impl Axis {
     pub(super) const FIRST: Axis = Axis::new(0, 0, 0);
 
     const fn new(from_ms: u64, least_ms: i64, most_ms: i64) -> Self {
-        Axis { from_ms, surely_until_ms: u64::MAX, until_ms: u64::MAX, least_ms, most_ms }
+        Axis {
+            from_ms,
+            surely_until_ms: u64::MAX,
+            until_ms: u64::MAX,
+            kept_until_ms: u64::MAX,
+            least_ms,
+            most_ms,
+        }
     }
 }
 
@@ -40,7 +49,9 @@ impl Model {
     /// The process ends, at once or when it has done what it does at an orderly stop.
     pub(super) fn axis_ends(&mut self, is_orderly: bool) {
         let now_ms = self.now.at_ms;
+        let kept_until_ms = if is_orderly { now_ms } else { now_ms.min(self.durable_before_ms) };
         if let Some(axis) = self.axes.last_mut() {
+            axis.kept_until_ms = axis.kept_until_ms.min(kept_until_ms);
             axis.surely_until_ms = axis.surely_until_ms.min(now_ms);
             axis.until_ms = if is_orderly { u64::MAX } else { now_ms };
         }
@@ -96,7 +107,7 @@ impl Model {
         self.reached_ms(due, from_ms, |axis| (axis.most_ms, axis.until_ms))
     }
 
-    /// When so much time has surely passed for the broker since `from_ms`.
+    /// When so much time has surely passed for the broker since `from_ms`, and it has done what is due then for good.
     pub(crate) fn latest_ms(&self, from_ms: u64, for_ms: u64) -> u64 {
         let plain_ms = from_ms.saturating_add(for_ms);
         if plain_ms == u64::MAX || !self.has_set_clock() {
@@ -104,7 +115,7 @@ impl Model {
         }
         let (_, most) = self.axis_ms(from_ms);
         let due = most.saturating_add(signed(for_ms));
-        let at_ms = self.reached_ms(due, from_ms, |axis| (axis.least_ms, axis.surely_until_ms));
+        let at_ms = self.reached_ms(due, from_ms, |axis| (axis.least_ms, axis.kept_until_ms));
         self.confirmed_by_ms(at_ms)
     }
 

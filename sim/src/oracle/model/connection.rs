@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::crowd::Taken;
 use super::{Model, Moment, Publication, Seen, Send, SessionId, Subscription, token_of};
 use crate::history::ConnectionNumber;
 use crate::oracle::properties as property;
@@ -23,6 +24,7 @@ pub(crate) struct Connection {
     /// When its client sent something last, and the longest pause before that.
     sent: Moment,
     longest_pause_ms: u64,
+    pub(super) taken: Taken,
     pub(crate) connect: Option<(Moment, Connect)>,
     pub(crate) connack: Option<ConnAck>,
     /// CONNACK refused.
@@ -125,6 +127,7 @@ impl Connection {
             opened: now,
             sent: now,
             longest_pause_ms: 0,
+            taken: Taken::default(),
             connect: None,
             connack: None,
             refused: None,

@@ -114,8 +114,9 @@ impl Model {
             (None, None) => self.now.at_ms,
         };
         let mut from_ms = connection.evidence.at_ms;
-        if self.is_prompt(connection, seen_open_ms.saturating_sub(latency_ms)) {
-            from_ms = from_ms.max(seen_open_ms.saturating_sub(latency_ms));
+        let told_from_ms = self.sent_from_ms(connection, seen_open_ms);
+        if self.is_prompt(connection, told_from_ms) {
+            from_ms = from_ms.max(told_from_ms);
         }
         if let Some(goodbye) = connection.goodbye {
             from_ms = from_ms.min(goodbye.moment.at_ms);
@@ -161,7 +162,7 @@ impl Model {
     }
 
     /// Whether the DISCONNECT that a client sent has surely arrived and is known for good: the network works, nothing
-    /// else ended the connection, and the broker ran on.
+    /// else ended the connection, not what the client sent before that must end it either, and the broker ran on.
     pub(crate) fn has_surely_left(&self, owner: &Connection) -> bool {
         let Some(goodbye) = owner.goodbye else { return false };
         let latency_ms = self.bounds.latency_ms;
@@ -173,6 +174,7 @@ impl Model {
             .later(owner)
             .any(|other| other.connect.as_ref().is_some_and(|(at, _)| at.at_ms <= arrived_ms));
         !has_outage
+            && owner.misbehaved.is_none_or(|at| at.index > goodbye.moment.index)
             && owner.broker_gone.is_none_or(|gone| gone.index > goodbye.moment.index)
             && !has_rival
             && !owner.was_reset

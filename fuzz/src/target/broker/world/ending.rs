@@ -270,7 +270,9 @@ impl World {
     fn is_of_journal(&self, record: &Record) -> bool {
         if let Record::Requested(asked) = record {
             let is_over = asked.at.plus_ms(REQUEST_KEY_MS) <= self.now;
-            return !is_over && !self.requests.is_unrecorded(asked.identity.as_ref(), &asked.key);
+            return self.settings.keeps_keys()
+                && !is_over
+                && !self.requests.is_unrecorded(asked.identity.as_ref(), &asked.key);
         }
         !matches!(record, Record::Counted { .. })
     }

@@ -189,6 +189,7 @@ fn latency_ms(plan: &Plan) -> Option<u64> {
         | Do::WallClock { .. }
         | Do::Deny(_)
         | Do::AllowAll
+        | Do::Order(_)
         | Do::Disk(_) => false,
     });
     let sync_ms = setting(plan, "journal.sync_ms").unwrap_or(0);

@@ -97,6 +97,14 @@ points! {
     Trickled = "what a client sent trickled",
     NeverConnected = "a client's connections were never made",
     DeadForEver = "a client did not come back for the end",
+    OrderedAway = "a client was sent away by order",
+    OrderToNobody = "a client was to be sent away that was away",
+    OrderedOut = "a session was ended by order",
+    OrderedOutAway = "a session was ended by order whose client was away",
+    OrderedOutWithBacklog = "a session was ended by order for which messages waited",
+    OrderInQos2 = "an order came in the middle of an exchange at QoS 2",
+    OrderInWillDelay = "an order ended a session in the delay of its will",
+    CrashBehindOrder = "the broker crashed right behind an order",
     // Of a disk, which the core layer does not have.
     TailCut = "a recovery cut off a torn end",
     CutInRecovery = "the broker was cut off in its recovery",
@@ -117,6 +125,7 @@ points! {
     CutAtRename = "the broker was cut off as it renamed a file",
     CutAtRemove = "the broker was cut off as it removed a file",
     CutAtSyncFolder = "the broker was cut off as it synced its folder",
+    CopiedAtWork = "the store of a broker at work was copied",
 }
 
 impl Point {
@@ -217,7 +226,7 @@ impl Coverage {
     pub fn event(&mut self, event: &Event) {
         self.cuts(event);
         self.points(&event.what);
-        for point in self.effects.event(&event.what, &self.scenes) {
+        for point in self.effects.event(event, &self.scenes) {
             self.hit(point);
         }
         self.scenes.event(event);

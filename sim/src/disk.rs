@@ -34,6 +34,8 @@ pub use seen::Seen;
 pub struct SimDisk {
     state: Rc<RefCell<State>>,
     clock: SimClock,
+    /// Another process reads it than the one that is put to the test.
+    is_read_aside: bool,
 }
 
 /// An open file of a [`SimDisk`].
@@ -200,7 +202,13 @@ impl SimDisk {
             watcher: None,
             seen: Seen::default(),
         };
-        SimDisk { state: Rc::new(RefCell::new(state)), clock }
+        SimDisk { state: Rc::new(RefCell::new(state)), clock, is_read_aside: false }
+    }
+
+    /// The same disk, as a process reads it whose operations neither count nor fail, and take a millisecond each.
+    #[must_use]
+    pub fn read_aside(&self) -> SimDisk {
+        SimDisk { is_read_aside: true, ..self.clone() }
     }
 
     /// A disk of its own in the same state, with nothing under way. It takes no time and has no
@@ -233,7 +241,8 @@ impl SimDisk {
             watcher: None,
             seen: Seen::default(),
         };
-        SimDisk { state: Rc::new(RefCell::new(forked)), clock: self.clock.clone() }
+        let state = Rc::new(RefCell::new(forked));
+        SimDisk { state, clock: self.clock.clone(), is_read_aside: false }
     }
 
     /// The process is over. What it left under way is decided now; its open files are closed.
@@ -358,6 +367,9 @@ impl SimDisk {
         let now_ms = self.clock.now_ms();
         let mut state = self.state.borrow_mut();
         state.settle(now_ms);
+        if self.is_read_aside {
+            return (Ok(()), now_ms + 1);
+        }
         let done_at_ms = state.begin(operation, name, now_ms);
         let failure = state.failure(operation);
         (failure, done_at_ms)

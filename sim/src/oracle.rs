@@ -34,6 +34,7 @@ mod naming;
 mod ns;
 mod once;
 mod or;
+mod orders;
 mod pi;
 mod pr;
 mod q0;
@@ -193,6 +194,7 @@ fn all_rules() -> Vec<Box<dyn Rule>> {
         Box::new(quotas::Quotas::default()),
         Box::new(rates::Rates::default()),
         Box::new(away::SentAway),
+        Box::new(orders::Orders),
     ]
 }
 

@@ -225,6 +225,8 @@ pub enum Do {
     Deny(Denial),
     /// The operator allows everything again.
     AllowAll,
+    /// The operator gives an order. While the broker is down, nobody hears it.
+    Order(Order),
     /// The broker's disk: nothing becomes durable while it is off.
     DiskSyncs {
         /// Whether syncs complete.
@@ -232,6 +234,23 @@ pub enum Do {
     },
     /// Something else with the broker's disk, of which only the runtime layer has all.
     Disk(DiskFault),
+}
+
+/// What the operator orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A client is sent away.
+    Disconnect {
+        /// The client identifier.
+        client_id: String,
+    },
+    /// A client is sent away, and its session ends.
+    EndSession {
+        /// The client identifier.
+        client_id: String,
+    },
+    /// The store is copied while the broker runs on. Only the runtime layer has one.
+    Backup,
 }
 
 /// What the operator denies.

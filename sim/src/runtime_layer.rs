@@ -10,11 +10,13 @@ compile_error!(
     without it tokio's choices have no seed and panics of tasks are swallowed"
 );
 
+mod backup;
 mod broker;
 mod journal;
 mod link;
 mod names;
 mod net;
+mod operator;
 mod rc;
 mod shared;
 mod socket;

@@ -2,7 +2,7 @@
 
 use crate::client::ClientInput;
 use crate::history::What;
-use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, Do, NetworkFault, Plan};
+use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, Do, NetworkFault, Order, Plan};
 
 /// The world of a layer, as a plan acts on it.
 pub(crate) trait Stage {
@@ -35,6 +35,9 @@ pub(crate) trait Stage {
 
     /// Denies something more; with `None`, allows everything again.
     fn deny(&mut self, denial: Option<&Denial>);
+
+    /// Gives the broker an order, if it is there to take one.
+    fn order(&mut self, order: &Order);
 
     /// Sets the wall clock of the broker's host, forward or back.
     fn set_wall_clock(&mut self, by_ms: i64);
@@ -81,6 +84,7 @@ pub(crate) trait Stage {
             Do::Frozen { on } => self.freeze(*on),
             Do::Deny(denial) => self.deny(Some(denial)),
             Do::AllowAll => self.deny(None),
+            Do::Order(order) => self.order(order),
             Do::WallClock { by_ms } => {
                 self.event(What::WallClock { by_ms: *by_ms });
                 self.set_wall_clock(*by_ms);

@@ -45,6 +45,10 @@ fn errors_name_the_line_and_the_cause() {
     let cases = [
         ("at 5 ping 0", Ok(())),
         ("at 5 ping 0 # why not", Ok(())),
+        ("at 5 send_away a", Ok(())),
+        ("at 5 end_session a", Ok(())),
+        ("at 5 backup", Ok(())),
+        ("at 5 end_session", Err("line 4: a client identifier is missing")),
         ("", Ok(())),
         ("at x ping 0", Err("line 4: `x` is no number in range for a moment")),
         ("at 5 ping", Err("line 4: a client is missing")),

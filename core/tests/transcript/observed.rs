@@ -7,6 +7,7 @@ use signalhouse_core::credential::Credential;
 use signalhouse_core::input::Publisher;
 use signalhouse_core::permission::Permissions;
 use signalhouse_core::routing::topic::Topic;
+use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
 use signalhouse_core::{Answer, ConnectionId, Notice};
 
@@ -35,6 +36,10 @@ pub(crate) enum Observed {
     Ruled(Arc<Permissions>),
     /// The operator ended a client's session.
     SessionEnded { client_id: Text },
+    /// The operator has a client sent away with this reason; where none is named, everybody.
+    SentAway { client_id: Option<Text>, reason: ReasonCode },
+    /// Who was asked says that a client may not come in, or not stay.
+    Refused { connection: ConnectionId, reason: ReasonCode },
     /// The operator confirmed the time.
     TimeConfirmed,
     /// So much time has passed since the running broker was last called.

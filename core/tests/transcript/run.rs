@@ -276,7 +276,13 @@ impl World {
             }
             Command::SetPermissions(permissions) => Some(Observed::Ruled(permissions.clone())),
             Command::ConfirmTime => Some(Observed::TimeConfirmed),
-            Command::SetQuotas(_) | Command::Disconnect { .. } | Command::Stop { .. } => None,
+            Command::Disconnect { client_id, reason } => {
+                Some(Observed::SentAway { client_id: Some(client_id.clone()), reason: *reason })
+            }
+            Command::Stop { reason, server_reference: _ } => {
+                Some(Observed::SentAway { client_id: None, reason: *reason })
+            }
+            Command::SetQuotas(_) => None,
         };
         self.notice_step();
         if let Some(observed) = observed {
@@ -379,6 +385,8 @@ impl World {
         if let AuthOutcome::Accepted { identity, credential, data: _ } = &outcome {
             let (identity, credential) = (identity.clone(), Box::new(credential.clone()));
             self.observe(Observed::Accepted { connection, identity, credential });
+        } else if let AuthOutcome::Refused { reason } = &outcome {
+            self.observe(Observed::Refused { connection, reason: *reason });
         }
         self.input(Input::Authenticated { connection, outcome });
         Ok(())

@@ -71,6 +71,7 @@ impl Client {
             | Do::Broker(_)
             | Do::Deny(_)
             | Do::AllowAll
+            | Do::Order(_)
             | Do::WallClock { .. }
             | Do::Frozen { .. }
             | Do::Disk(_)

@@ -1,14 +1,17 @@
-//! A plan's denials and quotas as the broker takes them.
+//! A plan's denials, quotas and orders as the broker takes them.
 
 use std::sync::Arc;
 
+use signalhouse_core::input::Command;
 use signalhouse_core::permission::{Action, Actions, Effect, Pattern, Permissions, Rule, Who};
 use signalhouse_core::quota::{Holder, Quota, Quotas};
+use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::Text;
 
 use super::setting;
 use crate::client::user_name;
-use crate::plan::{Denial, Plan};
+use crate::history::Beside;
+use crate::plan::{Denial, Order, Plan};
 
 /// The rules that deny this and allow the rest: by user name where clients have one that counts,
 /// else by client identifier.
@@ -41,6 +44,24 @@ pub(crate) fn quotas(plan: &Plan, by_user: bool) -> Option<Arc<Quotas>> {
         quotas.of.extend(name.map(|name| (Holder::Client(name), quota)));
     }
     Some(Arc::new(quotas))
+}
+
+/// An order as the broker takes it, and as the history tells of it. `None` for one that is not the broker's matter.
+pub(crate) fn command(order: &Order) -> Option<(Command, Beside)> {
+    let name = |client_id: &str| Text::try_from(client_id.to_owned()).ok();
+    let reason = ReasonCode::AdministrativeAction;
+    match order {
+        Order::Disconnect { client_id } => {
+            let command = Command::Disconnect { client_id: name(client_id)?, reason };
+            let client_id = Some(client_id.clone());
+            Some((command, Beside::SentAway { client_id, reason: reason as u8 }))
+        }
+        Order::EndSession { client_id } => {
+            let command = Command::EndSession { client_id: name(client_id)? };
+            Some((command, Beside::SessionEnded { client_id: client_id.clone() }))
+        }
+        Order::Backup => None,
+    }
 }
 
 /// Nothing, for what makes no rule.

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::{AuthOutcome, Command, Gone};
 use signalhouse_core::message::MessageId;
-use signalhouse_core::permission::Permissions;
 use signalhouse_core::quota::Quotas;
 use signalhouse_core::wire::packet::ClientPacket;
 use signalhouse_core::wire::reason::ReasonCode;
@@ -211,9 +210,9 @@ impl Process {
         }
     }
 
-    /// The operator replaces the rules.
-    pub(super) fn permit(&mut self, permissions: Arc<Permissions>, around: &mut Around) {
-        self.handle(Input::Command(Command::SetPermissions(permissions)), around);
+    /// The operator gives an order.
+    pub(super) fn order(&mut self, command: Command, around: &mut Around) {
+        self.handle(Input::Command(command), around);
         self.call_round(around);
     }
 

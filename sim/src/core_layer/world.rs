@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use signalhouse_core::Config;
-use signalhouse_core::input::Gone;
+use signalhouse_core::input::{Command, Gone};
 
 use super::network::{End, Signal};
 use super::process::{Options, Process};
@@ -14,7 +14,7 @@ use crate::chance::Streams;
 use crate::client::{ClientInput, ClientOutput, Clients};
 use crate::coverage::Point;
 use crate::history::{ConnectionNumber, Violation, What};
-use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, NetworkFault, Plan};
+use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, NetworkFault, Order, Plan};
 use crate::stage::Stage;
 
 /// More events than this at one moment are a loop without end.
@@ -365,7 +365,8 @@ impl<'a> World<'a> {
         self.config.permissions = Arc::new(permissions);
         self.around.event(What::Denied(self.denials.clone()));
         if let Some(process) = &mut self.process {
-            process.permit(Arc::clone(&self.config.permissions), &mut self.around);
+            let command = Command::SetPermissions(Arc::clone(&self.config.permissions));
+            process.order(command, &mut self.around);
         }
     }
 }
@@ -481,6 +482,15 @@ impl Stage for World<'_> {
             None => self.denials.clear(),
         }
         self.replace_access();
+    }
+
+    fn order(&mut self, order: &Order) {
+        if let Some(process) = self.process.as_mut().filter(|process| !process.is_stopping())
+            && let Some((command, beside)) = access::command(order)
+        {
+            self.around.event(What::Beside(beside));
+            process.order(command, &mut self.around);
+        }
     }
 
     fn set_wall_clock(&mut self, by_ms: i64) {

@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Point;
-use super::scene::Scenes;
-use crate::history::{ConnectionNumber, What};
+use super::scene::{Inbound, Outbound, Scene, Scenes};
+use crate::history::{Beside, ConnectionNumber, Event, What};
 use crate::packet::{AckKind, Packet, Publish};
 use crate::plan::{BrokerFault, ClientIndex, NetworkFault};
+
+/// So soon what an order did may not be on the disk, in milliseconds.
+const RIGHT_BEHIND_MS: u64 = 20;
 
 /// What was ordered, and waits for its effect.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ pub(super) struct Effects {
     retains: BTreeMap<(ConnectionNumber, u16), Point>,
     /// By how much the wall clock was set since the broker read it.
     ahead_ms: i64,
+    /// When the operator gave an order last.
+    ordered_ms: Option<u64>,
     has_dead: bool,
 }
 
@@ -34,7 +39,8 @@ impl Effects {
     }
 
     /// What an observation shows to have happened; `scenes` are as of before it.
-    pub(super) fn event(&mut self, what: &What, scenes: &Scenes) -> Vec<Point> {
+    pub(super) fn event(&mut self, event: &Event, scenes: &Scenes) -> Vec<Point> {
+        let (at_ms, what) = (event.at_ms, &event.what);
         match what {
             What::Opened { client, connection } => {
                 self.clients.insert(*connection, *client);
@@ -50,6 +56,19 @@ impl Effects {
             What::WallClock { by_ms } => {
                 self.ahead_ms = self.ahead_ms.saturating_add(*by_ms);
                 Vec::new()
+            }
+            What::Beside(
+                Beside::SentAway { client_id: Some(client_id), .. }
+                | Beside::SessionEnded { client_id },
+            ) => {
+                self.ordered_ms = Some(at_ms);
+                let ends = matches!(what, What::Beside(Beside::SessionEnded { .. }));
+                scenes.scene(client_id, at_ms).map_or(Vec::new(), |scene| ordered(&scene, ends))
+            }
+            What::Broker(BrokerFault::Kill | BrokerFault::PowerCut)
+                if self.ordered_ms.is_some_and(|order_ms| at_ms <= order_ms + RIGHT_BEHIND_MS) =>
+            {
+                vec![Point::CrashBehindOrder]
             }
             What::Broker(BrokerFault::Start) => match std::mem::take(&mut self.ahead_ms) {
                 0 => Vec::new(),
@@ -139,6 +158,25 @@ impl Effects {
         }
         points
     }
+}
+
+/// What an order meets.
+fn ordered(scene: &Scene<'_>, ends_session: bool) -> Vec<Point> {
+    let session = scene.session;
+    let is_in_qos2 = session.inbound.values().any(|one| *one != Inbound::Published(1))
+        || session.outbound.values().any(|one| *one != Outbound::Published(1));
+    let has_session = !scene.is_away() || session.expiry_s > 0;
+    let in_delay = session.will_waits && session.will_delay_s > Some(0);
+    let points = [
+        (Point::OrderedAway, !ends_session && !scene.is_away()),
+        (Point::OrderToNobody, !ends_session && scene.is_away()),
+        (Point::OrderedOut, ends_session && has_session),
+        (Point::OrderedOutAway, ends_session && scene.is_away() && has_session),
+        (Point::OrderedOutWithBacklog, ends_session && session.missed > 0 && has_session),
+        (Point::OrderInQos2, is_in_qos2 && has_session),
+        (Point::OrderInWillDelay, ends_session && in_delay && has_session),
+    ];
+    points.into_iter().filter(|(_, is_hit)| *is_hit).map(|(point, _)| point).collect()
 }
 
 /// What a publication that asks for an answer makes of what is retained.

@@ -22,6 +22,20 @@ pub enum Beside {
         /// The client identifier.
         client_id: String,
     },
+    /// The operator has a client sent away, or everybody.
+    SentAway {
+        /// The client identifier; `None` for everybody who is connected.
+        client_id: Option<String>,
+        /// What they are to be told in DISCONNECT.
+        reason: u8,
+    },
+    /// Who was asked whether a client may come in, or stay, has said no.
+    Refused {
+        /// The connection.
+        connection: ConnectionNumber,
+        /// The reason code given.
+        reason: u8,
+    },
     /// Since the broker last looked at its clock, while it ran, so much time has passed.
     ClockStepped {
         /// In milliseconds.

@@ -10,6 +10,7 @@ use crate::oracle::model::{
     Answered, Connection, Delivery, Model, Publication, Request, Seen, Session, SessionId, Stage,
 };
 use crate::oracle::rule::{Rule, violation};
+use crate::oracle::wl;
 use crate::packet::{AckKind, Packet};
 
 /// Judges FR.
@@ -103,12 +104,15 @@ fn late(
     let Some(id) = delivery.publication.filter(|_| delivery.is_fresh) else { return Ok(()) };
     let publication = &model.publications[id];
     let session = &model.sessions[delivery.session];
+    if publication.is_will() {
+        return late_will(model, connection, delivery, publication, idle_since_ms);
+    }
     let (Some(accepted), Some(connack)) = (publication.accepted, &connection.connack) else {
         return Ok(());
     };
     let since_ms = accepted.at_ms.max(connack.moment.at_ms).max(idle_since_ms);
     let waited_ms = model.now.at_ms - since_ms;
-    let is_direct = !publication.is_will() && !may_be_elsewhere(session, publication);
+    let is_direct = !may_be_elsewhere(session, publication);
     let allowed_ms = bound_ms(model) + model.crowding_ms(connection, since_ms);
     if waited_ms <= allowed_ms
         || !owes_nothing(session, delivery)
@@ -124,6 +128,45 @@ fn late(
         session.client_id,
     );
     Err(violation("FR", what, [accepted.index, delivery.moment.index]))
+}
+
+/// WL: a will that was published, or sent on, long after it was due, though nothing came in its way.
+fn late_will(
+    model: &Model,
+    connection: &Connection,
+    delivery: &Delivery,
+    publication: &Publication,
+    idle_since_ms: u64,
+) -> Result<(), Violation> {
+    let session = &model.sessions[delivery.session];
+    let owner = publication.will_of.and_then(|number| model.connections.get(&number));
+    let (Some(owner), Some(connack)) = (owner, &connection.connack) else { return Ok(()) };
+    // Who comes again may put it off, or end its session.
+    let is_alone = model.later(owner).next().is_none();
+    let due_ms = wl::latest_due_ms(model, publication, owner);
+    let since_ms = due_ms.max(connack.moment.at_ms).max(idle_since_ms);
+    let waited_ms = model.now.at_ms.saturating_sub(since_ms);
+    let allowed_ms = bound_ms(model) + model.crowding_ms(connection, since_ms);
+    if waited_ms <= allowed_ms
+        || !is_alone
+        || owner.misbehaved.is_some()
+        // A session that lasts longer than was said at first puts it off.
+        || owner.goodbye.is_some_and(|goodbye| goodbye.expiry_s.is_some())
+        || model.may_hold_expiry()
+        || may_be_elsewhere(session, publication)
+        || !owes_nothing(session, delivery)
+        || !is_owed(model, connection, since_ms)
+    {
+        return Ok(());
+    }
+    let what = format!(
+        "the will {} of {:?} reached {:?} {waited_ms} ms after it was due at the latest, {allowed_ms} ms \
+         are allowed",
+        publication.name(),
+        owner.client_id,
+        session.client_id,
+    );
+    Err(violation("WL", what, [publication.first().index, delivery.moment.index]))
 }
 
 /// Whether every exchange but that of `delivery` is over.
@@ -156,14 +199,36 @@ fn named(request: &Request) -> &'static str {
 mod tests {
     use super::Fairness;
     use crate::oracle::model::Bounds;
-    use crate::oracle::told::{Told, fails, fails_within, passes, passes_within};
-    use crate::packet::{AckKind, Packet};
+    use crate::oracle::told::{
+        Told, connect_of, fails, fails_within, number, passes, passes_within, will_of,
+    };
+    use crate::packet::{AckKind, Connect, Packet};
     use crate::plan::NetworkFault;
 
     fn two() -> Told {
         let mut told = Told::new();
         told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).wait(1000);
         told
+    }
+
+    /// A client with a will that is delayed by two seconds is gone, and another has read it so much later.
+    fn will_after(ms: u64) -> Told {
+        let mut told = Told::new();
+        told.durable(2, "b").subscribe(2, "w", 1).wait(1000);
+        let properties = vec![number(crate::oracle::properties::SESSION_EXPIRY, 1000)];
+        let will = Some(will_of("w", "will", 2));
+        told.enters(1, Connect { properties, will, ..connect_of("a") }, false).lose(1).wait(ms);
+        told
+    }
+
+    #[test]
+    fn a_will_comes_soon_behind_its_delay_and_not_long_after() {
+        passes(Fairness::default(), will_after(2_000).read(2, "w", "will", 1).end());
+        fails(Fairness::default(), will_after(12_000).read(2, "w", "will", 1), "WL");
+        // It waits for whoever is away.
+        let mut away = will_after(0);
+        away.lose(2).wait(12_000).resume(3, "b");
+        passes(Fairness::default(), away.read(3, "w", "will", 1).end());
     }
 
     #[test]

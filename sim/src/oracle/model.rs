@@ -14,6 +14,7 @@ mod deliver;
 mod hold;
 mod lifetime;
 mod publication;
+mod sent_away;
 mod session;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub(crate) use lifetime::Presence;
 pub(crate) use publication::{
     Delivery, DeliveryId, Holder, Publication, PublicationId, Send, Stage,
 };
+pub(crate) use sent_away::SentAway;
 pub(crate) use session::{Session, SessionId, Subscription};
 
 use connection::NAMELESS;
@@ -99,9 +101,6 @@ pub struct Bounds {
     pub wildcards_available: bool,
     /// Whether subscriptions may be shared.
     pub shares_available: bool,
-    /// Whether somebody of whom the history does not tell may have connections ended or refused: an
-    /// operator, or who is asked whether a client may come in.
-    pub is_under_orders: bool,
     /// Whether the disk may have no room, so that what would have to be stored is refused.
     pub may_fill_disk: bool,
     /// The broker's clock at the start, in milliseconds since 1970.
@@ -138,7 +137,6 @@ impl Default for Bounds {
             retain_available: true,
             wildcards_available: true,
             shares_available: true,
-            is_under_orders: false,
             may_fill_disk: false,
             epoch_ms: 0,
         }
@@ -525,7 +523,6 @@ impl Model {
         packet: &Packet,
         alias_topic: Option<&str>,
     ) -> Seen {
-        let now = self.now;
         match packet {
             Packet::ConnAck { session_present, reason, properties } => {
                 self.connack(number, *session_present, *reason, properties)
@@ -546,9 +543,7 @@ impl Model {
                 }
             }
             Packet::Disconnect { reason, properties: _ } => {
-                if let Some(connection) = self.connections.get_mut(&number) {
-                    connection.dismissed.get_or_insert((now, *reason));
-                }
+                self.dismissed(number, *reason);
                 Seen::Nothing
             }
             Packet::Connect(_)

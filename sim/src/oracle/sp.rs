@@ -1,5 +1,6 @@
-//! SP: Session Present says whether a session lived. What follows from an expiry interval is SX, which has a file
-//! of its own, and what a restart made untrue is DU; they are told apart here, because it is one bit.
+//! SP: Session Present says whether a session lived. What follows from an expiry interval, or from an order that
+//! ended the session, is SX, which has a file of its own, and what a restart made untrue is DU; they are told apart
+//! here, because it is one bit.
 
 use crate::history::{Event, Violation};
 use crate::oracle::model::{Model, Presence, Seen};
@@ -43,7 +44,7 @@ fn code(presence: &Presence) -> &'static str {
     let is_lost = !presence.present;
     if is_lost && presence.across_restart {
         "DU"
-    } else if presence.by_expiry && !presence.clean_start {
+    } else if (presence.by_expiry || presence.by_order) && !presence.clean_start {
         "SX"
     } else {
         "SP"

@@ -88,7 +88,7 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
         return Some("its client had sent DISCONNECT 0x00".to_owned());
     }
     let shortened = owner.goodbye.is_some_and(|goodbye| goodbye.expiry_s.is_some())
-        || owner.ordered_out.is_some();
+        || owner.ordered_out.or(owner.may_be_ordered_out).is_some();
     let due_ms =
         model.earliest_ms(closing.from_ms, closing.to_ms, delay_ms(model, publication, owner));
     if model.later(owner).next().is_none() && model.now.at_ms < due_ms && !shortened {
@@ -103,11 +103,17 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
     is_only.then(|| format!("connection {} had resumed the session before", resumed.number))
 }
 
+/// When the will is published at the latest, if no other connection of its client comes, in milliseconds.
+pub(super) fn latest_due_ms(model: &Model, publication: &Publication, owner: &Connection) -> u64 {
+    let delay_ms = delay_ms(model, publication, owner);
+    let due_ms = model.latest_ms(model.closing(owner).to_ms, delay_ms);
+    due_ms.saturating_add(model.bounds.slack_ms)
+}
+
 /// Whether the will surely was to be published by the end.
 fn is_due(model: &Model, publication: &Publication, owner: &Connection) -> bool {
-    let closing = model.closing(owner);
     let delay_ms = delay_ms(model, publication, owner);
-    let delayed_ms = model.latest_ms(closing.to_ms, delay_ms).saturating_add(model.bounds.slack_ms);
+    let delayed_ms = latest_due_ms(model, publication, owner);
     let came_in_time = || {
         let is_in_time = |other: &&Connection| {
             other.connect.as_ref().is_none_or(|(at, _)| at.at_ms <= delayed_ms)

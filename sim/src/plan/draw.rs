@@ -10,8 +10,10 @@ mod faults;
 mod hardships;
 mod identity;
 mod manners;
+mod orders;
 mod pipelining;
 mod settings;
+mod silence;
 mod workload;
 
 use super::profiles::{Odds, Profile};
@@ -59,6 +61,9 @@ pub fn draw(seed: u64, profile: Profile) -> Plan {
     if profile == Profile::All {
         draft.meet_bad_disk();
     }
+    draft.come_late();
+    draft.wait_in_silence();
+    draft.give_orders(profile);
     draft.close();
     draft.plan
 }
@@ -393,6 +398,7 @@ pub fn bound_ms(plan: &Plan) -> u64 {
             | Do::Frozen { .. }
             | Do::Deny(_)
             | Do::AllowAll
+            | Do::Order(_)
             | Do::WallClock { .. }
             | Do::DiskSyncs { .. }
             | Do::Disk(_) => {}

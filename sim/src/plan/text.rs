@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ClientSpec, Denial, DiskFault, Do, Plan, Step, WillSpec};
+use super::{ClientSpec, Denial, DiskFault, Do, Order, Plan, Step, WillSpec};
 
 mod line;
 mod names;
@@ -174,6 +174,7 @@ impl Do {
             | Do::Frozen { .. }
             | Do::Deny(_)
             | Do::AllowAll
+            | Do::Order(_)
             | Do::WallClock { .. }
             | Do::DiskSyncs { .. }
             | Do::Disk(_) => None,
@@ -326,10 +327,24 @@ fn write_what(what: &Do, line: &mut Writer) {
             line.flag("read", *read);
         }
         Do::AllowAll => drop(line.word(&"allow_all")),
+        Do::Order(order) => write_order(order, line),
         Do::WallClock { by_ms } => drop(line.word(&"wall_clock").word(by_ms)),
         Do::DiskSyncs { on } => drop(line.word(&"disk_syncs").word(&switch(*on))),
         Do::Disk(fault) => write_disk(*fault, line),
     }
+}
+
+fn write_order(order: &Order, line: &mut Writer) {
+    let (word, client_id) = match order {
+        Order::Disconnect { client_id } => ("send_away", client_id),
+        Order::EndSession { client_id } => ("end_session", client_id),
+        Order::Backup => {
+            line.word(&"backup");
+            return;
+        }
+    };
+    line.word(&word);
+    line.text(client_id);
 }
 
 fn write_disk(fault: DiskFault, line: &mut Writer) {
@@ -398,6 +413,7 @@ fn read_step(line: &mut Line) -> Result<Do, String> {
         "frozen" => return Ok(Do::Frozen { on: read_switch(line)? }),
         "deny" => return Ok(Do::Deny(read_denial(line)?)),
         "allow_all" => return Ok(Do::AllowAll),
+        "send_away" | "end_session" | "backup" => return Ok(Do::Order(read_order(&verb, line)?)),
         "wall_clock" => {
             let text = line.text("milliseconds")?;
             let by_ms =
@@ -451,6 +467,18 @@ fn read_step(line: &mut Line) -> Result<Do, String> {
         "pinging" => Do::Pinging { client, on: read_switch(line)? },
         "network" => Do::Network { client, fault: read_network(line)? },
         other => return Err(format!("`{other}` is nothing that can happen")),
+    })
+}
+
+fn read_order(verb: &str, line: &mut Line) -> Result<Order, String> {
+    if verb == "backup" {
+        return Ok(Order::Backup);
+    }
+    let client_id = line.text("a client identifier")?;
+    Ok(if verb == "end_session" {
+        Order::EndSession { client_id }
+    } else {
+        Order::Disconnect { client_id }
     })
 }
 

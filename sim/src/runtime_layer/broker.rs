@@ -15,6 +15,7 @@ use super::PORT;
 use super::journal::Watched;
 use super::names::{self, Names};
 use super::net::SimNet;
+use super::operator::Operator;
 use super::rc::{Failed, Recovered, Recovery as Recovering};
 use super::shared::{Shared, level};
 use crate::clock::SimClock;
@@ -63,6 +64,9 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Failed> {
     let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
     shard.listen(at, BACKLOG).map_err(|error| Failed::Itself("PR", error.to_string()))?;
     let handle = shard.handle();
+    let operator = Operator { shared: Rc::clone(shared), gateway: shard.gateway() };
+    // They were for the process before.
+    shared.orders.borrow_mut().clear();
     if let Some(quotas) = access::quotas(&shared.plan, names::asks(&shared.plan)) {
         handle.command(Command::SetQuotas(quotas));
     }
@@ -77,6 +81,7 @@ async fn serve(shared: &Rc<Shared>) -> Result<(), Failed> {
             () = shared.permitted.notified() => {
                 handle.command(Command::SetPermissions(names::permissions(shared)));
             }
+            () = shared.ordered.notified() => operator.give_orders(),
             () = shared.stopper.notified() => {
                 // It may have been for the process before, which was ended before it heard of it.
                 if shared.is_stopping.get() {
@@ -216,7 +221,7 @@ pub(super) fn kept_now(shared: &Shared) -> Option<Kept> {
 }
 
 /// The broker that the records appended through there come to.
-fn appended(
+pub(super) fn appended(
     shared: &Shared,
     options: &Options,
     through: LogPosition,
@@ -232,7 +237,7 @@ fn appended(
     Ok(recovery.finish(now, through))
 }
 
-fn open_options(shared: &Shared, options: &Options) -> OpenOptions {
+pub(super) fn open_options(shared: &Shared, options: &Options) -> OpenOptions {
     let seed = shared.plan.seed;
     let place = usize::try_from(seed % SEGMENT_BYTES.len() as u64).unwrap_or(0);
     OpenOptions {
@@ -245,7 +250,7 @@ fn open_options(shared: &Shared, options: &Options) -> OpenOptions {
     }
 }
 
-fn options(shared: &Shared) -> Options {
+pub(super) fn options(shared: &Shared) -> Options {
     let bytes = setting(&shared.plan, "connection.outgoing_buffer_bytes").unwrap_or(64 * 1024);
     Options {
         config: Config { permissions: names::permissions(shared), ..shared.config.clone() },

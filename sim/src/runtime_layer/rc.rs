@@ -106,6 +106,11 @@ impl Appended {
         }
     }
 
+    /// What the broker was told is durable.
+    pub(super) fn told(&self) -> LogPosition {
+        self.told
+    }
+
     /// Whether something behind that position was told durable.
     pub(super) fn has_told_behind(&self, through: LogPosition) -> bool {
         self.told > through
@@ -168,7 +173,7 @@ impl Appended {
     }
 }
 
-fn same(what: &str, first: &[Record], second: &[Record]) -> Result<(), String> {
+pub(super) fn same(what: &str, first: &[Record], second: &[Record]) -> Result<(), String> {
     let Some(place) = first_difference(first, second) else { return Ok(()) };
     let (first, second) = (first.get(place), second.get(place));
     Err(format!("{what} differs: record {place} is {first:?}, then {second:?}"))

@@ -24,7 +24,7 @@ use crate::core_layer::record::Recorder;
 use crate::core_layer::{is_telling, setting, settings};
 use crate::disk::{DiskFaults, SimDisk};
 use crate::history::{ConnectionNumber, Violation, What};
-use crate::plan::{ClientIndex, Denial, Plan};
+use crate::plan::{ClientIndex, Denial, Order, Plan};
 
 /// How late the broker may be with a sync, in milliseconds: a few ticks.
 const LATE_MS: u64 = 10;
@@ -67,6 +67,9 @@ pub(crate) struct Shared {
     /// What the operator denies.
     pub(super) denials: RefCell<Vec<Denial>>,
     pub(super) permitted: Notify,
+    /// What the operator ordered, and the broker's process was not told yet.
+    pub(super) orders: RefCell<VecDeque<Order>>,
+    pub(super) ordered: Notify,
     /// The broker's process reads its store and hears nothing yet.
     pub(super) is_recovering: Cell<bool>,
     /// The broker is to stop in order.
@@ -111,6 +114,8 @@ impl Shared {
             unreachable: RefCell::default(),
             denials: RefCell::default(),
             permitted: Notify::new(),
+            orders: RefCell::default(),
+            ordered: Notify::new(),
             is_recovering: Cell::new(true),
             is_stopping: Cell::new(false),
             stopper: Notify::new(),

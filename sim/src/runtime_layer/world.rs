@@ -14,7 +14,7 @@ use crate::core_layer::{Outcome, Verdicts, setting};
 use crate::coverage::Point;
 use crate::disk::Cut;
 use crate::history::{ConnectionNumber, Violation, What};
-use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, NetworkFault, Plan};
+use crate::plan::{BrokerFault, ClientIndex, Denial, DiskFault, NetworkFault, Order, Plan};
 use crate::stage::Stage;
 
 /// What the network and its hosts count as one step.
@@ -427,6 +427,13 @@ impl Stage for World<'_> {
         drop(denials);
         self.shared.event(What::Denied(all));
         self.shared.permitted.notify_one();
+    }
+
+    fn order(&mut self, order: &Order) {
+        if self.shared.broker.get() == Broker::Up && !self.is_recovering() {
+            self.shared.orders.borrow_mut().push_back(order.clone());
+            self.shared.ordered.notify_one();
+        }
     }
 
     fn set_wall_clock(&mut self, by_ms: i64) {

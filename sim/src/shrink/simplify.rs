@@ -73,6 +73,7 @@ pub(super) fn steps(what: &Do) -> Vec<Do> {
         | Do::Frozen { .. }
         | Do::Deny(_)
         | Do::AllowAll
+        | Do::Order(_)
         | Do::WallClock { .. }
         | Do::DiskSyncs { .. }
         | Do::Disk(_) => Vec::new(),

@@ -85,15 +85,20 @@ type LeftOut<'a> = (&'static str, &'a str, fn(&Beside) -> bool);
 fn what_happens_beside_the_connections_must_be_told() {
     let rules = "> permissions deny publish t client=a\n> a connect clean\n\
                  > a publish t \"x\" qos=1 id=1\n";
-    let ended = "> a connect expiry=60\n> command end-session a\n> a connect expiry=60\n";
+    let ended =
+        "> a connect expiry=60\n> a closed\n> command end-session a\n> a connect expiry=60\n";
+    let sent_away = "> a connect clean\n> command disconnect a\n";
+    let refused = "config ask_credentials=true\n> a connect clean\n> accept a\n> refuse a\n";
     let jump = "config time_jump_maximum_ms=60000\n> a connect expiry=10\n> a closed\n\
                 > time 70000\n> a connect expiry=10\n";
     let confirmed =
         format!("{jump}> a closed\n> command confirm-time\n> time +20000\n> a connect\n");
     let owner = "config ask_credentials=true\n> a connect expiry=60\n> accept a identity=ann\n\
                  > a closed\n> a connect\n> accept a identity=bob\n";
-    let stories: [LeftOut<'_>; 5] = [
+    let stories: [LeftOut<'_>; 7] = [
         ("AU", rules, |beside| matches!(beside, Beside::Permitted(_))),
+        ("PR", sent_away, |beside| matches!(beside, Beside::SentAway { .. })),
+        ("PR", refused, |beside| matches!(beside, Beside::Refused { .. })),
         ("SX", ended, |beside| matches!(beside, Beside::SessionEnded { .. })),
         ("SX", jump, |beside| matches!(beside, Beside::ClockStepped { .. })),
         ("SX", &confirmed, |beside| matches!(beside, Beside::TimeConfirmed)),
@@ -166,13 +171,7 @@ impl Story {
 
 fn bounds(text: &str, latency_ms: u64, slack_ms: u64) -> Bounds {
     let hour_ms = 3_600_000;
-    let is_order = |line: &str| {
-        ["> command disconnect ", "> command stop", "> command end-session ", "> refuse "]
-            .into_iter()
-            .any(|order| line.starts_with(order))
-    };
     Bounds {
-        is_under_orders: text.lines().any(is_order),
         connect_timeout_ms: setting(text, "connect_timeout_ms", 10_000),
         connections_at_once: setting(text, "connections", u64::MAX),
         latency_ms,

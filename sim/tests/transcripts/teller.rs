@@ -148,6 +148,18 @@ impl Teller {
                 let client_id = client_id.as_str().to_owned();
                 self.push(at_ms, What::Beside(Beside::SessionEnded { client_id }));
             }
+            Observed::SentAway { client_id, reason } => {
+                let client_id = client_id.as_ref().map(|name| name.as_str().to_owned());
+                let sent_away = Beside::SentAway { client_id, reason: *reason as u8 };
+                self.push(at_ms, What::Beside(sent_away));
+            }
+            Observed::Refused { connection, reason } => {
+                if let Some(told) = self.connections.get(connection) {
+                    let refused =
+                        Beside::Refused { connection: told.number, reason: *reason as u8 };
+                    self.push(at_ms, What::Beside(refused));
+                }
+            }
             Observed::TimeConfirmed => self.push(at_ms, What::Beside(Beside::TimeConfirmed)),
             Observed::Stepped { by_ms } => {
                 self.push(at_ms, What::Beside(Beside::ClockStepped { by_ms: *by_ms }));

@@ -45,18 +45,19 @@ fn is_beyond_words(model: &Model, connection: &Connection) -> bool {
         .iter()
         .any(|outage| outage.started.is_none_or(|started| started.at_ms >= since_ms));
     was_down
-        || model.bounds.is_under_orders
         || connection.misbehaved.is_some()
         || connection.was_reset
         || connection.network == Network::BlackHole
         || connection.goodbye.is_some()
-        || connection.ordered_out.is_some()
 }
 
 /// Whether a reason can be the true one.
 fn named(model: &Model, connection: &Connection, reason: u8) -> bool {
     let bounds = &model.bounds;
     let is_let_in = connection.connack.is_some();
+    if connection.sent_away.iter().any(|order| order.is_told_by(reason, is_let_in)) {
+        return true;
+    }
     match reason {
         NOT_VALID => is_anothers(model, connection),
         NOT_AUTHORIZED => !is_let_in && may_not_have_will(model, connection),
@@ -110,6 +111,7 @@ fn unnamed(model: &Model, connection: &Connection) -> bool {
     let is_untold = connection.level() < 5 || is_cut_off || !is_let_in;
     let has_silent_cause = || {
         model.later(connection).next().is_some()
+            || !connection.sent_away.is_empty()
             || may_be_silent(model, connection)
             || model.may_outstay(connection, model.now.at_ms)
             || model.bounds.may_refuse()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::crowd::Taken;
-use super::{Model, Moment, Publication, Seen, Send, SessionId, Subscription, token_of};
+use super::{Model, Moment, Publication, Seen, Send, SentAway, SessionId, Subscription, token_of};
 use crate::history::ConnectionNumber;
 use crate::oracle::properties as property;
 use crate::oracle::topic;
@@ -48,6 +48,10 @@ pub(crate) struct Connection {
     pub(crate) identity: Option<(Moment, Option<String>)>,
     /// When the operator ended the session that it served.
     pub(crate) ordered_out: Option<Moment>,
+    /// When the operator ended the client's session, and this may have come to serve it before.
+    pub(crate) may_be_ordered_out: Option<Moment>,
+    /// Who said that it is to end, one after the other.
+    pub(crate) sent_away: Vec<SentAway>,
     /// Whether it stands for a request.
     pub(crate) is_request: bool,
     pub(crate) was_reset: bool,
@@ -142,6 +146,8 @@ impl Connection {
             broker_gone: None,
             identity: None,
             ordered_out: None,
+            may_be_ordered_out: None,
+            sent_away: Vec::new(),
             is_request: false,
             was_reset: false,
             network: Network::Calm(0),
@@ -623,6 +629,8 @@ impl Model {
         let now = self.now;
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.evidence = connection.evidence.max(moment);
+            // Who is served behind an order came behind it.
+            connection.may_be_ordered_out.take_if(|ended| ended.index < moment.index);
             let publications = &mut self.publications;
             connection.unsettled.retain(|publication| {
                 let publication = &mut publications[*publication];

@@ -22,6 +22,8 @@ pub(crate) struct Presence {
     pub(crate) may: bool,
     /// Whether what was expected follows from an expiry interval.
     pub(crate) by_expiry: bool,
+    /// Whether the operator ended the session that was there before.
+    pub(crate) by_order: bool,
     /// Whether the broker was restarted meanwhile.
     pub(crate) across_restart: bool,
     /// Where the last CONNECT of this client is that can have made or kept the session.
@@ -60,7 +62,9 @@ impl Model {
             // What was sent behind CONNECT may have been refused, and not CONNECT.
             let level = connection.connect.as_ref().map_or(0, |(_, connect)| connect.level);
             let is_older = level < 5 && !connection.pipelined.is_empty();
-            if connection.misbehaved.is_some() || is_older {
+            // An order came behind CONNECT, which may have begun or resumed a session by then.
+            let by_order = connection.sent_away.iter().any(|one| one.refuses_by_order(reason));
+            if connection.misbehaved.is_some() || is_older || by_order {
                 return Seen::Nothing;
             }
             if let Some(client) = self.clients.get_mut(&client_id) {
@@ -179,6 +183,8 @@ impl Model {
             && !has_rival
             && !owner.was_reset
             && owner.dismissed.is_none()
+            && owner.misbehaved.is_none_or(|at| at.index > goodbye.moment.index)
+            && owner.sent_away.iter().all(|order| order.moment.at_ms > arrived_ms)
             && owner.connack.is_some()
             && !owner.may_be_refused()
             && !self.may_outstay(owner, goodbye.moment.at_ms)
@@ -272,14 +278,17 @@ impl Model {
         let prior = self.prior(number);
         let lives_on = |other: &&Connection| {
             let has_expiry = self.expiry_s(other.number) > 0;
-            other.ordered_out.is_none()
+            other.ordered_out.or(other.may_be_ordered_out).or(other.refused).is_none()
                 && has_expiry
                 && self.expiring(other).from_ms > self.now.at_ms
         };
         let may_live_on = |other: &&Connection| {
             let changed_s = other.goodbye.and_then(|goodbye| goodbye.expiry_s).unwrap_or(0);
             let has_expiry = self.expiry_s(other.number).max(changed_s) > 0;
-            let is_ended = other.ordered_out.is_some_and(|ended| !self.may_be_undone(ended));
+            // A CONNECT sent before the order may have come before it too.
+            let is_ended = other
+                .ordered_out
+                .is_some_and(|ended| ended.index < sent.index && !self.may_be_undone(ended));
             !is_ended && has_expiry && self.expiring(other).to_ms >= sent.at_ms
         };
         let definite = prior.iter().any(|other| self.is_before(other, number));
@@ -301,6 +310,7 @@ impl Model {
                 let is_over = other.ended.is_some() || other.broker_gone.is_some();
                 is_over && seconds > 0 && seconds < FOR_EVER
             }),
+            by_order: prior.iter().any(|other| other.ordered_out.is_some()),
             across_restart: from.is_some_and(|from| self.has_outage(from, self.now.index)),
             earlier: prior
                 .iter()
@@ -412,8 +422,14 @@ impl Model {
         if let Some(misbehaved) = connection.misbehaved {
             found.hostile.get_or_insert(misbehaved);
         }
+        let may_be_over = connection.may_be_ordered_out.is_some();
         for (moment, packet) in pipelined {
             self.apply(number, moment, &packet);
+        }
+        if may_be_over {
+            for subscription in self.sessions[session].subscriptions.values_mut().flatten() {
+                subscription.is_certain = false;
+            }
         }
     }
 }

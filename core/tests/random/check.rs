@@ -161,6 +161,9 @@ pub(crate) fn matches(filter: &str, topic: &str) -> bool {
     if let Some(rest) = filter.strip_prefix("$share/") {
         filter = rest.split_once('/').map_or("", |(_, filter)| filter);
     }
+    if topic.starts_with('$') && filter.starts_with(['#', '+']) {
+        return false;
+    }
     let mut topic = topic.split('/');
     for level in filter.split('/') {
         match (level, topic.next()) {

@@ -119,6 +119,8 @@ pub(crate) struct Replay {
     pub(crate) subscription_id: Option<u32>,
     /// It goes on behind this topic.
     pub(crate) after_topic: Option<Topic>,
+    /// Size of its next message, if there was no space for it in the queue; 0 otherwise.
+    pub(crate) needs_bytes: usize,
     /// Topics whose message went out before its turn.
     pub(crate) early: BTreeSet<Topic>,
     /// It begins when the subscription is durable.

@@ -1,7 +1,7 @@
 //! Which deliberate defects of the core the corpora of some targets show, in the simulator's own build alone:
 //!
-//! `RUSTFLAGS='--cfg tokio_unstable --cfg signalhouse_sim' cargo run -p signalhouse-fuzz --no-default-features --target-dir
-//! target/canaries --example canaries -- broker world`
+//!     RUSTFLAGS='--cfg tokio_unstable --cfg signalhouse_sim' cargo run -p signalhouse-fuzz --no-default-features \
+//!         --target-dir target/canaries --example canaries -- broker world
 
 #[cfg(not(signalhouse_sim))]
 fn main() {

@@ -11,7 +11,7 @@ use crate::outbox::Outbox;
 use crate::record::{Enqueued, Receiver, Record};
 use crate::routing::retained::Scan;
 use crate::routing::topic::{Topic, TopicFilter};
-use crate::session::queue::{Entry, Journaled};
+use crate::session::queue::{Entry, Journaled, Queue};
 use crate::session::{Replay, SessionKey};
 use crate::wire::property::SubscriptionIds;
 use crate::wire::types::QoS;
@@ -36,6 +36,7 @@ impl Broker {
     /// Goes on with a session's replays as far as `budget` and its queue allow. When the queue
     /// has drained, `pump` puts the session on the list of work again.
     pub(super) fn continue_replay(&mut self, key: SessionKey, budget: &mut u32, out: &mut Outbox) {
+        let queue_bytes = self.config.limits.queue_bytes;
         while *budget > 0 && self.replay_may_go_on(key) {
             *budget -= 1;
             let Some(session) = self.sessions.get_mut(key) else { return };
@@ -47,11 +48,18 @@ impl Broker {
                     let topic = entry.message.topic.clone();
                     let message = entry.message.clone();
                     let is_own = entry.is_by(&session.client_id);
-                    let was_early = replay.early.remove(&topic);
-                    replay.after_topic = Some(topic);
                     let is_wanted = message.id < replay.before
-                        && !was_early
+                        && !replay.early.contains(&topic)
                         && !(is_own && replay.options.no_local);
+                    if is_wanted {
+                        replay.needs_bytes = message.content_bytes();
+                        if !has_space_for(replay, &session.queue, queue_bytes) {
+                            break;
+                        }
+                        replay.needs_bytes = 0;
+                    }
+                    replay.early.remove(&topic);
+                    replay.after_topic = Some(topic);
                     if is_wanted {
                         let replay = replay.clone();
                         self.replay_one(key, &replay, message, false, out);
@@ -67,35 +75,43 @@ impl Broker {
     }
 
     /// Sends a topic's retained message before its turn, because a live one is about to follow and
-    /// must not overtake it `[MQTT-4.6.0-5]`.
-    pub(super) fn replay_early(&mut self, key: SessionKey, topic: &Topic, out: &mut Outbox) {
+    /// must not overtake it `[MQTT-4.6.0-5]`. False if there is no space for it: then the live one has no place either.
+    #[must_use]
+    pub(super) fn replay_early(
+        &mut self,
+        key: SessionKey,
+        topic: &Topic,
+        out: &mut Outbox,
+    ) -> bool {
         let limits = &self.config.limits;
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(session) = self.sessions.get_mut(key) else { return true };
         if session.replays.is_empty() {
-            return;
+            return true;
         }
-        let Some(stored) = self.retained.get(topic) else { return };
+        let Some(stored) = self.retained.get(topic) else { return true };
         let message = stored.message.clone();
         let is_own = stored.is_by(&session.client_id);
-        let bytes = message.content_bytes();
-        if !session.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes) {
-            // Then the live message has no place either.
-            return;
-        }
-        let mut due = Vec::new();
-        for replay in &mut session.replays {
-            let is_owed = replay.filter.matches(topic)
+        let is_owed = |replay: &&mut Replay| {
+            replay.filter.matches(topic)
                 && message.id < replay.before
                 && !(is_own && replay.options.no_local)
                 && replay.after_topic.as_ref().is_none_or(|after| topic.is_sorted_behind(after))
-                && replay.early.insert(topic.compact());
-            if is_owed {
-                due.push(replay.clone());
+                && !replay.early.contains(topic)
+        };
+        let bytes = message.content_bytes();
+        let has_space = session.queue.has_space(bytes, limits.queue_messages, limits.queue_bytes);
+        let mut due = Vec::new();
+        for replay in session.replays.iter_mut().filter(is_owed) {
+            if !has_space {
+                return false;
             }
+            replay.early.insert(topic.compact());
+            due.push(replay.clone());
         }
         for replay in due {
             self.replay_one(key, &replay, message.clone(), true, out);
         }
+        true
     }
 
     /// Whether a session's replay can go on now. It cannot while its subscription is not durable or
@@ -107,10 +123,14 @@ impl Broker {
         else {
             return false;
         };
-        let queue_messages = self.config.limits.queue_messages.max(1) as usize;
+        let limits = &self.config.limits;
+        let queue_messages = limits.queue_messages.max(1) as usize;
         link.is_live()
             && session.queue.len() < QUEUE_LOW_WATER.min(queue_messages)
-            && session.replays.front().is_some_and(|replay| self.gate.is_durable(replay.after))
+            && session.replays.front().is_some_and(|replay| {
+                self.gate.is_durable(replay.after)
+                    && has_space_for(replay, &session.queue, limits.queue_bytes)
+            })
     }
 
     fn replay_one(
@@ -190,4 +210,10 @@ impl Broker {
             self.gate.persist(record, out);
         }
     }
+}
+
+/// Whether a replay's next message, as far as its size is known, fits the queue. One that is larger than a queue may be
+/// goes alone.
+fn has_space_for(replay: &Replay, queue: &Queue, queue_bytes: u64) -> bool {
+    queue.is_empty() || queue.has_space(replay.needs_bytes, u32::MAX, queue_bytes)
 }

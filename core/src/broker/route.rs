@@ -237,6 +237,17 @@ impl Broker {
             && bytes.saturating_sub(old_bytes.unwrap_or(0) as u64) <= limits.retained_bytes
     }
 
+    /// Takes what is to be retained off its publisher's bytes. A message without payload is not retained
+    /// `[MQTT-3.3.1-7]`.
+    fn reserve_retained(&mut self, message: &Message, source: &Source) {
+        if !message.payload.is_empty()
+            && let Some(publisher) = source.publisher.as_ref().filter(|_| self.accounts.is_kept())
+        {
+            let bounds = self.quotas.stored_bounds(publisher);
+            self.accounts.reserve(&bounds, message.content_bytes() as u64);
+        }
+    }
+
     fn find_targets(
         &mut self,
         message: &Message,
@@ -245,13 +256,8 @@ impl Broker {
         scratch: &mut Scratch,
         out: &mut Outbox,
     ) -> u32 {
-        // A message without payload is not retained [MQTT-3.3.1-7].
-        if retain
-            && !message.payload.is_empty()
-            && let Some(publisher) = source.publisher.as_ref().filter(|_| self.accounts.is_kept())
-        {
-            let bounds = self.quotas.stored_bounds(publisher);
-            self.accounts.reserve(&bounds, message.content_bytes() as u64);
+        if retain {
+            self.reserve_retained(message, source);
         }
         self.find_matches(&message.topic, &mut scratch.matches);
         let mut matched = 0;
@@ -275,9 +281,10 @@ impl Broker {
             };
             matched += 1;
             // A message that replaces the retained one comes in its stead.
-            if !retain && self.sessions.get(key).is_some_and(|session| !session.replays.is_empty())
-            {
-                self.replay_early(key, &message.topic, out);
+            if !retain && !self.replay_early(key, &message.topic, out) {
+                let receiver = self.sessions.get(key).map(|session| session.client_id.clone());
+                scratch.drops.push((receiver.unwrap_or_default(), DropCause::QueueFull));
+                continue;
             }
             match self.place(key, message, merged, source, out) {
                 Ok(target) => scratch.targets.push(target),

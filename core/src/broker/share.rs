@@ -1,6 +1,6 @@
 //! Shared subscriptions: which member gets a message, and when it waits at its group.
 //!
-//! What a member takes later is in `taking`, what goes back to the group in `giving_back`, who is a member in `members`.
+//! What a member takes later is in `taking`, what goes back to the group in `giving_back`, who is one in `members`.
 
 mod giving_back;
 mod members;

@@ -310,6 +310,7 @@ impl Broker {
                     options,
                     subscription_id,
                     after_topic: None,
+                    needs_bytes: 0,
                     early: BTreeSet::new(),
                     after,
                     before,

@@ -574,6 +574,16 @@ impl Check {
             }
             _ => {}
         }
+        self.owe_behind(at, record, current);
+    }
+
+    /// What answers the packet at hand has to wait for its record.
+    fn owe_behind(
+        &mut self,
+        at: u64,
+        record: &Record,
+        current: Option<(ConnectionId, ClientPacket)>,
+    ) {
         let Some((id, packet)) = current else { return };
         let Some(line) = self.lines.get_mut(&id) else { return };
         let owed = match (record, packet) {

@@ -1,7 +1,7 @@
 //! The core's random worlds, in which bytes choose what happens: clients that mean no good, a slow disk, power cuts.
 //!
-//! Where `broker` is any list of inputs, these are whole exchanges, and by the same books every promise is judged: that a
-//! delivery is what was published, in order, once at QoS 2, marked, allowed, within the window, not before it is
+//! Where `broker` is any list of inputs, these are whole exchanges, and by the same books every promise is judged: that
+//! a delivery is what was published, in order, once at QoS 2, marked, allowed, within the window, not before it is
 //! durable; and at the end that nothing owed is lost.
 
 #[path = "../../../core/tests/random/acting.rs"]

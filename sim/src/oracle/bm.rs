@@ -27,7 +27,7 @@ impl Rule for Memory {
         };
         self.last = Some((place, kept.clone()));
         let may_return = || windows(model);
-        match over_limit(&model.bounds, kept, open(model), may_return) {
+        match over_limit(&model.bounds, kept, open(model), may_return, || largest_retained(model)) {
             Some(what) => Err(violation("BM", what, [place])),
             None => Ok(()),
         }
@@ -64,18 +64,29 @@ fn windows(model: &Model) -> Waiting {
     Waiting { messages: usize::try_from(messages).unwrap_or(usize::MAX), bytes }
 }
 
+/// The size of the largest message that anybody asked to retain.
+fn largest_retained(model: &Model) -> u64 {
+    let retained = model.publications.iter().filter(|publication| publication.retain);
+    retained.map(size_bytes).max().unwrap_or(0)
+}
+
 /// What is more than its limit. Exchanges that began are bounded by the client's receive maximum,
 /// which FC judges. What a passing member of a share has in its queue is kept at the share until it
 /// is sent, so that each of the `open` connections may add a queue. What members had in flight when their
-/// connections ended goes back to the share, whatever waits there.
+/// connections ended goes back to the share, whatever waits there. A retained message that is larger than a queue
+/// may be waits alone, for a record or for its turn.
 fn over_limit(
     bounds: &Bounds,
     kept: &Kept,
     open: u64,
     may_return: impl Fn() -> Waiting,
+    largest_retained: impl Fn() -> u64,
 ) -> Option<String> {
     let (most, most_bytes) = (bounds.queue_messages, bounds.queue_bytes);
-    let is_over = |found: Waiting| found.messages as u64 > most || found.bytes > most_bytes;
+    let is_over = |found: Waiting| {
+        let goes_alone = found.messages == 1 && found.bytes <= largest_retained();
+        found.messages as u64 > most || found.bytes > most_bytes && !goes_alone
+    };
     let limit = || format!("at most {most} of {most_bytes} bytes may");
     if let Some(session) = kept.sessions.iter().find(|session| is_over(session.waiting)) {
         let Waiting { messages, bytes } = session.waiting;
@@ -220,7 +231,7 @@ mod tests {
     fn limited_to(queue_bytes: u64, kept: &Kept) -> Option<String> {
         let bounds = Bounds { retained_messages: 1, queue_bytes, ..Bounds::default() };
         let queue_messages = if queue_bytes == u64::MAX { 2 } else { u64::MAX };
-        over_limit(&Bounds { queue_messages, ..bounds }, kept, 0, || waits(1))
+        over_limit(&Bounds { queue_messages, ..bounds }, kept, 0, || waits(1), || 10)
     }
 
     fn limited(kept: &Kept) -> Option<String> {
@@ -309,6 +320,8 @@ mod tests {
         assert_eq!(limited_to(20, &keeps("a", 9, 2)), None);
         let at_shares = Kept { shares: vec![waits(2), waits(3)], ..Kept::default() };
         assert_eq!(limited_to(20, &at_shares), None);
+        // As large as what is retained, and alone.
+        assert_eq!(limited_to(9, &keeps("a", 9, 1)), None);
     }
 
     #[test]
@@ -316,6 +329,11 @@ mod tests {
         assert!(limited(&keeps("a", 0, 3)).is_some());
         assert!(limited(&Kept { shares: vec![waits(1), waits(4)], ..Kept::default() }).is_some());
         assert!(limited_to(29, &keeps("a", 0, 3)).is_some());
+        assert!(limited_to(9, &keeps("a", 0, 2)).is_some());
+        let larger = Waiting { messages: 1, bytes: 11 };
+        let sessions = keeps("a", 0, 1).sessions;
+        let sessions = sessions.into_iter().map(|one| KeptSession { waiting: larger, ..one });
+        assert!(limited_to(9, &Kept { sessions: sessions.collect(), ..Kept::default() }).is_some());
         let at_shares = Kept { shares: vec![waits(1), waits(4)], ..Kept::default() };
         assert!(limited_to(29, &at_shares).is_some());
         assert!(limited(&retains(&["r", "s"])).is_some());

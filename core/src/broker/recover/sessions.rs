@@ -172,6 +172,7 @@ impl Broker {
                 options,
                 subscription_id,
                 after_topic,
+                needs_bytes: 0,
                 early: early.into_iter().collect(),
                 after,
                 before,

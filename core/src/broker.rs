@@ -199,6 +199,12 @@ impl Broker {
                     return;
                 }
                 let cause = Cause::Malformed { reason: error.reason(), detail: error };
+                if canary!(BystanderAccused)
+                    && let Some(other) =
+                        self.links.ids().into_iter().find(|other| *other != connection)
+                {
+                    self.close(other, cause.clone(), out);
+                }
                 self.close_answering(connection, version, cause, out);
             }
             Input::Writable { connection, room_bytes } => {

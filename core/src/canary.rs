@@ -127,6 +127,8 @@ mod switch {
         RefusedKeepsWindow = "refused-keeps-window",
         /// What a client has refused is sent again when its session is resumed.
         RefusedSentAgain = "refused-sent-again",
+        /// What cannot be decoded ends another connection, too.
+        BystanderAccused = "bystander-accused",
         /// What cannot be decoded is passed over, and the connection stays.
         MalformedPassedOver = "malformed-passed-over",
         /// The codes of a SUBACK come in the reverse order.
@@ -137,6 +139,14 @@ mod switch {
         PingUnanswered = "ping-unanswered",
 
         // Sessions and wills.
+        /// An order for a client that is away sends away who came last.
+        OrderHitsNewest = "order-hits-newest",
+        /// The end of a session by order is forgotten with the next crash.
+        OrderedEndNotRecorded = "ordered-end-not-recorded",
+        /// A timer that is set for later is not brought forward.
+        TimerNotBroughtForward = "timer-not-brought-forward",
+        /// Who is sent away by order loses its will.
+        OrderDropsWill = "order-drops-will",
         /// The connection that is taken over is closed without a word.
         TakeoverInSilence = "takeover-in-silence",
         /// Session Present says what the client asked for.

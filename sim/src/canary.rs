@@ -94,7 +94,7 @@ const TABLE: &[Row] = &[
     ("protocol", "FC", &["resent-beside-window", "credit-given-twice", "pubrec-gives-credit"]),
     ("protocol", "AL", &["alias-table-shared"]),
     ("protocol", "CI", &["inbound-alias-kept"]),
-    ("protocol", "PR", &["malformed-passed-over", "publish-before-connack"]),
+    ("protocol", "PR", &["malformed-passed-over", "publish-before-connack", "bystander-accused"]),
     ("protocol", "AH", &["suback-reversed", "ping-unanswered"]),
     ("protocol", "NS", &["only-first-filter-removed"]),
     ("protocol", "SZ", &["packet-size-ignored"]),
@@ -102,11 +102,17 @@ const TABLE: &[Row] = &[
     ("protocol", "OR", &["early-packets-reversed"]),
     ("sessions", "SO", &["takeover-in-silence", "assigned-id-repeats"]),
     ("sessions", "SP", &["session-present-echoed"]),
+    ("sessions", "PR", &["order-hits-newest"]),
     ("sessions", "SS", &["clean-start-keeps-session"]),
     (
         "sessions",
         "SX",
-        &["session-never-expires", "expiry-override-ignored", "expiry-restarts-at-recovery"],
+        &[
+            "session-never-expires",
+            "expiry-override-ignored",
+            "expiry-restarts-at-recovery",
+            "ordered-end-not-recorded",
+        ],
     ),
     ("sessions", "DU", &["expiry-override-lost-at-recovery", "axis-follows-wall-clock"]),
     (
@@ -118,6 +124,7 @@ const TABLE: &[Row] = &[
             "will-lost-at-recovery",
             "will-after-disconnect",
             "error-disconnect-drops-will",
+            "order-drops-will",
         ],
     ),
     (
@@ -182,6 +189,7 @@ const TABLE: &[Row] = &[
     ("shard", "PR", &["short-write-counts-as-whole"]),
     ("shard", "DU", &["durable-when-appended"]),
     ("shard", "SX", &["end-not-told"]),
+    ("shard", "WL", &["timer-not-brought-forward"]),
     ("shard", "Q1", &["room-not-told", "only-last-read-back"]),
 ];
 

@@ -158,6 +158,8 @@ impl Broker {
         let keeps_will = keeps_will && !(canary!(TokenEndDropsWill) && is_end_of_token(cause));
         let has_said_why = matches!(cause, Cause::ClientDisconnected(_));
         let keeps_will = keeps_will && !(canary!(ErrorDisconnectDropsWill) && has_said_why);
+        let keeps_will =
+            keeps_will && !(canary!(OrderDropsWill) && matches!(cause, Cause::Ordered(_)));
         self.leave_session(key, keeps_will, out);
         if canary!(BacklogHoldsOthers) {
             self.pump_all(out);
@@ -237,7 +239,8 @@ impl Broker {
         session.replays.clear();
         let client_id = session.client_id.clone();
         let discarded = u32::try_from(session.backlog()).unwrap_or(u32::MAX);
-        if session.recorded && !canary!(SessionEndNotRecorded) {
+        let is_forgotten = canary!(OrderedEndNotRecorded) && cause == SessionEnd::Ordered;
+        if session.recorded && !canary!(SessionEndNotRecorded) && !is_forgotten {
             let record = Record::SessionEnded { session: session.id };
             let at = self.gate.persist(record, out);
             if !self.gate.is_durable(at) {

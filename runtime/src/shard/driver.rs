@@ -202,7 +202,8 @@ where
                 None => return,
             },
         };
-        if self.timer.as_ref().is_none_or(|(at, _)| due < *at) {
+        let is_sooner = |at: Time| due < at && !canary!(TimerNotBroughtForward);
+        if self.timer.as_ref().is_none_or(|(at, _)| is_sooner(*at)) {
             self.timer = Some((due, Box::pin(self.clock.sleep_until(due))));
         }
     }

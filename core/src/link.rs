@@ -44,6 +44,10 @@ pub(crate) struct Link {
     pub(crate) reauthentication: Reauthentication,
     /// Whether something that changes more than the connection was looked at before CONNACK left.
     pub(crate) served_ahead: bool,
+    /// Whether its CONNECT began the session.
+    pub(crate) began_session: bool,
+    /// Whether its CONNECT was refused after it had entered the session.
+    pub(crate) is_refused: bool,
 }
 
 /// How far a connection has come.
@@ -102,6 +106,8 @@ impl Link {
             method: None,
             reauthentication: Reauthentication::None,
             served_ahead: false,
+            began_session: false,
+            is_refused: false,
         }
     }
 

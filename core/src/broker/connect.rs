@@ -156,6 +156,9 @@ impl Broker {
         let (key, session_present) = self.take_session(&handshake.connect, identity, out);
         self.enter_session(connection, key, &handshake.connect, credential, out);
         connack.session_present = session_present;
+        if let Some(link) = self.links.get_mut(connection) {
+            link.began_session = !session_present;
+        }
         // What this CONNECT made, changed or deleted must be durable before it is said.
         let appended = self.gate.appended();
         let ended_at = self.sessions.recent_end(&handshake.connect.client_id);

@@ -77,6 +77,9 @@ impl Broker {
                     // [MQTT-3.2.2-6]
                     let reason_string = reason_string(&cause);
                     let connack = ConnAck { reason, reason_string, ..ConnAck::default() };
+                    if let Some(link) = self.links.get_mut(connection) {
+                        link.is_refused = true;
+                    }
                     self.send(connection, ServerPacket::ConnAck(Box::new(connack)), out);
                 }
             }
@@ -132,6 +135,10 @@ impl Broker {
         self.stop_reading_ahead(key);
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.connection = None;
+        if link.is_refused && link.began_session {
+            // Who was refused has begun nothing `[MQTT-3.2.2-6]`.
+            session.expiry_interval_s = 0;
+        }
         session.flight.leave_window();
         if canary!(HeldIdsDieWithConnection) {
             session.inbound.clear();
@@ -158,6 +165,7 @@ impl Broker {
         let keeps_will = keeps_will && !(canary!(TokenEndDropsWill) && is_end_of_token(cause));
         let has_said_why = matches!(cause, Cause::ClientDisconnected(_));
         let keeps_will = keeps_will && !(canary!(ErrorDisconnectDropsWill) && has_said_why);
+        let keeps_will = keeps_will && !link.is_refused;
         let keeps_will =
             keeps_will && !(canary!(OrderDropsWill) && matches!(cause, Cause::Ordered(_)));
         self.leave_session(key, keeps_will, out);

@@ -127,7 +127,11 @@ pub(crate) fn surely_has_room(model: &Model, receiver: &str, topic: &str) -> Opt
     let of_topic = model.publications.iter().filter(|found| found.topic == topic);
     let size = of_topic.map(size_bytes).max().unwrap_or(0);
     let sessions = client.sessions.iter().map(|session| &model.sessions[*session]);
-    let living = sessions.filter(|session| !model.is_over(session));
+    // What is dropped as a session ends, its will before all, finds all of that session's there.
+    let ending_from_ms = model.now.at_ms.saturating_sub(model.bounds.slack_ms);
+    let is_ending =
+        |session: &Session| session.ended_by_order.is_some_and(|at| at.at_ms >= ending_from_ms);
+    let living = sessions.filter(|session| !model.is_over(session) || is_ending(session));
     let mut kept: u64 = living.map(|session| kept_for(model, session)).sum();
     kept += retained_by(model, receiver);
     // The message itself was counted among what may be kept.
@@ -249,9 +253,12 @@ fn day_of(model: &Model, at_ms: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{DROPPED, QUOTA_EXCEEDED, Quotas};
+    use crate::history::Beside;
     use crate::oracle::model::Bounds;
     use crate::oracle::properties as property;
-    use crate::oracle::told::{Told, connect_of, fails_within, number, passes_within, publish_of};
+    use crate::oracle::told::{
+        Told, connect_of, fails_within, number, passes_within, publish_of, will_of,
+    };
     use crate::packet::{AckKind, Connect, Packet, Publish};
 
     fn bounds(stored_bytes: Option<u64>, messages_per_day: Option<u64>) -> Bounds {
@@ -346,6 +353,23 @@ mod tests {
         told.lose(2).wait(1_000).connect(3, "b").subscribe(3, "t", 1).lose(3);
         told.publish_unanswered(1, "t", "67890", 1, 5).dropped("b", "t", DROPPED);
         fails_within(bounds(Some(11), None), Quotas::default(), &told, "AH");
+    }
+
+    #[test]
+    fn a_session_that_is_ended_has_its_own_until_its_will_is_published() {
+        let ended = |wait_ms| {
+            let will = Some(will_of("t", "12345", 9));
+            let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+            let mut told = Told::new();
+            told.enters(1, Connect { will, properties, ..connect_of("a") }, false);
+            told.subscribe(1, "t", 1);
+            told.beside(Beside::SessionEnded { client_id: "a".to_owned() }).wait(wait_ms);
+            told.dropped("a", "t", DROPPED);
+            told
+        };
+        passes_within(bounds(Some(11), None), Quotas::default(), &ended(0));
+        fails_within(bounds(Some(12), None), Quotas::default(), &ended(0), "AH");
+        fails_within(bounds(Some(11), None), Quotas::default(), &ended(1_000), "AH");
     }
 
     #[test]

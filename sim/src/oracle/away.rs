@@ -117,7 +117,7 @@ fn absent(model: &Model, client: ClientIndex) -> Result<(), Violation> {
 #[cfg(test)]
 mod tests {
     use super::SentAway;
-    use crate::history::What;
+    use crate::history::{Beside, What};
     use crate::oracle::model::Bounds;
     use crate::oracle::properties as property;
     use crate::oracle::told::{
@@ -215,6 +215,15 @@ mod tests {
         let within = |sessions| Bounds { latency_ms: 100, sessions, ..Bounds::default() };
         passes_within(within(1), SentAway, &refused(0x97, connect_of("b")));
         fails_within(within(2), SentAway, &refused(0x97, connect_of("b")), "PR");
+        let end = || Beside::SessionEnded { client_id: "a".to_owned() };
+        let mut told = one();
+        told.asks_in(2, connect_of("b")).beside(end());
+        refuses(&mut told, 2, 0x97);
+        passes_within(within(1), SentAway, &told);
+        let mut told = one();
+        told.beside(end()).asks_in(2, connect_of("b"));
+        refuses(&mut told, 2, 0x97);
+        fails_within(within(1), SentAway, &told, "PR");
         for reason in [0x80, 0x81, 0x85, 0x87, 0x88, 0x89, 0x90, 0x95, 0x97, 0x9a, 0x9b] {
             fails(SentAway, &refused(reason, connect_of("b")), "PR");
         }

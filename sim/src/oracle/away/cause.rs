@@ -78,7 +78,7 @@ fn named(model: &Model, connection: &Connection, reason: u8) -> bool {
                 quotas::surely_has_room(model, &connection.client_id, &will.topic).is_some()
             };
             let will_is_over = will(connection).is_some_and(|will| !has_room(will));
-            sessions_may_be_full(model)
+            sessions_may_be_full(model, connection)
                 || bounds.may_fill_disk && is_kept
                 || bounds.stored_bytes.is_some() && will_is_over
                 || bounds.connections.is_some()
@@ -117,7 +117,7 @@ fn unnamed(model: &Model, connection: &Connection) -> bool {
             || model.bounds.may_refuse()
             || model.has_denied()
             || !is_let_in && is_anothers(model, connection)
-            || !is_let_in && sessions_may_be_full(model)
+            || !is_let_in && sessions_may_be_full(model, connection)
     };
     is_late || connections_may_be_full(model, connection) || is_untold && has_silent_cause()
 }
@@ -178,19 +178,21 @@ fn subscribes_ahead(connection: &Connection) -> bool {
     connection.pipelined.iter().any(|(_, packet)| is_subscribe(packet))
 }
 
-/// Whether as many sessions as there may be may live.
-fn sessions_may_be_full(model: &Model) -> bool {
+/// Whether as many sessions as there may be may have lived when a connection's CONNECT was looked at.
+fn sessions_may_be_full(model: &Model, connection: &Connection) -> bool {
     let most = model.bounds.sessions;
     if most == u64::MAX {
         return false;
     }
+    let asked = connection.connect.as_ref().map_or(model.now, |(sent, _)| *sent);
     let is_open = |number: &u64| {
         let found = model.connections.get(number);
         found.is_some_and(|one| one.connack.is_none() && one.refused.is_none())
     };
     let may_have_one = model.clients.values().filter(|client| {
         let mut sessions = client.sessions.iter().map(|session| &model.sessions[*session]);
-        sessions.any(|session| !model.is_over(session)) || client.connections.iter().any(is_open)
+        sessions.any(|session| !model.is_over_at(session, asked))
+            || client.connections.iter().any(is_open)
     });
     let nameless = model
         .connections

@@ -229,7 +229,7 @@ impl Model {
     }
 
     /// Whether a session had surely ended at a moment.
-    pub(super) fn is_over_at(&self, session: &Session, moment: Moment) -> bool {
+    pub(crate) fn is_over_at(&self, session: &Session, moment: Moment) -> bool {
         let last = session.connections.last().and_then(|number| self.connections.get(number));
         let is_gone = last.is_none_or(|last| {
             let has_ended = last.ended.is_some() || last.broker_gone.is_some();

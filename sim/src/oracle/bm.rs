@@ -27,7 +27,9 @@ impl Rule for Memory {
         };
         self.last = Some((place, kept.clone()));
         let may_return = || windows(model);
-        match over_limit(&model.bounds, kept, open(model), may_return, || largest_retained(model)) {
+        match over_limit(&model.bounds, kept, open(model), may_return, |client_id| {
+            largest_alone(model, client_id)
+        }) {
             Some(what) => Err(violation("BM", what, [place])),
             None => Ok(()),
         }
@@ -64,31 +66,38 @@ fn windows(model: &Model) -> Waiting {
     Waiting { messages: usize::try_from(messages).unwrap_or(usize::MAX), bytes }
 }
 
-/// The size of the largest message that anybody asked to retain.
-fn largest_retained(model: &Model) -> u64 {
-    let retained = model.publications.iter().filter(|publication| publication.retain);
-    retained.map(size_bytes).max().unwrap_or(0)
+/// The size of the largest message that may wait alone for a client however short its queue is: one that was to be
+/// retained, or that a share has given it.
+fn largest_alone(model: &Model, client_id: &str) -> u64 {
+    let client = model.clients.get(client_id);
+    let sessions = client.into_iter().flat_map(|client| &client.sessions);
+    let mut subscriptions = sessions.flat_map(|id| model.sessions[*id].all());
+    let has_share = subscriptions.any(|subscription| subscription.share.is_some());
+    let all = model.publications.iter().filter(|publication| publication.retain || has_share);
+    all.map(size_bytes).max().unwrap_or(0)
 }
 
 /// What is more than its limit. Exchanges that began are bounded by the client's receive maximum,
 /// which FC judges. What a passing member of a share has in its queue is kept at the share until it
 /// is sent, so that each of the `open` connections may add a queue. What members had in flight when their
-/// connections ended goes back to the share, whatever waits there. A retained message that is larger than a queue
-/// may be waits alone, for a record or for its turn.
+/// connections ended goes back to the share, whatever waits there. A retained message, or one of a share, that
+/// is larger than a queue may be waits alone, for a record or for its turn.
 fn over_limit(
     bounds: &Bounds,
     kept: &Kept,
     open: u64,
     may_return: impl Fn() -> Waiting,
-    largest_retained: impl Fn() -> u64,
+    largest_alone: impl Fn(&str) -> u64,
 ) -> Option<String> {
     let (most, most_bytes) = (bounds.queue_messages, bounds.queue_bytes);
-    let is_over = |found: Waiting| {
-        let goes_alone = found.messages == 1 && found.bytes <= largest_retained();
+    let is_over = |client_id: &str, found: Waiting| {
+        let goes_alone = found.messages == 1 && found.bytes <= largest_alone(client_id);
         found.messages as u64 > most || found.bytes > most_bytes && !goes_alone
     };
     let limit = || format!("at most {most} of {most_bytes} bytes may");
-    if let Some(session) = kept.sessions.iter().find(|session| is_over(session.waiting)) {
+    if let Some(session) =
+        kept.sessions.iter().find(|session| is_over(&session.client_id, session.waiting))
+    {
         let Waiting { messages, bytes } = session.waiting;
         let client_id = &session.client_id;
         return Some(format!(
@@ -231,7 +240,7 @@ mod tests {
     fn limited_to(queue_bytes: u64, kept: &Kept) -> Option<String> {
         let bounds = Bounds { retained_messages: 1, queue_bytes, ..Bounds::default() };
         let queue_messages = if queue_bytes == u64::MAX { 2 } else { u64::MAX };
-        over_limit(&Bounds { queue_messages, ..bounds }, kept, 0, || waits(1), || 10)
+        over_limit(&Bounds { queue_messages, ..bounds }, kept, 0, || waits(1), |_| 10)
     }
 
     fn limited(kept: &Kept) -> Option<String> {

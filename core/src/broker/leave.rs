@@ -136,7 +136,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.connection = None;
         if link.is_refused && link.began_session {
-            // Who was refused has begun nothing `[MQTT-3.2.2-6]`.
+            // Who was refused has begun nothing, and finds no session the next time.
             session.expiry_interval_s = 0;
         }
         session.flight.leave_window();

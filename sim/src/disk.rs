@@ -25,7 +25,7 @@ use signalhouse::seams::{Disk, DiskFile, Listed};
 
 use crate::chance::{Stream, Streams};
 use crate::clock::SimClock;
-use file::{File, Leftover};
+use file::{File, Leftover, Rot};
 use folder::{FileId, Folder};
 pub use seen::Seen;
 
@@ -132,10 +132,10 @@ struct State {
     slowest_sync_ms: u64,
     /// When the first sync was begun that failed in it.
     unsure_from_ms: Option<u64>,
-    /// The last power cut lost bytes that were written.
+    /// The last end of a process lost bytes that were written.
     has_lost: bool,
-    /// What rotted and was not written since: file, offset, bits.
-    rotten: Vec<(FileId, usize, u8)>,
+    /// What rotted and was not written since.
+    rotten: Vec<(FileId, Rot)>,
     /// The process ends at that operation.
     stop_at: Option<u64>,
     is_stopped: bool,
@@ -284,7 +284,8 @@ impl SimDisk {
         unsure.unwrap_or(now_ms).saturating_sub(delay_ms + state.slowest_sync_ms)
     }
 
-    /// Whether the last power cut lost something that was written to a file.
+    /// Whether something that was written to a file is gone since the last end of a process: with the power, or after
+    /// a failed sync with the memory that alone had it.
     #[must_use]
     pub fn has_lost(&self) -> bool {
         self.state.borrow().has_lost
@@ -523,25 +524,25 @@ impl State {
         if std::mem::take(&mut self.is_stopped) {
             self.stop_at = None;
         }
-        self.has_failed = false;
+        (self.has_failed, self.has_lost) = (false, false);
         (self.slowest_sync_ms, self.unsure_from_ms) = (0, None);
         match cut {
             Cut::Kill => {
                 self.folder.process_ended(now_ms, &mut self.chance);
                 for file in self.files.values_mut() {
-                    file.process_ended(now_ms, &mut self.chance);
+                    self.has_lost |= file.process_ended(now_ms, &mut self.chance);
                 }
             }
             Cut::Power => {
                 let leftovers = [Leftover::Nothing, Leftover::Everything, Leftover::Some];
                 let leftover = *self.chance.pick(&leftovers);
                 self.folder.power_cut(leftover, &mut self.chance);
-                self.has_lost = false;
                 for file in self.files.values_mut() {
                     self.has_lost |= file.power_cut(leftover, &mut self.chance);
                 }
             }
         }
+        self.uncover_rot();
         self.forget_nameless();
     }
 
@@ -707,7 +708,7 @@ impl SimFile {
         }
         let most = usize::try_from(most.min(fits)).unwrap_or(bytes.len());
         let offset = usize::try_from(offset).map_err(|_| failed())?;
-        state.mend_rot_in(self.id, offset..offset + most);
+        state.cover_rot(self.id, &(offset..offset + most), number);
         if let Some(file) = state.files.get_mut(&self.id) {
             file.write(number, offset, &bytes[..most], done_at_ms);
         }

@@ -88,10 +88,9 @@ impl<D: Disk> Bodies<D> {
                     return Ok(message);
                 }
             }
-            let name = self.reader.as_ref().map(FrameReader::name);
             if !self.read_frame().await? {
-                let name = name.or_else(|| self.files.back().copied());
-                let name = name.unwrap_or(FileName::Segment(0));
+                // The last file stays open; without any there is nothing to look for.
+                let name = self.reader.as_ref().map_or(FileName::Segment(0), FrameReader::name);
                 return Err(damaged(name, self.offset(), Damage::Message(id)));
             }
         }

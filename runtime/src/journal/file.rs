@@ -36,6 +36,23 @@ pub(super) const IMPORT: FileName = FileName::Unfinished(0);
 pub(super) const ERASING: FileName = FileName::Unfinished(MOST);
 
 impl FileName {
+    /// Says that the segments behind that one have no frame that counts, and are given other first blocks: until that is
+    /// on the disk, such a block can be neither the old one nor the new.
+    pub(super) fn renewing_behind(segment: u64) -> Self {
+        FileName::Unfinished(MOST - segment)
+    }
+
+    /// The segment that was named so.
+    pub(super) fn renewed_behind(self) -> Option<u64> {
+        match self {
+            // No unfinished file comes near: there are not so many segments.
+            FileName::Unfinished(number) if number > MOST / 2 && self != ERASING => {
+                Some(MOST - number)
+            }
+            FileName::Unfinished(_) | FileName::Segment(_) | FileName::Snapshot(_) => None,
+        }
+    }
+
     /// What a name says; `None` for files that are not the store's.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let (kind, number) = name.split_once('-')?;
@@ -168,6 +185,10 @@ mod tests {
     fn names_come_back_and_others_are_not_ours() {
         for name in [FileName::Segment(1), FileName::Snapshot(2), FileName::Unfinished(MOST)] {
             assert_eq!(FileName::parse(&name.to_string()), Some(name));
+        }
+        assert_eq!(FileName::renewing_behind(3).renewed_behind(), Some(3));
+        for name in [ERASING, IMPORT, FileName::Unfinished(3), FileName::Segment(MOST - 3)] {
+            assert_eq!(name.renewed_behind(), None, "{name}");
         }
         let past = FileName::Segment(MOST + 1).to_string();
         for name in [

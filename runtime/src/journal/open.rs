@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 use signalhouse_core::record::LogPosition;
 use signalhouse_core::{Broker, Config, Record, Recovery, Seed, Time, Totals};
 
+use super::codec::FORMAT_VERSION;
 use super::error::{Damage, StoreError};
 use super::file::FileName;
 use super::index::Index;
 use super::log::{Level, LogJournal, Sealed, Stock, Upkeep};
 use super::segment::{OpenSegment, Salts, make, remove, settle, usual_bytes};
 use super::tools::Replay;
-use super::walk::{Cut, Layout, OnDamage, Place, Visit, walk};
+use super::walk::{Cut, Layout, OnDamage, Place, Segment, Visit, walk};
 use crate::seams::{Clock, Disk, Spawn};
 
 /// How a store is opened.
@@ -126,14 +127,18 @@ impl<D: Disk> Opened<D> {
             self;
         let through = layout.through;
         let broker = recovery.finish(clock.now(), through);
-        let begins = layout.snapshot.map_or(1, |(number, _)| number);
-        let mut segments = open_segments(&disk, &layout).await?;
+        // What is written from here on is of the present version, and an older program must not take it for damage.
+        let is_old = |tail: &Segment| tail.version < FORMAT_VERSION;
+        let full = layout.tail + usize::from(layout.segments.get(layout.tail).is_some_and(is_old));
+        let mut segments = open_segments(&disk, &layout.segments[full..]).await?;
         let active = match segments.pop_front() {
             Some(active) => active,
             None => {
-                let bytes = usual_bytes(begins, options.segment_bytes);
-                make(disk.clone(), begins, bytes, salts.next(), None).await.map_err(|source| {
-                    let file = FileName::Segment(begins).to_string();
+                let begins = layout.snapshot.map_or(1, |(number, _)| number);
+                let number = layout.segments.last().map_or(begins, |last| last.number + 1);
+                let bytes = usual_bytes(number, options.segment_bytes);
+                make(disk.clone(), number, bytes, salts.next(), None).await.map_err(|source| {
+                    let file = FileName::Segment(number).to_string();
                     StoreError::Disk { doing: "cannot make", file, source }
                 })?
             }
@@ -141,19 +146,28 @@ impl<D: Disk> Opened<D> {
         let last_number = segments.back().map_or(active.number, |segment| segment.number);
         let mut stock = Stock {
             ready: segments,
-            sealed: sealed(&layout),
+            sealed: sealed(&layout.segments[..full]),
             snapshot: layout.snapshot,
             snapshot_live_bytes,
             obsolete: Vec::new(),
             rubbish: Vec::new(),
         };
+        let mut is_settled = true;
         for (name, _) in layout.obsolete {
             match name {
                 // Not to be used again: if its new name was not durable, it may have both names.
                 FileName::Segment(_) | FileName::Snapshot(_) => stock.rubbish.push(name),
                 // Now: a new file of that name may be made at any time from here on.
-                FileName::Unfinished(_) => remove(&disk, name).await?,
+                FileName::Unfinished(_) => {
+                    remove(&disk, name).await?;
+                    is_settled = false;
+                }
             }
+        }
+        if !is_settled {
+            // What such a file says must not be believed of what is written from here on.
+            let synced = disk.sync_folder().await;
+            synced.map_err(StoreError::disk("cannot sync", "the data folder"))?;
         }
         let free_bytes = disk.free_bytes().await;
         let free_bytes =
@@ -173,13 +187,13 @@ impl<D: Disk> Opened<D> {
     }
 }
 
-/// The segment that goes on, and those behind it.
+/// Opens the segment that goes on, and those behind it.
 async fn open_segments<D: Disk>(
     disk: &D,
-    layout: &Layout,
+    segments: &[Segment],
 ) -> Result<VecDeque<OpenSegment<D::File>>, StoreError> {
     let mut opened = VecDeque::new();
-    for segment in layout.segments.iter().skip(layout.tail) {
+    for segment in segments {
         let name = FileName::Segment(segment.number);
         let file =
             disk.open(&name.to_string()).await.map_err(StoreError::disk("cannot open", name))?;
@@ -194,14 +208,12 @@ async fn open_segments<D: Disk>(
     Ok(opened)
 }
 
-fn sealed(layout: &Layout) -> Vec<Sealed> {
-    let sealed = layout.segments.iter().take(layout.tail);
-    sealed
-        .map(|segment| Sealed {
-            number: segment.number,
-            end: segment.end,
-            last: segment.last,
-            bytes: segment.bytes,
-        })
-        .collect()
+fn sealed(segments: &[Segment]) -> Vec<Sealed> {
+    let sealed = segments.iter().map(|segment| Sealed {
+        number: segment.number,
+        end: segment.end,
+        last: segment.last,
+        bytes: segment.bytes,
+    });
+    sealed.collect()
 }

@@ -131,6 +131,12 @@ impl<F: DiskFile> FrameReader<F> {
         Ok(Header::read(&self.buffer))
     }
 
+    /// Whether nothing was ever written where the next frame's header would be.
+    pub(super) async fn is_blank_here(&mut self) -> Result<bool, StoreError> {
+        self.fill(HEADER_BYTES).await?;
+        Ok(self.buffer.iter().take(HEADER_BYTES).all(|byte| *byte == 0))
+    }
+
     /// The frame at this place; `None` if there is none that is intact.
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, StoreError> {
         let frame = self.here().await?;

@@ -155,7 +155,8 @@ pub(super) async fn settle<D: Disk>(
     salts: &mut Salts,
 ) -> Result<(), StoreError> {
     let tail = layout.tail;
-    let erased_to = what_to_erase(disk, layout).await?;
+    let erased_to = what_to_erase(layout);
+    note_intent(disk, layout, erased_to.is_some()).await?;
     for (index, segment) in layout.segments.iter_mut().enumerate() {
         let name = FileName::Segment(segment.number);
         if index > tail && canary!(TailNotCut) {
@@ -176,9 +177,7 @@ pub(super) async fn settle<D: Disk>(
                 segment.salt = salts.next();
                 segment.end = BLOCK_BYTES;
             }
-            // What is written from here on is of the present version, and an older program must not take
-            // it for damage.
-            if index > tail || index == tail && segment.version < FORMAT_VERSION {
+            if index > tail {
                 segment.version = FORMAT_VERSION;
                 let kind = FileKind::Segment { bytes: segment.bytes };
                 let header = FileHeader::new(kind, segment.number, segment.salt);
@@ -192,22 +191,39 @@ pub(super) async fn settle<D: Disk>(
     disk.sync_folder().await.map_err(StoreError::disk("cannot sync", "the data folder"))
 }
 
-/// How far the last segment has to be erased behind its end, if at all. From here on that is known to be under way,
-/// until it is surely on the disk.
-async fn what_to_erase<D: Disk>(disk: &D, layout: &mut Layout) -> Result<Option<u64>, StoreError> {
+/// How far the last segment has to be erased behind its end, if at all.
+fn what_to_erase(layout: &Layout) -> Option<u64> {
+    let tail = layout.segments.get(layout.tail)?;
     if layout.obsolete.iter().any(|(name, _)| *name == ERASING) {
         // How far it was to be is no longer seen.
-        return Ok(layout.segments.get(layout.tail).map(|segment| segment.bytes));
+        return Some(tail.bytes);
     }
     let stale = layout.stale.iter().filter(|(of, ..)| *of == layout.tail);
-    let Some(to) = stale.map(|(_, _, to)| *to).max() else { return Ok(None) };
-    match disk.create(&ERASING.to_string()).await {
-        Ok(_) => layout.obsolete.push((ERASING, 0)),
-        // Then a sync that fails as well may undo it.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(Some(to)),
-        Err(error) => return Err(StoreError::disk("cannot create", ERASING)(error)),
+    stale.map(|(_, _, to)| tail.bytes.min(*to)).max()
+}
+
+/// From here on it is known what is under way, until it is surely on the disk.
+async fn note_intent<D: Disk>(
+    disk: &D,
+    layout: &mut Layout,
+    is_erasing: bool,
+) -> Result<(), StoreError> {
+    let last = layout.segments.get(layout.tail).filter(|_| layout.segments.len() > layout.tail + 1);
+    let renewing = last.map(|last| FileName::renewing_behind(last.number));
+    let names: Vec<FileName> = is_erasing.then_some(ERASING).into_iter().chain(renewing).collect();
+    if names.is_empty() {
+        return Ok(());
     }
-    let synced = disk.sync_folder().await;
-    synced.map_err(StoreError::disk("cannot sync", "the data folder"))?;
-    Ok(Some(to))
+    for name in names {
+        if layout.obsolete.iter().any(|(known, _)| *known == name) {
+            continue;
+        }
+        match disk.create(&name.to_string()).await {
+            Ok(_) => layout.obsolete.push((name, 0)),
+            // Then what fails as well may undo it.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            Err(error) => return Err(StoreError::disk("cannot create", name)(error)),
+        }
+    }
+    disk.sync_folder().await.map_err(StoreError::disk("cannot sync", "the data folder"))
 }

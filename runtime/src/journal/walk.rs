@@ -12,6 +12,7 @@ use signalhouse_core::{LogPosition, Record, Time};
 use super::codec::decode_first;
 use super::error::{Damage, StoreError};
 use super::file::{BLOCK_BYTES, FileHeader, FileKind, FileName, IMPORT};
+use super::frame::{HEADER_BYTES, Header};
 use super::reader::{Frame, FrameReader};
 use crate::seams::{Disk, DiskFile, Listed};
 
@@ -66,7 +67,7 @@ pub(super) struct Layout {
     pub(super) latest: Time,
     /// What was never acknowledged and no longer counts.
     pub(super) cut: Option<Cut>,
-    /// Frames behind the end, which must not come back: the segment, from where, to where.
+    /// What is behind the end and must not come back, frames or what is left of one: the segment, from where, to where.
     pub(super) stale: Vec<(usize, u64, u64)>,
     /// Frames that count and that nothing says are durable: the segment, from where, to where.
     pub(super) unproven: Vec<(usize, u64, u64)>,
@@ -103,6 +104,28 @@ pub struct Cut {
     pub position: LogPosition,
     /// How many whole frames are behind it and no longer count.
     pub frames: usize,
+}
+
+/// What is behind the end of a sequence.
+struct Behind {
+    /// Where the next frame should be: the file, from where.
+    at: (FileName, u64),
+    /// Something of that frame is there.
+    is_torn: bool,
+    /// The highest position that any frame calls durable.
+    known_durable: u64,
+    /// The frames that are intact.
+    later: Vec<Found>,
+    /// Where the sequence ends, something is left that is no frame: the segment, from where, to where.
+    remains: Option<(usize, u64, u64)>,
+}
+
+/// A frame: in which segment, from where, to where, and its first position.
+struct Found {
+    index: usize,
+    from: u64,
+    to: u64,
+    first: u64,
 }
 
 /// Reads the store on `disk`.
@@ -353,7 +376,7 @@ impl<'a, D: Disk, V: Visit> Walk<'a, D, V> {
         index: usize,
         error: StoreError,
     ) -> Result<(), StoreError> {
-        if self.is_left_out(&error) {
+        if self.is_left_out(&error) || self.is_being_renewed(index, &error) {
             return Ok(());
         }
         if self.on_damage == OnDamage::LeaveOut && self.is_spare(&error).await {
@@ -373,6 +396,14 @@ impl<'a, D: Disk, V: Visit> Walk<'a, D, V> {
         };
         let of = file(error);
         of.is_some() && self.layout.losses.iter().any(|loss| file(loss) == of)
+    }
+
+    /// Whether a start that did not come to its end was about to give that segment another first block. It had found
+    /// that no frame in it counts, and nothing was written since.
+    fn is_being_renewed(&self, index: usize, error: &StoreError) -> bool {
+        let is_header = matches!(error, StoreError::Damaged { what: Damage::Header, .. });
+        let mut behind = self.layout.obsolete.iter().filter_map(|(name, _)| name.renewed_behind());
+        is_header && behind.any(|last| self.layout.segments[index].number > last)
     }
 
     /// Whether the file of that damage is a segment that no frame was ever written to: behind its
@@ -449,57 +480,77 @@ impl<'a, D: Disk, V: Visit> Walk<'a, D, V> {
     async fn end_or_gap(
         &mut self,
         index: usize,
-        mut reader: FrameReader<D::File>,
+        reader: FrameReader<D::File>,
     ) -> Result<Option<(usize, u64)>, StoreError> {
-        let (name, offset) = (reader.name(), reader.offset());
         let expected = self.layout.through.0 + 1;
-        let is_torn = reader.header_here().await?.is_some_and(|header| header.first.0 == expected);
-        let mut later = Vec::new();
-        let mut known_durable = self.known_durable;
-        let mut collect = |index: usize, frame: &Frame| {
-            known_durable = known_durable.max(frame.header.known_durable.0);
-            later.push((index, frame.offset, frame.end(), frame.header.first.0));
-        };
-        while let Some(frame) = reader.seek(expected, u64::MAX).await? {
-            collect(index, &frame);
-        }
-        for index in index + 1..self.layout.segments.len() {
-            let Some(mut reader) = self.open(index).await? else { continue };
-            let mut within = UNDER_WAY_BYTES;
-            while let Some(frame) = reader.seek(expected, within).await? {
-                collect(index, &frame);
-                within = u64::MAX;
-            }
-        }
+        let Behind { at: (file, offset), is_torn, known_durable, later, remains } =
+            self.look_behind(index, reader).await?;
         if known_durable >= expected {
             let expected = LogPosition(expected);
             let what = Damage::Frame { expected, known_durable: LogPosition(known_durable) };
-            // What is missing at the beginning of a segment shows behind it.
-            let at = match later.first() {
-                Some((of, offset, ..)) if *of > index && *offset > BLOCK_BYTES => {
-                    (FileName::Segment(self.layout.segments[*of].number), BLOCK_BYTES)
-                }
-                Some(_) | None => (name, offset),
-            };
-            self.leave_out(damaged(at.0, at.1, what))?;
-            let next = later.iter().find(|(_, _, _, first)| *first >= expected.0);
-            let Some((index, offset, _, first)) = next else {
+            self.leave_out(damaged(file, offset, what))?;
+            let next = later.iter().find(|found| found.first >= expected.0);
+            let Some(&Found { index, from, first, .. }) = next else {
                 self.layout.lost_records += known_durable - expected.0 + 1;
                 self.layout.lost_behind = Some(self.layout.through);
                 return Ok(None);
             };
             self.layout.lost_records += first - expected.0;
             self.layout.through = LogPosition(first - 1);
-            return Ok(Some((*index, *offset)));
+            return Ok(Some((index, from)));
         }
         if is_torn || !later.is_empty() {
             let position = LogPosition(expected);
             self.layout.cut =
-                Some(Cut { file: name.to_string(), offset, position, frames: later.len() });
+                Some(Cut { file: file.to_string(), offset, position, frames: later.len() });
         }
-        self.layout.stale =
-            later.into_iter().map(|(index, from, to, _)| (index, from, to)).collect();
+        let stale = later.into_iter().map(|found| (found.index, found.from, found.to));
+        self.layout.stale = stale.chain(remains).collect();
         Ok(None)
+    }
+
+    /// Looks at what is behind the end of the sequence, in that segment and in later ones.
+    async fn look_behind(
+        &mut self,
+        index: usize,
+        mut reader: FrameReader<D::File>,
+    ) -> Result<Behind, StoreError> {
+        let expected = self.layout.through.0 + 1;
+        let is_next =
+            |header: Option<Header>| header.is_some_and(|header| header.first.0 == expected);
+        let end = (reader.name(), reader.offset());
+        let mut torn = is_next(reader.header_here().await?).then_some(end);
+        // What cannot be read now may be read another time.
+        let remains =
+            (!reader.is_blank_here().await?).then(|| (index, end.1, end.1 + HEADER_BYTES as u64));
+        let mut known_durable = self.known_durable;
+        let mut later = Vec::new();
+        let mut collect = |index: usize, frame: &Frame| {
+            known_durable = known_durable.max(frame.header.known_durable.0);
+            let (from, to, first) = (frame.offset, frame.end(), frame.header.first.0);
+            later.push(Found { index, from, to, first });
+        };
+        while let Some(frame) = reader.seek(expected, u64::MAX).await? {
+            collect(index, &frame);
+        }
+        for index in index + 1..self.layout.segments.len() {
+            let Some(mut reader) = self.open(index).await? else { continue };
+            if torn.is_none() && is_next(reader.header_here().await?) {
+                torn = Some((reader.name(), reader.offset()));
+            }
+            let mut within = UNDER_WAY_BYTES;
+            while let Some(frame) = reader.seek(expected, within).await? {
+                collect(index, &frame);
+                within = u64::MAX;
+            }
+        }
+        // What is missing at the beginning of a segment shows behind it.
+        let missing = later.first().filter(|found| found.index > index && found.from > BLOCK_BYTES);
+        let missing = missing.map(|found| {
+            (FileName::Segment(self.layout.segments[found.index].number), BLOCK_BYTES)
+        });
+        let at = torn.or(missing).unwrap_or(end);
+        Ok(Behind { at, is_torn: torn.is_some(), known_durable, later, remains })
     }
 
     /// Hands a frame's records on.

@@ -55,7 +55,9 @@ fn what_is_written_into_an_old_store_says_that_it_is_new() {
             let mut changed = 0;
             for name in disk.names() {
                 let bytes = disk.bytes(&name);
-                if !before.names().contains(&name) || before.bytes(&name) != bytes {
+                let is_changed = !before.names().contains(&name) || before.bytes(&name) != bytes;
+                // An unfinished file counts for nobody.
+                if is_changed && !name.starts_with("unfinished") {
                     changed += 1;
                     assert_eq!(bytes[8..12], FORMAT_VERSION.to_le_bytes(), "{version}: {name}");
                 }

@@ -30,7 +30,7 @@ fn what_was_told_durable_survives_every_crash() {
             let mut disk = MemoryDisk::new(seed);
             for generation in 0..6 {
                 let mut store = open(&disk, seed * 100 + generation).await.expect("a store");
-                cuts += u32::from(store.found.cut.is_some());
+                assert_eq!(store.found.cut, None, "seed {seed}: what was cut is there again");
                 assert_eq!(store.retained(), expected(store.appended), "seed {seed}");
                 let batches = rng.below(120);
                 work(&mut store, &mut rng, batches).await;
@@ -40,6 +40,7 @@ fn what_was_told_durable_survives_every_crash() {
                 disk = if rng.below(3) == 0 { disk.killed() } else { disk.power_cut() };
                 let store = open(&disk, seed * 100 + generation + 50).await;
                 let store = store.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                cuts += u32::from(store.found.cut.is_some());
                 let through = store.appended;
                 assert!((told..=appended).contains(&through), "seed {seed}: {told} {through}");
                 assert_eq!(store.retained(), expected(through), "seed {seed}");
@@ -227,6 +228,46 @@ fn a_missing_file_and_a_newer_version_are_refused() {
     });
 }
 
+/// The new first block of a segment without frames need not be written as one.
+#[test]
+fn a_first_block_that_a_start_left_half_written_is_no_damage() {
+    run(async || {
+        let (disk, through) = closed_store(7, 20).await;
+        let spare = disk.names().pop().expect("a segment is last");
+        assert!(spare.starts_with("segment"), "{spare}");
+        let left_by_a_start = |operations| {
+            let disk = disk.killed();
+            disk.stop_after(operations);
+            disk
+        };
+        let mut told = 0;
+        for operations in 1..60 {
+            let before = left_by_a_start(operations);
+            let mut opening = std::pin::pin!(open(&before, 2));
+            for _ in 0..1_000 {
+                tokio::select! {
+                    biased;
+                    _ = opening.as_mut() => break,
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+            let torn = before.power_cut();
+            // In the salt.
+            torn.flip(&spare, 27, 0x10);
+            let is_known = torn.names().iter().any(|name| name.starts_with("unfinished-92"));
+            told += u32::from(is_known);
+            match open(&torn, 3).await {
+                Ok(store) => assert!(is_known && store.appended == through, "{operations}"),
+                Err(StoreError::Damaged { file, .. }) => {
+                    assert!(!is_known && file == spare, "{operations}: {file}");
+                }
+                Err(other) => panic!("{operations}: {other}"),
+            }
+        }
+        assert!(told > 3, "{told}");
+    });
+}
+
 #[test]
 fn a_failed_sync_is_final() {
     run(async || {
@@ -389,6 +430,27 @@ fn writing_costs_little_more_than_the_records() {
         println!("{percent} bytes written for 100 bytes of records");
         assert!(percent <= 130, "{percent} %");
         assert!(disk.used() < 40 * SEGMENT_BYTES, "{} bytes", disk.used());
+    });
+}
+
+/// Damage that shows while the broker runs is told with the file's name too.
+#[test]
+fn a_message_that_rotted_is_missed_in_its_file() {
+    run(async || {
+        let disk = MemoryDisk::new(5);
+        let mut store = open(&disk, 5).await.expect("a store");
+        store.append(3);
+        store.settle().await.expect("the disk works");
+        // In the first frame's body.
+        disk.flip("segment-0000000001", 4_096 + 40, 1);
+        store.journal.fetch(MessageId(2));
+        let error = loop {
+            if let Err(error) = store.turn().await {
+                break error.to_string();
+            }
+        };
+        let told = "segment-0000000001 is damaged at offset 4096: message m2 is not there";
+        assert!(error.contains(told), "{error}");
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::file::File;
+use super::file::{File, Rot};
 use super::folder::FileId;
 use super::{SimDisk, State};
 
@@ -17,7 +17,7 @@ impl SimDisk {
         file.rot(offset, bit);
         let is_there = offset < file.len();
         if is_there {
-            state.rotten.push((id, offset, bit));
+            state.rotten.push((id, Rot { offset, bit }));
         }
         is_there
     }
@@ -48,7 +48,7 @@ impl SimDisk {
         let rotten: Vec<(String, u64)> = state
             .rotten
             .iter()
-            .filter_map(|(id, offset, _)| Some((named(*id)?, *offset as u64)))
+            .filter_map(|(id, rot)| Some((named(*id)?, rot.offset as u64)))
             .collect();
         rotten.into_iter()
     }
@@ -56,8 +56,13 @@ impl SimDisk {
     /// What rotted is put right, as from a copy kept elsewhere.
     pub fn mend_rot(&self) {
         let mut state = self.state.borrow_mut();
-        let rotten: Vec<FileId> = state.rotten.iter().map(|(id, ..)| *id).collect();
-        rotten.into_iter().for_each(|id| state.mend_rot_in(id, 0..usize::MAX));
+        let State { rotten, files, .. } = &mut *state;
+        for (id, rot) in std::mem::take(rotten) {
+            if let Some(file) = files.get_mut(&id) {
+                file.rot(rot.offset, rot.bit);
+            }
+        }
+        files.values_mut().for_each(File::mend_covered);
     }
 
     fn at_rest_bytes(&self, name: &str) -> usize {
@@ -68,16 +73,24 @@ impl SimDisk {
 }
 
 impl State {
-    /// What rotted in a part of a file is as it was: it is put right, or about to be written.
-    pub(super) fn mend_rot_in(&mut self, id: FileId, part: Range<usize>) {
+    /// The write of that number goes over a part of a file. What rotted there is out of sight, and gone with the sync.
+    pub(super) fn cover_rot(&mut self, id: FileId, part: &Range<usize>, number: u64) {
         let State { rotten, files, .. } = self;
         let Some(file) = files.get_mut(&id) else { return };
-        rotten.retain(|(of, offset, bit)| {
-            let is_meant = *of == id && part.contains(offset);
-            if is_meant {
-                file.rot(*offset, *bit);
+        rotten.retain(|(of, rot)| {
+            let is_covered = *of == id && part.contains(&rot.offset);
+            if is_covered {
+                file.cover_rot(number, *rot);
             }
-            !is_meant
+            !is_covered
         });
+    }
+
+    /// What was written over rot is gone.
+    pub(super) fn uncover_rot(&mut self) {
+        let State { rotten, files, .. } = self;
+        for (id, file) in files {
+            rotten.extend(file.take_uncovered().into_iter().map(|rot| (*id, rot)));
+        }
     }
 }

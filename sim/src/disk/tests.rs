@@ -285,6 +285,57 @@ fn rot_outlives_failures_and_is_put_right() {
 }
 
 #[test]
+fn rot_that_was_written_over_comes_back_with_the_power_unless_that_was_synced() {
+    let rotten = |is_synced: bool| {
+        let is_rotten = (0..SEEDS).filter(|seed| {
+            let machine = Machine::new(*seed, DiskFaults::default());
+            let disk = machine.disk.clone();
+            machine.run(replace(disk.clone(), OLD, ALL_STEPS)).expect("ends").expect("works");
+            assert!(disk.rot("state", 700, 0));
+            let over = async {
+                let file = disk.open("state").await?;
+                file.write_at(0, Bytes::from_static(OLD)).await?;
+                if is_synced { file.sync().await } else { Ok(()) }
+            };
+            machine.run(over).expect("ends").expect("works");
+            disk.cut(Cut::Power);
+            let is_as_it_was = machine.state().as_deref() == Some(OLD);
+            assert_eq!(disk.rotten().count(), usize::from(!is_as_it_was));
+            disk.mend_rot();
+            assert_eq!(machine.state().as_deref(), Some(OLD));
+            !is_as_it_was
+        });
+        is_rotten.count()
+    };
+    assert_eq!(rotten(true), 0);
+    assert!((100..200).contains(&rotten(false)));
+}
+
+#[test]
+fn memory_that_a_failed_sync_left_alone_can_be_gone_with_the_process() {
+    let lost = (0..SEEDS).filter(|seed| {
+        let machine = Machine::new(*seed, SLOW);
+        let disk = machine.disk.clone();
+        machine.run(replace(disk.clone(), OLD, ALL_STEPS)).expect("ends").expect("works");
+        let program = async {
+            let file = disk.open("state").await?;
+            file.write_at(0, Bytes::from_static(&NEW[..OLD.len()])).await?;
+            disk.fail_next(Operation::Sync, 1);
+            file.sync().await.expect_err("fails");
+            disk.stop_at(Some(disk.operations() + 1));
+            file.write_at(0, Bytes::from_static(b"x")).await
+        };
+        assert!(machine.run(program).is_none());
+        disk.cut(Cut::Kill);
+        let left = machine.state().expect("it is there");
+        assert_eq!(disk.has_lost(), left[1..] != NEW[1..OLD.len()]);
+        disk.has_lost()
+    });
+    let lost = lost.count();
+    assert!((1..SEEDS as usize).contains(&lost), "{lost}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_disk() {
     let play = |seed| {
         let machine = Machine::new(seed, DiskFaults { short_writes: 2, ..SLOW });

@@ -95,15 +95,17 @@ impl Appended {
     }
 
     /// The broker's process ends, at a level that syncs late: what it was told before that moment is on the disk. The
-    /// rest is in memory, and gone with the power.
-    pub(super) fn ends(&mut self, synced_before_ms: u64, with_power: bool) {
+    /// rest is in memory.
+    pub(super) fn ends(&mut self, synced_before_ms: u64) {
         let synced = self.tellings.iter().filter(|(at_ms, _)| *at_ms < synced_before_ms);
         self.synced =
             synced.map(|(_, through)| *through).max().unwrap_or_default().max(self.synced);
         self.tellings.clear();
-        if with_power {
-            self.durable = self.durable.min(self.synced);
-        }
+    }
+
+    /// What was in memory alone is gone, at a level that syncs late.
+    pub(super) fn loses_memory(&mut self) {
+        self.durable = self.durable.min(self.synced);
     }
 
     /// What the broker was told is durable.
@@ -233,7 +235,10 @@ mod tests {
             history.append(record(session));
             history.durable(session * 100 - 90, LogPosition(session));
         }
-        history.ends(synced_before_ms, with_power);
+        history.ends(synced_before_ms);
+        if with_power {
+            history.loses_memory();
+        }
         history
     }
 
@@ -257,7 +262,8 @@ mod tests {
         let said = judge_late(late(111, false), 2).expect_err("it is in memory");
         assert!(said.contains("the store ends at @2, and @3 was durable"), "{said}");
         let mut killed = late(111, false);
-        killed.ends(500, true);
+        killed.ends(500);
+        killed.loses_memory();
         assert_eq!(judge_late(killed, 2), Ok(()), "the power goes before anybody has synced it");
     }
 

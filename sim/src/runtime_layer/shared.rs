@@ -142,10 +142,17 @@ impl Shared {
     }
 
     /// The broker's process is about to end. At a level that syncs late, notes what of that which it told is safe.
-    pub(super) fn process_ends(&self, with_power: bool) {
+    pub(super) fn process_ends(&self) {
         if let Level::Relaxed { sync_delay_ms } = level(&self.plan) {
             let before_ms = self.disk.synced_before_ms(sync_delay_ms + LATE_MS);
-            self.appended.borrow_mut().ends(before_ms, with_power);
+            self.appended.borrow_mut().ends(before_ms);
+        }
+    }
+
+    /// What the disk had in memory alone is gone, which a level that syncs late allows.
+    pub(super) fn memory_is_gone(&self) {
+        if matches!(level(&self.plan), Level::Relaxed { .. }) {
+            self.appended.borrow_mut().loses_memory();
         }
     }
 

@@ -312,9 +312,13 @@ impl World<'_> {
 
     /// The process is gone; the kernel closes its sockets and keeps what it wrote.
     fn end_process(&mut self) {
-        self.shared.process_ends(false);
+        self.shared.process_ends();
         self.sim.crash(BROKER);
         self.shared.disk.cut(Cut::Kill);
+        // After a failed sync, writes that look done may be in memory alone.
+        if self.shared.disk.has_lost() {
+            self.shared.memory_is_gone();
+        }
         self.shared.broker.set(Broker::ProcessDown);
     }
 }
@@ -391,13 +395,14 @@ impl Stage for World<'_> {
             }
             BrokerFault::PowerCut if is_up => {
                 self.shared.event(What::Broker(fault));
-                self.shared.process_ends(true);
+                self.shared.process_ends();
                 // What dies with the power says nothing to anybody.
                 self.sim.partition(BROKER, CLIENTS);
                 self.sim.crash(BROKER);
                 self.sim.repair(BROKER, CLIENTS);
                 self.shared.broker.set(Broker::PowerDown);
                 self.shared.disk.cut(Cut::Power);
+                self.shared.memory_is_gone();
                 if self.shared.disk.has_lost() {
                     self.shared.record.borrow_mut().hit(Point::RecordsLost);
                 }

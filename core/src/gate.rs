@@ -86,6 +86,11 @@ impl Gate {
         self.appended
     }
 
+    /// The last record, if there is one behind `before`; else the beginning, for which nobody waits.
+    pub(crate) fn appended_since(&self, before: LogPosition) -> LogPosition {
+        if self.appended > before { self.appended } else { LogPosition::START }
+    }
+
     pub(crate) fn is_durable(&self, at: LogPosition) -> bool {
         at <= self.durable
     }

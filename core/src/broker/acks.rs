@@ -12,7 +12,7 @@ use crate::session::flight::Stage;
 use crate::session::queue::Journaled;
 use crate::wire::packet::{Ack, ServerPacket};
 use crate::wire::reason::ReasonCode;
-use crate::wire::types::{InboundPacketId, OutboundPacketId, QoS};
+use crate::wire::types::{InboundPacketId, OutboundPacketId, QoS, Version};
 
 /// What an acknowledgement finds under its packet identifier.
 enum Found {
@@ -115,6 +115,31 @@ impl Broker {
         }
         let packet = ServerPacket::PubComp(Ack::new(id, ReasonCode::Success)); // [MQTT-4.3.3-11]
         self.send_after(after, connection, packet, counted, out);
+    }
+
+    /// Whether a QoS 2 publication holds an identifier that came with something else. Before version 5 no answer can say
+    /// so, and a client that is closed for it does the same when it comes again: there, who uses it has given the
+    /// exchange up, and it is free.
+    pub(super) fn is_held(
+        &mut self,
+        connection: ConnectionId,
+        key: SessionKey,
+        id: InboundPacketId,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        if session.version == Version::V5 {
+            return session.inbound.contains_key(&id);
+        }
+        let Some(counted) = session.inbound.remove(&id) else { return false };
+        if session.is_durable() {
+            let record = Record::InboundReleased { session: session.id, packet_id: id };
+            self.gate.persist(record, out);
+        }
+        if let Some(link) = self.links.get_mut(connection).filter(|_| counted) {
+            link.inbound_unacked -= 1;
+        }
+        false
     }
 
     fn find_exchange(&self, key: SessionKey, id: OutboundPacketId) -> Found {

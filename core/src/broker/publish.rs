@@ -30,17 +30,21 @@ impl Broker {
     ) {
         self.counters.publish_received += 1;
         self.counters.publish_bytes_received += publish.payload.len() as u64;
+        let mut after = LogPosition::START;
         match publish.delivery {
             Delivery::AtMostOnce => {}
             Delivery::AtLeastOnce(id) => {
                 if !self.take_quota(connection, out) {
                     return;
                 }
-                if self.holds_inbound(key, id) {
+                let before = self.gate.appended();
+                if self.is_held(connection, key, id, out) {
                     let reason = ReasonCode::PacketIdentifierInUse;
-                    self.answer(connection, key, publish.delivery, reason, LogPosition::START, out);
+                    self.answer(connection, publish.delivery, reason, LogPosition::START, out);
                     return;
                 }
+                // Once it is acknowledged, the identifier must be free for good.
+                after = self.gate.appended_since(before);
             }
             Delivery::ExactlyOnce(id) => {
                 if self.is_repeated(connection, key, id, out) || !self.take_quota(connection, out) {
@@ -64,7 +68,7 @@ impl Broker {
                 self.refuse(connection, key, publish.delivery, publish.topic, reason, out);
             }
         } else {
-            self.take_publish(connection, key, publish, out);
+            self.take_publish(connection, key, publish, after, out);
         }
     }
 
@@ -77,12 +81,13 @@ impl Broker {
         !reserved && (topic.as_text().len() < maximum || topic.levels().count() <= maximum)
     }
 
-    /// The broker takes ownership of the message.
+    /// The broker takes ownership of the message, and acknowledges it once `after` is durable too.
     fn take_publish(
         &mut self,
         connection: ConnectionId,
         key: SessionKey,
         publish: Publish,
+        after: LogPosition,
         out: &mut Outbox,
     ) {
         let Some(session) = self.sessions.get_mut(key) else { return };
@@ -123,7 +128,7 @@ impl Broker {
         {
             session.inbound.insert(id, true);
         }
-        self.answer(connection, key, delivery, reason, routed.after, out);
+        self.answer(connection, delivery, reason, routed.after.max(after), out);
     }
 
     /// Counts a publication against our receive maximum.
@@ -145,10 +150,6 @@ impl Broker {
         }
         link.inbound_unacked += 1;
         true
-    }
-
-    fn holds_inbound(&self, key: SessionKey, id: InboundPacketId) -> bool {
-        self.sessions.get(key).is_some_and(|session| session.inbound.contains_key(&id))
     }
 
     /// Answers a repeated QoS 2 PUBLISH, which is not passed on again `[MQTT-4.3.3-10]`.
@@ -262,7 +263,7 @@ impl Broker {
             {
                 session.inbound.insert(id, true);
             }
-            self.answer(connection, key, delivery, ReasonCode::Success, LogPosition::START, out);
+            self.answer(connection, delivery, ReasonCode::Success, LogPosition::START, out);
             return;
         }
         if delivery != Delivery::AtMostOnce && version != Version::V5 {
@@ -275,7 +276,7 @@ impl Broker {
             };
             self.close(connection, cause, out);
         } else {
-            self.answer(connection, key, delivery, reason, LogPosition::START, out);
+            self.answer(connection, delivery, reason, LogPosition::START, out);
         }
     }
 
@@ -283,19 +284,12 @@ impl Broker {
     fn answer(
         &mut self,
         connection: ConnectionId,
-        key: SessionKey,
         delivery: Delivery<InboundPacketId>,
         reason: ReasonCode,
         after: LogPosition,
         out: &mut Outbox,
     ) {
         let after = if canary!(AckBeforeCommit) { LogPosition::START } else { after };
-        let version = self.sessions.get(key).map(|session| session.version);
-        if reason.is_error() && version != Some(Version::V5) && delivery != Delivery::AtMostOnce {
-            let detail = "a packet identifier in use";
-            self.close(connection, Cause::Protocol { reason, detail }, out);
-            return;
-        }
         match delivery {
             Delivery::AtMostOnce => {}
             Delivery::AtLeastOnce(id) => {

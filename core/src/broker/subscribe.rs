@@ -29,11 +29,11 @@ impl Broker {
     ) {
         let Some(session) = self.sessions.get(key) else { return };
         let session_id = session.id;
-        let id_in_use = session.inbound.contains_key(&subscribe.packet_id);
-        if self.closes_instead(connection, key, &subscribe, id_in_use, out) {
+        let before = self.gate.appended();
+        let id_in_use = self.is_held(connection, key, subscribe.packet_id, out);
+        if self.closes_instead(connection, key, &subscribe, out) {
             return;
         }
-        let before = self.gate.appended();
         let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
         // [MQTT-3.8.4-5] [MQTT-3.8.4-6]
         for (filter, options) in &subscribe.subscriptions {
@@ -65,8 +65,7 @@ impl Broker {
                 }
             }
         }
-        let appended = self.gate.appended();
-        let after = if appended > before { appended } else { LogPosition::START };
+        let after = self.gate.appended_since(before);
         if canary!(SubackReversed) {
             reasons.reverse();
         }
@@ -92,16 +91,8 @@ impl Broker {
         if self.cannot_be_told(connection, unsubscribe.filters.len(), out) {
             return;
         }
-        let Some(session) = self.sessions.get(key) else { return };
-        let id_in_use = session.inbound.contains_key(&unsubscribe.packet_id);
-        if id_in_use && session.version != Version::V5 {
-            // Their UNSUBACK cannot say no, and it must not look like yes.
-            let reason = ReasonCode::PacketIdentifierInUse;
-            let detail = "UNSUBSCRIBE under a packet identifier in use";
-            self.close(connection, Cause::Protocol { reason, detail }, out);
-            return;
-        }
         let before = self.gate.appended();
+        let id_in_use = self.is_held(connection, key, unsubscribe.packet_id, out);
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         // [MQTT-3.10.4-6]
         for filter in &unsubscribe.filters {
@@ -115,8 +106,7 @@ impl Broker {
                 ReasonCode::NoSubscriptionExisted
             });
         }
-        let appended = self.gate.appended();
-        let after = if appended > before { appended } else { LogPosition::START };
+        let after = self.gate.appended_since(before);
         // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
         let unsuback = UnsubAck { packet_id: unsubscribe.packet_id, reasons, details: None };
         self.send_after(after, connection, ServerPacket::UnsubAck(Box::new(unsuback)), false, out);
@@ -128,7 +118,6 @@ impl Broker {
         connection: ConnectionId,
         key: SessionKey,
         subscribe: &Subscribe,
-        id_in_use: bool,
         out: &mut Outbox,
     ) -> bool {
         if self.cannot_be_told(connection, subscribe.subscriptions.len(), out) {
@@ -142,7 +131,7 @@ impl Broker {
             return true;
         }
         if version == Some(Version::V31)
-            && let Some(reason) = self.refuses_one(key, subscribe, id_in_use)
+            && let Some((_, reason)) = self.first_refusal(key, subscribe)
         {
             // Its SUBACK has no code that says no.
             let detail = "a subscription refused to a client that cannot be told";
@@ -163,18 +152,6 @@ impl Broker {
             self.close(connection, Cause::Limit { reason, detail }, out);
         }
         is_too_large
-    }
-
-    fn refuses_one(
-        &self,
-        key: SessionKey,
-        subscribe: &Subscribe,
-        id_in_use: bool,
-    ) -> Option<ReasonCode> {
-        if id_in_use {
-            return Some(ReasonCode::PacketIdentifierInUse);
-        }
-        self.first_refusal(key, subscribe).map(|(_, reason)| reason)
     }
 
     /// The first subscription of a SUBSCRIBE that would be refused now, by its place, and why.

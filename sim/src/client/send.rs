@@ -367,6 +367,11 @@ impl Client {
 
     fn request(&mut self, turn: &mut Turn<'_>, packet: impl FnOnce(u16) -> Packet) {
         let Some(link) = self.link.as_mut().filter(|link| link.may_ask()) else { return };
+        // Before level 5, an answer cannot say that the identifier is in use: the connection would be closed.
+        let is_older = self.spec.level < 5;
+        if is_older && link.is_ahead() && !turn.session.knows_ids(link.clean_start) {
+            return;
+        }
         let Some(id) = turn.session.free_id(&link.requests) else { return };
         let packet = packet(id);
         let size_bytes = codec::encode(&packet, self.spec.level).len();

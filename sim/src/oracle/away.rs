@@ -188,6 +188,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_on_its_way_when_the_network_stands_still_takes_over_later() {
+        let comes_back = |wait_ms| {
+            let mut told = Told::new();
+            told.asks_in(1, connect_of("a")).lose(1).wait(wait_ms);
+            told.network(1, NetworkFault::Hold).wait(5_000);
+            told.asks_in(2, connect_of("a")).network(1, NetworkFault::Release).closed(2);
+            told
+        };
+        passes(SentAway, &comes_back(0));
+        fails(SentAway, &comes_back(1_000), "PR");
+    }
+
+    #[test]
+    fn a_will_is_refused_that_a_quota_has_no_room_for() {
+        let refused = |will: &str| {
+            let mut told = one();
+            told.asks_in(2, Connect { will: Some(will_of("w", will, 0)), ..connect_of("b") });
+            refuses(&mut told, 2, 0x97);
+            told
+        };
+        let within = || Bounds { latency_ms: 100, stored_bytes: Some(5), ..Bounds::default() };
+        passes_within(within(), SentAway, &refused("12345"));
+        fails_within(within(), SentAway, &refused("1234"), "PR");
+    }
+
+    #[test]
     fn an_older_client_is_closed_where_it_cannot_be_told_and_only_there() {
         let asks = |is_denied| {
             let mut told = Told::new();

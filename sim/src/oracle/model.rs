@@ -307,10 +307,9 @@ impl Model {
                 topic: topic.clone(),
                 cause: cause.clone(),
             }),
-            What::Kept(_) | What::Absent { .. } => {}
-            What::WallClock { by_ms } => {
-                self.wall_ahead_ms = self.wall_ahead_ms.saturating_add(*by_ms);
-            }
+            What::Kept(_) => self.axis_is_known(),
+            What::Absent { .. } => {}
+            What::WallClock { by_ms } => self.wall_clock(*by_ms),
             What::Calm => self.calm = Some(self.now),
             What::End => self.end = Some(self.now),
         }
@@ -434,7 +433,7 @@ impl Model {
     }
 
     fn network(&mut self, client: ClientIndex, fault: NetworkFault) {
-        let now = self.now.at_ms;
+        let (now, latency_ms) = (self.now.at_ms, self.bounds.latency_ms);
         self.trouble(client, fault == NetworkFault::Release);
         match fault {
             NetworkFault::Hold => self.peer(client).is_held = true,
@@ -455,7 +454,8 @@ impl Model {
             if connection.client != client {
                 continue;
             }
-            let is_over = connection.ended.is_some();
+            // What was sent last is still on its way.
+            let is_over = connection.ended.is_some_and(|(at, _)| at.at_ms + latency_ms < now);
             match (fault, connection.network) {
                 (NetworkFault::Hold, Network::Calm(_)) if !is_over => {
                     connection.network = Network::Held;

@@ -113,6 +113,15 @@ fn dropped(model: &Model, receiver: &str, topic: &str) -> Result<(), Violation> 
     Err(violation("AH", what, [model.now.index]))
 }
 
+/// Whether the will of a connection that asks to be let in surely had room, if it has one.
+pub(crate) fn will_surely_has_room(model: &Model, connection: &Connection) -> bool {
+    let is_its_will = |found: &&Publication| found.will_of == Some(connection.number);
+    let Some(will) = model.publications.iter().find(is_its_will) else { return true };
+    // Unless its client has a session from before, nothing counts the will yet.
+    let room = surely_has_room(model, &connection.client_id, &will.topic);
+    room.is_some_and(|(kept, most)| kept + size_bytes(will) <= most)
+}
+
 /// How much is kept for a receiver at most, of how much, if a message on the topic surely had room beside it.
 pub(crate) fn surely_has_room(model: &Model, receiver: &str, topic: &str) -> Option<(u64, u64)> {
     // Whose quota stands against a share is not known: its members change.

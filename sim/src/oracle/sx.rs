@@ -125,6 +125,23 @@ mod tests {
     }
 
     #[test]
+    fn a_wall_clock_that_is_set_while_a_broker_starts_may_count() {
+        let away = |is_up: bool, present: bool| {
+            let mut told = Told::new();
+            told.durable(1, "a").lose(1).wait(1_000).crash();
+            if is_up {
+                told.durable(2, "b");
+            }
+            told.wall_clock(3_600_000).wait(1_000).returns(3, "a", present);
+            told
+        };
+        passes(SessionExpiry, &away(false, true));
+        passes(SessionExpiry, &away(false, false));
+        passes(SessionExpiry, &away(true, true));
+        assert!(crate::oracle::check(&away(true, false).events).is_err());
+    }
+
+    #[test]
     fn the_wall_clock_of_a_broker_that_runs_does_not_count() {
         for by_ms in [3_600_000, -3_600_000] {
             let away = |wait_ms, present| {

@@ -74,10 +74,7 @@ fn named(model: &Model, connection: &Connection, reason: u8) -> bool {
         QUOTA_EXCEEDED if is_let_in => bounds.stored_bytes.or(bounds.messages_per_day).is_some(),
         QUOTA_EXCEEDED => {
             let is_kept = model.expiry_s(connection.number) > 0 || will(connection).is_some();
-            let has_room = |will: &Will| {
-                quotas::surely_has_room(model, &connection.client_id, &will.topic).is_some()
-            };
-            let will_is_over = will(connection).is_some_and(|will| !has_room(will));
+            let will_is_over = !quotas::will_surely_has_room(model, connection);
             sessions_may_be_full(model, connection)
                 || bounds.may_fill_disk && is_kept
                 || bounds.stored_bytes.is_some() && will_is_over

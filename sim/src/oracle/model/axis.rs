@@ -16,6 +16,8 @@ pub(crate) struct Axis {
     kept_until_ms: u64,
     least_ms: i64,
     most_ms: i64,
+    /// The process may not have looked at the wall clock yet.
+    is_open: bool,
 }
 
 impl Axis {
@@ -30,6 +32,7 @@ impl Axis {
             kept_until_ms: u64::MAX,
             least_ms,
             most_ms,
+            is_open: false,
         }
     }
 }
@@ -61,18 +64,43 @@ impl Model {
     pub(super) fn axis_begins(&mut self) {
         let Some(last) = self.axes.last_mut() else { return };
         last.until_ms = last.until_ms.min(self.now.at_ms);
-        let last = *last;
+        let last_ms = signed(last.until_ms).saturating_add(last.most_ms);
+        let (least_ms, most_ms) = self.axis_may_begin(last_ms);
+        let axis = Axis::new(self.now.at_ms, least_ms, most_ms);
+        self.axes.push(Axis { is_open: true, ..axis });
+    }
+
+    /// By how much an axis is ahead that begins now, where the one before it came to `last_ms` at most.
+    fn axis_may_begin(&mut self, last_ms: i64) -> (i64, i64) {
         let now = signed(self.now.at_ms);
         let wall = now.saturating_add(self.wall_ahead_ms);
-        let most = wall.max(signed(last.until_ms).saturating_add(last.most_ms));
+        let most = wall.max(last_ms);
         let least = self.recorded_ms.map_or(wall, |recorded| wall.max(recorded));
         let jump = most.saturating_sub(self.recorded_ms.unwrap_or(i64::MIN));
         if jump >= signed(self.bounds.time_jump_maximum_ms) {
             self.may_hold_from(least.min(self.recorded_ms.unwrap_or(least)));
         }
         self.hold_begins_anew();
-        let (least_ms, most_ms) = (least - now, most - now);
-        self.axes.push(Axis::new(self.now.at_ms, least_ms, most_ms));
+        (least - now, most - now)
+    }
+
+    /// The process has begun to serve: what the wall clock is set to concerns the next one alone.
+    pub(super) fn axis_is_known(&mut self) {
+        if let Some(axis) = self.axes.last_mut() {
+            axis.is_open = false;
+        }
+    }
+
+    /// The wall clock is set. A process that begins may look at it before or after that.
+    pub(super) fn wall_clock(&mut self, by_ms: i64) {
+        self.wall_ahead_ms = self.wall_ahead_ms.saturating_add(by_ms);
+        if self.axes.last().is_some_and(|axis| axis.is_open) {
+            let (least_ms, most_ms) = self.axis_may_begin(i64::MIN);
+            if let Some(axis) = self.axes.last_mut() {
+                axis.least_ms = axis.least_ms.min(least_ms);
+                axis.most_ms = axis.most_ms.max(most_ms);
+            }
+        }
     }
 
     /// What the axis showed at least and at most at a moment. Who asks something of a process that has

@@ -81,6 +81,7 @@ impl Model {
             self.named(number, assigned);
             self.name_publications(number);
         }
+        self.axis_is_known();
         let presence = self.presence(number, present);
         if self.expiry_s(number) > 0 {
             let sent_ms = self.connect_moment(number).at_ms;

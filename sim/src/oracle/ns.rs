@@ -177,6 +177,25 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_at_a_share_is_handed_on_by_a_member_that_was_never_answered() {
+        let handed_on = |asks_ahead: bool| {
+            let mut told = two();
+            told.subscribe(2, "$share/g/t", 1).publish(1, "t", "one", 1);
+            let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+            told.asks_in(3, Connect { properties, ..connect_of("c") });
+            if asks_ahead {
+                let filters = vec![("$share/g/t".to_owned(), 1)];
+                told.sent(3, Packet::Subscribe { id: 1, filters, properties: Vec::new() });
+            }
+            told.unsubscribe(2, "$share/g/t", 0).durable(4, "d").subscribe(4, "$share/g/t", 1);
+            told.read(4, "t", "one", 1);
+            told
+        };
+        passes(NothingSpurious, &handed_on(true));
+        fails(NothingSpurious, &handed_on(false), "NS");
+    }
+
+    #[test]
     fn what_was_routed_before_unsubscribe_may_come_after_it() {
         let mut told = two();
         told.subscribe(2, "t", 1).publish(1, "t", "one", 1).unsubscribe(2, "t", 0);

@@ -239,6 +239,22 @@ mod tests {
     }
 
     #[test]
+    fn a_retained_copy_that_has_an_identifier_by_chance_has_a_place_of_its_own() {
+        let again = |retain: bool| {
+            let mut told = Told::new();
+            told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).retain(1, "t", "one", 1);
+            told.read_only(2, "t", "one", 1, 1).sent_ack(2, AckKind::PubAck, 1);
+            told.publish(1, "t", "two", 1).read_only(2, "t", "two", 1, 2).crash();
+            told.resume(3, "b").subscribe(3, "t", 1).read_again(3, "t", "two", 1, 2);
+            let copy = Publish { dup: true, retain, ..publish_of("t", "one", 1, 1) };
+            told.got(3, Packet::Publish(copy));
+            told
+        };
+        passes(Repetition, &again(true));
+        fails(Repetition, &again(false), "RX");
+    }
+
+    #[test]
     fn what_was_refused_is_not_sent_again_once_the_broker_has_heard_it() {
         let again = |hears| {
             let mut told = two(2);

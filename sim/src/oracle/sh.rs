@@ -139,6 +139,7 @@ fn may_be_given_again(model: &Model, copy: &Delivery) -> bool {
         || is_rivalled
         || connection.broker_gone.is_some()
         || connection.may_be_refused()
+        || !connection.sent_away.is_empty()
         || model.may_outstay(connection, model.now.at_ms.saturating_sub(latency_ms))
         || !model.is_prompt(connection, since_ms);
     copy.qos == 1 && is_over && model.surely_acknowledged(copy).is_none()
@@ -291,7 +292,7 @@ fn not_preferred(
 #[cfg(test)]
 mod tests {
     use super::Shared;
-    use crate::history::What;
+    use crate::history::{Beside, What};
     use crate::oracle::model::Bounds;
     use crate::oracle::properties as property;
     use crate::oracle::told::{
@@ -384,6 +385,21 @@ mod tests {
         told.dismissed(2, 0xa0).end();
         passes_within(within(100), Shared, &told);
         fails_within(within(1_000), Shared, &told, "SH");
+    }
+
+    #[test]
+    fn a_member_that_was_sent_away_by_order_need_not_know_it_yet() {
+        let given_again = |is_ordered: bool| {
+            let mut told = three(1);
+            told.publish(1, "t", "one", 1).read_only(2, "t", "one", 1, 7);
+            if is_ordered {
+                told.beside(Beside::SentAway { client_id: Some("b".to_owned()), reason: 0x98 });
+            }
+            told.read(3, "t", "one", 1).dismissed(2, 0x98).end();
+            told
+        };
+        passes(Shared, &given_again(true));
+        fails(Shared, &given_again(false), "SH");
     }
 
     #[test]

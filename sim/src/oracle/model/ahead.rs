@@ -13,10 +13,9 @@ impl Model {
         })
     }
 
-    /// Since when a share may have had a member of which nothing else is known.
-    pub(super) fn joined_ahead_since(&self, share: &str) -> Option<Moment> {
-        let joined = self.asked_ahead().filter(|(_, _, whole)| *whole == share);
-        joined.map(|(_, moment, _)| moment).min()
+    /// When a share may have got members of which nothing else is known.
+    pub(super) fn joined_ahead(&self, share: &str) -> impl Iterator<Item = Moment> {
+        self.asked_ahead().filter(move |(.., whole)| *whole == share).map(|(_, moment, _)| moment)
     }
 
     /// Subscriptions that were asked for on connections which have no session yet, if they ever do.

@@ -337,14 +337,22 @@ impl Model {
 
     /// Since when a share that has members at a moment may have had some without a break.
     fn share_since(&self, whole: &str, moment: Moment) -> Option<Moment> {
+        let known = self.members_since(whole, moment);
+        // Who may have joined without being told so may have taken over what waited there.
+        let ahead = self.joined_ahead(whole);
+        let ahead = ahead.map(|at| self.members_since(whole, at).map_or(at, |since| since.min(at)));
+        known.into_iter().chain(ahead).min()
+    }
+
+    /// Since when the members that a share surely has at a moment may have had something.
+    fn members_since(&self, whole: &str, moment: Moment) -> Option<Moment> {
         let living = self.sessions.iter().filter(|session| !self.is_over_at(session, moment));
         let versions = living.filter_map(|session| session.subscriptions.get(whole)).flatten();
         let is_there = |found: &&Subscription| {
             !found.refused && found.ended.is_none_or(|ended| ended.index > moment.index)
         };
         let members = versions.filter(is_there);
-        let known = members.map(|found| found.reaches_back).min();
-        known.into_iter().chain(self.joined_ahead_since(whole)).min()
+        members.map(|found| found.reaches_back).min()
     }
 
     fn connect_sent(&mut self, number: ConnectionNumber, connect: &Connect) {

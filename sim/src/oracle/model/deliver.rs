@@ -77,7 +77,9 @@ impl Model {
         let is_repeated = delivery.qos == 1
             && delivery.publication.is_some_and(|id| self.publications[id].instances > 1);
         let may_be_second = before.as_ref().filter(|_| is_same).is_some_and(|before| {
-            before.may_be_second || is_repeated && matches!(before.stage, Stage::Done(_))
+            // What was retained comes as a copy of its own.
+            let is_other = is_repeated || delivery.qos == 1 && before.retain != delivery.retain;
+            before.may_be_second || is_other && matches!(before.stage, Stage::Done(_))
         });
         let stage = match before.as_ref().map(|before| before.stage) {
             Some(stage @ Stage::Recorded(_)) if is_same => stage,
@@ -96,6 +98,7 @@ impl Model {
             publication: delivery.publication,
             topic: delivery.topic.clone(),
             qos: delivery.qos,
+            retain: delivery.retain,
             moment: delivery.moment,
             first,
             connection: delivery.connection,

@@ -108,6 +108,7 @@ pub(crate) struct Holder {
     pub(crate) publication: Option<PublicationId>,
     pub(crate) topic: String,
     pub(crate) qos: u8,
+    pub(crate) retain: bool,
     /// When it was last read.
     pub(crate) moment: Moment,
     /// When it was read for the first time.

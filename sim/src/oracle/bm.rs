@@ -26,12 +26,15 @@ impl Rule for Memory {
             return Ok(());
         };
         self.last = Some((place, kept.clone()));
-        let may_return = || windows(model);
         let mut counted = kept.clone();
         counted.retained.retain(|topic| !may_have_expired(model, topic));
-        match over_limit(&model.bounds, &counted, open(model), may_return, |client_id| {
-            largest_alone(model, client_id)
-        }) {
+        let more = More {
+            open: open(model),
+            may_return: &|| windows(model),
+            may_be_under_way: &|client_id| may_be_under_way(model, client_id),
+            largest_alone: &|client_id| largest_alone(model, client_id),
+        };
+        match over_limit(&model.bounds, &counted, &more) {
             Some(what) => Err(violation("BM", what, [place])),
             None => Ok(()),
         }
@@ -74,6 +77,31 @@ fn windows(model: &Model) -> Waiting {
     Waiting { messages: usize::try_from(messages).unwrap_or(usize::MAX), bytes }
 }
 
+/// What a client can have been sent and not acknowledged on its last connection, of what waited for it before and of what
+/// was published meanwhile. A start finds it waiting: at QoS 1 nothing is recorded of it at once.
+fn may_be_under_way(model: &Model, client_id: &str) -> Waiting {
+    let connections = model.clients.get(client_id).into_iter().flat_map(|one| &one.connections);
+    let mut last = connections.filter_map(|number| model.connections.get(number)).rev();
+    let Some((connection, sent)) =
+        last.find_map(|one| Some((one, one.connect.as_ref().map(|(sent, _)| *sent)?)))
+    else {
+        return Waiting::default();
+    };
+    let until_ms = model.closing(connection).to_ms;
+    let is_meant = |publication: &&Publication| {
+        let first = publication.first();
+        publication.qos > 0 && first.index > sent.index && first.at_ms <= until_ms
+    };
+    let most = model.bounds.queue_messages.min(model.publications.len() as u64);
+    let messages = most + model.publications.iter().filter(is_meant).count() as u64;
+    let messages = messages.min(u64::from(receive_maximum(connection)));
+    let largest = model.publications.iter().map(size_bytes).max().unwrap_or(0);
+    Waiting {
+        messages: usize::try_from(messages).unwrap_or(usize::MAX),
+        bytes: messages.saturating_mul(largest),
+    }
+}
+
 /// The size of the largest message that may wait alone for a client however short its queue is: one that was to be
 /// retained, or that a share has given it.
 fn largest_alone(model: &Model, client_id: &str) -> u64 {
@@ -85,22 +113,33 @@ fn largest_alone(model: &Model, client_id: &str) -> u64 {
     all.map(size_bytes).max().unwrap_or(0)
 }
 
+/// What may be kept beyond the limits.
+struct More<'a> {
+    /// How many connections may be open.
+    open: u64,
+    /// What members of a share had in flight.
+    may_return: &'a dyn Fn() -> Waiting,
+    /// What a client may have been sent at QoS 1, of which nothing is recorded at once.
+    may_be_under_way: &'a dyn Fn(&str) -> Waiting,
+    /// The size of a message that may wait for a client alone.
+    largest_alone: &'a dyn Fn(&str) -> u64,
+}
+
 /// What is more than its limit. Exchanges that began are bounded by the client's receive maximum,
 /// which FC judges. What a passing member of a share has in its queue is kept at the share until it
-/// is sent, so that each of the `open` connections may add a queue. What members had in flight when their
+/// is sent, so that each open connection may add a queue. What members had in flight when their
 /// connections ended goes back to the share, whatever waits there. A retained message, or one of a share, that
 /// is larger than a queue may be waits alone, for a record or for its turn.
-fn over_limit(
-    bounds: &Bounds,
-    kept: &Kept,
-    open: u64,
-    may_return: impl Fn() -> Waiting,
-    largest_alone: impl Fn(&str) -> u64,
-) -> Option<String> {
+fn over_limit(bounds: &Bounds, kept: &Kept, more: &More<'_>) -> Option<String> {
     let (most, most_bytes) = (bounds.queue_messages, bounds.queue_bytes);
     let is_over = |client_id: &str, found: Waiting| {
-        let goes_alone = found.messages == 1 && found.bytes <= largest_alone(client_id);
-        found.messages as u64 > most || found.bytes > most_bytes && !goes_alone
+        let goes_alone = found.messages == 1 && found.bytes <= (more.largest_alone)(client_id);
+        let is_over = found.messages as u64 > most || found.bytes > most_bytes && !goes_alone;
+        is_over && {
+            let Waiting { messages, bytes } = (more.may_be_under_way)(client_id);
+            found.messages as u64 > most.saturating_add(messages as u64)
+                || found.bytes > most_bytes.saturating_add(bytes) && !goes_alone
+        }
     };
     let limit = || format!("at most {most} of {most_bytes} bytes may");
     if let Some(session) =
@@ -114,12 +153,12 @@ fn over_limit(
         ));
     }
     let is_over = |found: u64, most: u64, returns: &dyn Fn() -> u64| {
-        let most = most.saturating_mul(1 + open);
+        let most = most.saturating_mul(1 + more.open);
         found > most && found > most.saturating_add(returns())
     };
     let is_over = |found: &&Waiting| {
-        is_over(found.messages as u64, most, &|| may_return().messages as u64)
-            || is_over(found.bytes, most_bytes, &|| may_return().bytes)
+        is_over(found.messages as u64, most, &|| (more.may_return)().messages as u64)
+            || is_over(found.bytes, most_bytes, &|| (more.may_return)().bytes)
     };
     if let Some(Waiting { messages, bytes }) = kept.shares.iter().find(is_over) {
         return Some(format!("{messages} messages of {bytes} bytes wait at a share, {}", limit()));
@@ -206,7 +245,7 @@ fn cleared(model: &Model, topic: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Memory, over_limit};
+    use super::{Memory, More, over_limit};
     use crate::history::{Kept, KeptSession, Waiting, What};
     use crate::oracle::model::Bounds;
     use crate::oracle::properties as property;
@@ -250,7 +289,13 @@ mod tests {
     fn limited_to(queue_bytes: u64, kept: &Kept) -> Option<String> {
         let bounds = Bounds { retained_messages: 1, queue_bytes, ..Bounds::default() };
         let queue_messages = if queue_bytes == u64::MAX { 2 } else { u64::MAX };
-        over_limit(&Bounds { queue_messages, ..bounds }, kept, 0, || waits(1), |_| 10)
+        let more = More {
+            open: 0,
+            may_return: &|| waits(1),
+            may_be_under_way: &|client_id| waits(usize::from(client_id == "busy")),
+            largest_alone: &|_| 10,
+        };
+        over_limit(&Bounds { queue_messages, ..bounds }, kept, &more)
     }
 
     fn limited(kept: &Kept) -> Option<String> {
@@ -362,6 +407,7 @@ mod tests {
     #[test]
     fn what_is_over_its_limit_is_wrong() {
         assert!(limited(&keeps("a", 0, 3)).is_some());
+        assert!(limited(&keeps("busy", 0, 3)).is_none() && limited(&keeps("busy", 0, 4)).is_some());
         assert!(limited(&Kept { shares: vec![waits(1), waits(4)], ..Kept::default() }).is_some());
         assert!(limited_to(29, &keeps("a", 0, 3)).is_some());
         assert!(limited_to(9, &keeps("a", 0, 2)).is_some());

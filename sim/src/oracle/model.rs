@@ -454,10 +454,11 @@ impl Model {
             if connection.client != client {
                 continue;
             }
-            // What was sent last is still on its way.
-            let is_over = connection.ended.is_some_and(|(at, _)| at.at_ms + latency_ms < now);
+            let is_over = connection.ended.is_some();
+            // What was sent last may be on its way still.
+            let has_arrived = connection.ended.is_some_and(|(at, _)| at.at_ms + latency_ms < now);
             match (fault, connection.network) {
-                (NetworkFault::Hold, Network::Calm(_)) if !is_over => {
+                (NetworkFault::Hold, Network::Calm(_)) if !has_arrived => {
                     connection.network = Network::Held;
                 }
                 (NetworkFault::Release, Network::Held) => {

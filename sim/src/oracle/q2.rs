@@ -74,7 +74,7 @@ mod tests {
     use crate::history::What;
     use crate::oracle::Bounds;
     use crate::oracle::properties as property;
-    use crate::oracle::told::{Told, connect_of, fails, number, passes, passes_within};
+    use crate::oracle::told::{Told, connect_of, fails, number, passes, passes_within, publish_of};
     use crate::packet::{Connect, Packet};
 
     fn two() -> Told {
@@ -106,6 +106,23 @@ mod tests {
         let again = Connect { properties, clean_start: false, ..connect_of("b") };
         told.lose(2).asks_in(3, again).lose(3).resume(4, "b").end();
         passes(ExactlyOnce, &told);
+    }
+
+    #[test]
+    fn what_arrives_last_may_hold_an_identifier() {
+        let swallowed = |is_sent_ahead: bool| {
+            let mut told = two();
+            told.lose(1);
+            let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+            told.asks_in(3, Connect { properties, clean_start: false, ..connect_of("a") });
+            if is_sent_ahead {
+                told.sent(3, Packet::Publish(publish_of("t", "one", 2, 77)));
+            }
+            told.lose(3).resume(4, "a").publishes(4, publish_of("t", "two", 2, 77)).end();
+            told
+        };
+        passes(ExactlyOnce, &swallowed(true));
+        fails(ExactlyOnce, &swallowed(false), "Q2");
     }
 
     /// A client asks for a longer session as it leaves, and is told in the end that it has one. Between, a CONNECT of

@@ -34,6 +34,12 @@ fn nobody_let_in(model: &Model) -> Option<Violation> {
         if connection.connack.is_some() {
             return None;
         }
+        // Where limits keep some out, those who come first each time may be the same. That is judged where they are refused.
+        let is_turned_away = connection.refused.is_some()
+            || connection.ended.is_some_and(|(_, by_client)| !by_client);
+        if is_turned_away && model.bounds.has_limits {
+            continue;
+        }
         if sent.at_ms <= model.settled_by_ms() && model.is_prompt(connection, sent.at_ms) {
             tried.get_or_insert(*sent);
         }

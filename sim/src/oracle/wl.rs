@@ -77,8 +77,18 @@ fn still_open(model: &Model, seen: &Seen, event: &Event) -> Result<(), Violation
 
 /// The will's delay, or what is left of the session if that is less, in milliseconds.
 fn delay_ms(model: &Model, publication: &Publication, owner: &Connection) -> u64 {
+    delay_within_ms(publication, model.expiry_s(owner.number))
+}
+
+/// How long the will waits at most: DISCONNECT may have set another expiry.
+fn longest_delay_ms(model: &Model, publication: &Publication, owner: &Connection) -> u64 {
+    let said_s = owner.goodbye.and_then(|goodbye| goodbye.expiry_s).unwrap_or(0);
+    delay_within_ms(publication, model.expiry_s(owner.number).max(said_s))
+}
+
+fn delay_within_ms(publication: &Publication, expiry_s: u32) -> u64 {
     let delay_s = property::number(&publication.properties, property::WILL_DELAY).unwrap_or(0);
-    u64::from(delay_s.min(model.expiry_s(owner.number))) * 1000
+    u64::from(delay_s.min(expiry_s)) * 1000
 }
 
 fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Option<String> {
@@ -105,14 +115,14 @@ fn too_early(model: &Model, publication: &Publication, owner: &Connection) -> Op
 
 /// When the will is published at the latest, if no other connection of its client comes, in milliseconds.
 pub(super) fn latest_due_ms(model: &Model, publication: &Publication, owner: &Connection) -> u64 {
-    let delay_ms = delay_ms(model, publication, owner);
+    let delay_ms = longest_delay_ms(model, publication, owner);
     let due_ms = model.latest_ms(model.closing(owner).to_ms, delay_ms);
     due_ms.saturating_add(model.bounds.slack_ms)
 }
 
 /// Whether the will surely was to be published by the end.
 fn is_due(model: &Model, publication: &Publication, owner: &Connection) -> bool {
-    let delay_ms = delay_ms(model, publication, owner);
+    let delay_ms = longest_delay_ms(model, publication, owner);
     let delayed_ms = latest_due_ms(model, publication, owner);
     let came_in_time = || {
         let is_in_time = |other: &&Connection| {
@@ -237,6 +247,19 @@ mod tests {
         let mut told = with_will(10);
         told.lose(2).wait(5_000).resume(3, "a").end();
         passes(Wills, &told);
+    }
+
+    #[test]
+    fn a_longer_session_delays_the_will_too() {
+        let comes_back = |expiry_s, wait_ms| {
+            let mut told = with_will(5_000);
+            let properties = vec![number(property::SESSION_EXPIRY, expiry_s)];
+            told.sent(2, Packet::Disconnect { reason: 0x98, properties }).lose(2);
+            told.wait(wait_ms).resume(3, "a").end();
+            told
+        };
+        passes(Wills, &comes_back(4_000, 2_000_000));
+        fails(Wills, &comes_back(1_000, 2_000_000), "WL");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What clients sent behind a CONNECT of which they do not know whether it let them in.
 
 use super::{Connection, Model, Moment, Publication};
+use crate::history::ConnectionNumber;
 use crate::oracle::topic;
-use crate::packet::Packet;
+use crate::packet::{Packet, Publish};
 
 impl Model {
     /// Whether a client may have joined a share that means `publication`, for all that is known.
@@ -16,6 +17,20 @@ impl Model {
     /// When a share may have got members of which nothing else is known.
     pub(super) fn joined_ahead(&self, share: &str) -> impl Iterator<Item = Moment> {
         self.asked_ahead().filter(move |(.., whole)| *whole == share).map(|(_, moment, _)| moment)
+    }
+
+    /// Whether another publication at QoS 2 under the same identifier may hold it: it was sent behind a CONNECT of that
+    /// client which was never answered, and which can have arrived last.
+    pub(super) fn may_be_held_ahead(&self, number: ConnectionNumber, publish: &Publish) -> bool {
+        let Some(connection) = self.connections.get(&number).filter(|_| publish.qos == 2) else {
+            return false;
+        };
+        let is_other = |packet: &Packet| {
+            let Packet::Publish(other) = packet else { return false };
+            other.qos == 2 && other.id == publish.id && other.payload != publish.payload
+        };
+        let mut unanswered = self.others(connection).filter(|other| other.connack.is_none());
+        unanswered.any(|other| other.pipelined.iter().any(|(_, packet)| is_other(packet)))
     }
 
     /// Subscriptions that were asked for on connections which have no session yet, if they ever do.

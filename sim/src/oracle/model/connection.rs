@@ -406,6 +406,7 @@ impl Model {
         };
         let send = Send { moment: now, connection: number, id: publish.id };
         let publication = self.publication(publish, &topic, send);
+        self.publications[publication].muddled |= self.may_be_held_ahead(number, publish);
         let Some(connection) = self.connections.get_mut(&number) else { return };
         let Some(id) = publish.id.filter(|_| publish.qos > 0) else {
             connection.unsettled.push(publication);

@@ -54,7 +54,8 @@ pub(super) fn hunt(canary: Expected, arguments: &CanaryArguments) -> Result<Foun
         Layer::Core => 0..arguments.seeds,
         Layer::Runtime => 0..arguments.seeds.min(bound(Layer::Runtime)),
     };
-    if canary.group == STORE {
+    // What the disk loses shows soonest where the disk is attacked.
+    if canary.layer() == Layer::Runtime && matches!(canary.guarantee, "DU" | "RC") {
         seeds.extend(all.map(|seed| (seed, Profile::Disk)));
     } else {
         seeds.extend(all.zip(Profile::EACH.into_iter().cycle()));

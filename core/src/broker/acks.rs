@@ -117,10 +117,10 @@ impl Broker {
         self.send_after(after, connection, packet, counted, out);
     }
 
-    /// Whether a QoS 2 publication holds an identifier that came with something else. Before version 5 no answer can say
+    /// Whether a QoS 2 publication holds an identifier that came with one at QoS 1. Before version 5 no answer can say
     /// so, and a client that is closed for it does the same when it comes again: there, who uses it has given the
     /// exchange up, and it is free.
-    pub(super) fn is_held(
+    pub(super) fn is_held_for_another(
         &mut self,
         connection: ConnectionId,
         key: SessionKey,

@@ -38,7 +38,7 @@ impl Broker {
                     return;
                 }
                 let before = self.gate.appended();
-                if self.is_held(connection, key, id, out) {
+                if self.is_held_for_another(connection, key, id, out) {
                     let reason = ReasonCode::PacketIdentifierInUse;
                     self.answer(connection, publish.delivery, reason, LogPosition::START, out);
                     return;

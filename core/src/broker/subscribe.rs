@@ -11,13 +11,13 @@ use crate::notice::{Cause, Notice};
 use crate::outbox::Outbox;
 use crate::record::{LogPosition, Record, ReplayState};
 use crate::routing::topic::TopicFilter;
-use crate::session::{Replay, SessionKey, Subscription};
+use crate::session::{Replay, Session, SessionKey, Subscription};
 use crate::wire::codes_len;
 use crate::wire::packet::{
     RetainHandling, ServerPacket, SubAck, Subscribe, SubscriptionOptions, UnsubAck, Unsubscribe,
 };
 use crate::wire::reason::ReasonCode;
-use crate::wire::types::{QoS, Version};
+use crate::wire::types::{InboundPacketId, QoS, Version};
 
 impl Broker {
     pub(super) fn subscribe(
@@ -29,11 +29,11 @@ impl Broker {
     ) {
         let Some(session) = self.sessions.get(key) else { return };
         let session_id = session.id;
-        let before = self.gate.appended();
-        let id_in_use = self.is_held(connection, key, subscribe.packet_id, out);
+        let id_in_use = is_held(session, subscribe.packet_id);
         if self.closes_instead(connection, key, &subscribe, out) {
             return;
         }
+        let before = self.gate.appended();
         let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
         // [MQTT-3.8.4-5] [MQTT-3.8.4-6]
         for (filter, options) in &subscribe.subscriptions {
@@ -91,8 +91,9 @@ impl Broker {
         if self.cannot_be_told(connection, unsubscribe.filters.len(), out) {
             return;
         }
+        let Some(session) = self.sessions.get(key) else { return };
+        let id_in_use = is_held(session, unsubscribe.packet_id);
         let before = self.gate.appended();
-        let id_in_use = self.is_held(connection, key, unsubscribe.packet_id, out);
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         // [MQTT-3.10.4-6]
         for filter in &unsubscribe.filters {
@@ -326,6 +327,12 @@ impl Broker {
         out.notice(Notice::Unsubscribed { client_id, filter });
         true
     }
+}
+
+/// Whether a QoS 2 publication holds the identifier of a request, and the client can be told so. Others are served: their
+/// answers cannot be taken for those of a publication.
+fn is_held(session: &Session, id: InboundPacketId) -> bool {
+    session.version == Version::V5 && session.inbound.contains_key(&id)
 }
 
 /// The SUBACK code for a granted QoS.

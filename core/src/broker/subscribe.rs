@@ -329,8 +329,8 @@ impl Broker {
     }
 }
 
-/// Whether a QoS 2 publication holds the identifier of a request, and the client can be told so. Others are served: their
-/// answers cannot be taken for those of a publication.
+/// Whether a QoS 2 publication holds the identifier of a request, and the client can be told so. Others are served:
+/// their answers cannot be taken for those of a publication.
 fn is_held(session: &Session, id: InboundPacketId) -> bool {
     session.version == Version::V5 && session.inbound.contains_key(&id)
 }

@@ -36,8 +36,8 @@ pub(super) const IMPORT: FileName = FileName::Unfinished(0);
 pub(super) const ERASING: FileName = FileName::Unfinished(MOST);
 
 impl FileName {
-    /// Says that the segments behind that one have no frame that counts, and are given other first blocks: until that is
-    /// on the disk, such a block can be neither the old one nor the new.
+    /// Says that the segments behind that one have no frame that counts, and are given other first blocks: until that
+    /// is on the disk, such a block can be neither the old one nor the new.
     pub(super) fn renewing_behind(segment: u64) -> Self {
         FileName::Unfinished(MOST - segment)
     }

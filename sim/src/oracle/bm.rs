@@ -77,8 +77,8 @@ fn windows(model: &Model) -> Waiting {
     Waiting { messages: usize::try_from(messages).unwrap_or(usize::MAX), bytes }
 }
 
-/// What a client can have been sent and not acknowledged on its last connection, of what waited for it before and of what
-/// was published meanwhile. A start finds it waiting: at QoS 1 nothing is recorded of it at once.
+/// What a client can have been sent and not acknowledged on its last connection, of what waited for it before and of
+/// what was published meanwhile. A start finds it waiting: at QoS 1 nothing is recorded of it at once.
 fn may_be_under_way(model: &Model, client_id: &str) -> Waiting {
     let connections = model.clients.get(client_id).into_iter().flat_map(|one| &one.connections);
     let mut last = connections.filter_map(|number| model.connections.get(number)).rev();

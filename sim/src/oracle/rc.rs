@@ -34,7 +34,7 @@ fn nobody_let_in(model: &Model) -> Option<Violation> {
         if connection.connack.is_some() {
             return None;
         }
-        // Where limits keep some out, those who come first each time may be the same. That is judged where they are refused.
+        // Where limits keep some out, those who come first may be the same each time; each refusal is judged.
         let is_turned_away = connection.refused.is_some()
             || connection.ended.is_some_and(|(_, by_client)| !by_client);
         if is_turned_away && model.bounds.has_limits {

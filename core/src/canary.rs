@@ -276,5 +276,7 @@ mod switch {
         RoomNotTold = "room-not-told",
         /// Of several messages read back at once only the last is handed on.
         OnlyLastReadBack = "only-last-read-back",
+        /// A copy of a store at work has all but the last of its records.
+        ExportLeavesOut = "export-leaves-out",
     }
 }

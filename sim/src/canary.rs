@@ -188,6 +188,7 @@ const TABLE: &[Row] = &[
     ),
     ("shard", "PR", &["short-write-counts-as-whole"]),
     ("shard", "DU", &["durable-when-appended"]),
+    ("shard", "RC", &["export-leaves-out"]),
     ("shard", "SX", &["end-not-told"]),
     ("shard", "WL", &["timer-not-brought-forward"]),
     ("shard", "Q1", &["room-not-told", "only-last-read-back"]),

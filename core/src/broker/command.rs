@@ -92,6 +92,9 @@ impl Broker {
             let Some(link) = self.links.remove(connection) else { continue };
             self.timers.remove(link.timer_at, Timer::Connection(connection));
             let cause = Cause::Ordered(reason);
+            if let Some(key) = link.session() {
+                self.discount_connection(key);
+            }
             let session = link.session().and_then(|key| self.sessions.get_mut(key));
             let Some(session) = session else {
                 if link.handshake_version().is_some() {

@@ -8,7 +8,9 @@ use crate::broker::route::SLICE;
 use crate::gate::Item;
 use crate::notice::DropCause;
 use crate::outbox::Outbox;
-use crate::record::{Enqueued, Origin, QueueSeq, Receiver, Record, RetainedChange};
+use crate::record::{
+    Enqueued, GroupId, Origin, QueueSeq, Receiver, Record, RetainedChange, SessionId,
+};
 use crate::routing::shared::Group;
 use crate::session::queue::{Entry, Journaled, Lane};
 use crate::session::{GroupKey, SessionKey};
@@ -138,15 +140,20 @@ impl Broker {
             && entry.message.topic.is_recorded()
         {
             // It came to the group while the journal did not have its queue. From here on its
-            // packet identifier must survive, and so must it.
-            let enqueued = Enqueued {
-                receiver: Receiver::Session(session.id),
-                seq: entry.seq,
-                qos: entry.qos,
-                retain: entry.retain,
-                maybe_sent: false,
-                group: Some(group_id),
-                subscription_ids: entry.subscription_ids.clone(),
+            // packet identifier must survive, and so must it; and the RETAIN that another member may have to see.
+            let is_changed = entry.published_retain && !entry.retain;
+            let enqueued = if is_changed {
+                Enqueued::at_group(group_id, entry.seq, entry.message.qos, true)
+            } else {
+                Enqueued {
+                    receiver: Receiver::Session(session.id),
+                    seq: entry.seq,
+                    qos: entry.qos,
+                    retain: entry.retain,
+                    maybe_sent: false,
+                    group: Some(group_id),
+                    subscription_ids: entry.subscription_ids.clone(),
+                }
             };
             let record = Record::Published {
                 message: entry.message.clone(),
@@ -157,31 +164,37 @@ impl Broker {
             };
             entry.after = self.gate.persist(record, out);
             entry.journaled = Journaled::Here;
+            if is_changed {
+                entry.after = self.gate.persist(moved(group_id, session.id, entry), out);
+            }
             return;
         }
         if entry.journaled != Journaled::Here {
             return;
         }
-        let from = Receiver::Group(group_id);
         if entry.qos == QoS::AtMostOnce {
             // It may go out once at most `[MQTT-4.3.1-1]`, so first a crash must not bring it back.
-            entry.after =
-                self.gate.persist(Record::Removed { receiver: from, seq: entry.seq }, out);
+            let receiver = Receiver::Group(group_id);
+            entry.after = self.gate.persist(Record::Removed { receiver, seq: entry.seq }, out);
             entry.journaled = Journaled::No;
         } else if session.is_durable() {
-            let record = Record::Moved {
-                from,
-                seq: entry.seq,
-                to: Receiver::Session(session.id),
-                qos: entry.qos,
-                subscription_ids: entry.subscription_ids.clone(),
-                retain: entry.retain,
-            };
-            self.gate.persist(record, out);
+            self.gate.persist(moved(group_id, session.id, entry), out);
         } else {
             // After a crash it is the group's again; at QoS 2 until its delivery begins.
             let era = self.groups.get(group_key).map_or(0, Group::journal_era);
             entry.journaled = Journaled::AtGroup(era);
         }
+    }
+}
+
+/// A member of a share has taken what waited there.
+fn moved(from: GroupId, to: SessionId, entry: &Entry) -> Record {
+    Record::Moved {
+        from: Receiver::Group(from),
+        seq: entry.seq,
+        to: Receiver::Session(to),
+        qos: entry.qos,
+        subscription_ids: entry.subscription_ids.clone(),
+        retain: entry.retain,
     }
 }

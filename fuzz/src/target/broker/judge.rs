@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use signalhouse_core::input::{AuthOutcome, Command};
+use signalhouse_core::notice::{DropCause, Notice};
 use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
 use signalhouse_core::wire::types::{Delivery, Text};
 use signalhouse_core::{Action, Config, ConnectionId, Record};
@@ -143,6 +144,15 @@ impl Judge {
         }
         if let Action::Close { connection } = action {
             self.links.remove(connection);
+        }
+        if let Action::Notice(Notice::Dropped { receiver, cause: DropCause::TooLarge, .. }) = action
+        {
+            // What is under way and no longer fits counts as done.
+            for books in
+                self.check.books.values_mut().filter(|books| books.key == receiver.as_str())
+            {
+                books.exchanges.values_mut().for_each(|exchange| exchange.is_certain = false);
+            }
         }
         if let Action::Send { connection, packet: ServerPacket::Publish(publish) } = action
             && let Some(number) = number_of(&publish.message.payload)

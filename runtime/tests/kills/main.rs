@@ -236,9 +236,9 @@ fn kill_often(
     undone: &mut Undone,
 ) -> Result<(), Failure> {
     let mut chance = Chance::new(options.seed);
-    let mut power_cut = |process: &mut Process, chance: &mut Chance| -> Result<Undone, String> {
+    let mut power_cut = |process: &mut Process, chance: &mut Chance| -> Result<Undone, Failure> {
         if let Some(ended) = process.ended() {
-            return Err(format!("the broker by itself {ended}"));
+            return Err(format!("the broker by itself {ended}").into());
         }
         if setup.shim.is_some() && !setup.without_sync && chance.one_in(FAILED_SYNC_EVERY) {
             fail_syncs(process, setup)?;
@@ -268,6 +268,10 @@ fn kill_often(
         if kill < options.kills && chance.one_in(4) {
             kill += 1;
             thread::sleep(Duration::from_millis(chance.below(60)));
+            // It may refuse what the first cut left before the second one comes.
+            if let Some(ended) = process.ended() {
+                return Err(Failure::to_start(&ended, now));
+            }
             let again = power_cut(process, &mut chance)?;
             println!("  kill {kill}: while it starts; {} sectors taken back", again.sectors);
             now.add(again);

@@ -233,7 +233,7 @@ impl Broker {
             Input::Fetched { message } => self.fetched(&message, out),
             Input::JournalSpace { room } => self.journal_space(room, out),
             Input::Command(command) => self.command(command, out),
-            Input::Deadline => {}
+            Input::Deadline => self.spares.tidy(),
         }
     }
 

@@ -75,9 +75,15 @@ impl Message {
     /// The same message in storage of its own, so that it does not keep a read buffer alive.
     #[must_use]
     pub fn compact(&self) -> Self {
+        self.compact_below(self.topic.compact())
+    }
+
+    /// The same with a topic that is its own, and in storage of its own already.
+    pub(crate) fn compact_below(&self, topic: Topic) -> Self {
+        debug_assert_eq!(topic, self.topic);
         Message {
             id: self.id,
-            topic: self.topic.compact(),
+            topic,
             payload: Bytes::copy_from_slice(&self.payload),
             qos: self.qos,
             expires_at: self.expires_at,

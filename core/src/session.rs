@@ -17,6 +17,7 @@ use crate::quota::Owner;
 use crate::record::{GroupId, LogPosition, SessionId};
 use crate::routing::topic::{Topic, TopicFilter};
 use crate::session::flight::Flight;
+use crate::session::places::Places;
 use crate::session::queue::{Queue, Waiting};
 use crate::session::subscriptions::Subscriptions;
 use crate::stored::Counted;
@@ -86,7 +87,7 @@ pub(crate) struct Session {
     pub(crate) flight: Flight,
     /// The client's QoS 2 publications not yet released; `true` while one counts against the
     /// receive maximum of the present connection.
-    pub(crate) inbound: BTreeMap<InboundPacketId, bool>,
+    pub(crate) inbound: Places<InboundPacketId, bool>,
     pub(crate) replays: VecDeque<Replay>,
     /// Whether it is in the list of sessions with more work.
     pub(crate) has_work: bool,
@@ -165,7 +166,7 @@ impl Session {
             stored: Counted::default(),
             counted_live_bytes: 0,
             flight: Flight::default(),
-            inbound: BTreeMap::new(),
+            inbound: Places::default(),
             replays: VecDeque::new(),
             has_work: false,
             moved_at: Time::ZERO,

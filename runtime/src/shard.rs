@@ -16,6 +16,7 @@ mod inbox;
 mod incoming;
 mod local;
 mod outgoing;
+mod scratch;
 mod signal;
 mod table;
 mod task;
@@ -26,7 +27,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::BytesMut;
 use signalhouse_core::input::{AuthOutcome, Command};
 use signalhouse_core::wire::ReaderLimits;
 use signalhouse_core::wire::reason::ReasonCode;
@@ -41,6 +41,7 @@ pub use self::gateway::{Gateway, LocalClient, View};
 use self::inbox::{Arrival, Inbox};
 pub use self::local::Insider;
 use self::outgoing::Desk;
+use self::scratch::Scratch;
 use self::signal::Signal;
 use self::table::Table;
 use crate::history::History;
@@ -128,7 +129,7 @@ pub(crate) struct Shared<S> {
     counts: RefCell<Counts>,
     history: RefCell<History>,
     /// What connections read into before anything of theirs is kept.
-    scratch: RefCell<BytesMut>,
+    scratch: RefCell<Scratch>,
     /// What connections write with.
     desk: RefCell<Desk>,
     /// Counts the driver's rounds.
@@ -262,7 +263,8 @@ impl<S> Handle<S> {
     /// Sends a client away because what it was let in by no longer holds. Says nothing to a
     /// connection that has ended meanwhile.
     pub fn refuse(&self, connection: ConnectionId, reason: ReasonCode) {
-        self.shared.inbox.push(connection, Arrival::Answer(AuthOutcome::Refused { reason }));
+        let outcome = Box::new(AuthOutcome::Refused { reason });
+        self.shared.inbox.push(connection, Arrival::Answer(outcome));
     }
 
     /// Stops accepting, tells every client, and lets [`Shard::run`] end when the last is gone.

@@ -97,7 +97,7 @@ impl Broker {
     ) {
         let id = ack.packet_id;
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(counted) = session.inbound.remove(&id) else {
+        let Some(counted) = session.inbound.remove(id) else {
             let client_id = session.client_id.clone();
             let packet_id = id.0.value();
             out.notice(Notice::UnknownAck { client_id, packet: "PUBREL", packet_id });
@@ -129,9 +129,9 @@ impl Broker {
     ) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
         if session.version == Version::V5 {
-            return session.inbound.contains_key(&id);
+            return session.inbound.contains(id);
         }
-        let Some(counted) = session.inbound.remove(&id) else { return false };
+        let Some(counted) = session.inbound.remove(id) else { return false };
         if session.is_durable() {
             let record = Record::InboundReleased { session: session.id, packet_id: id };
             self.gate.persist(record, out);
@@ -164,7 +164,8 @@ impl Broker {
             return;
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(exchange) = session.flight.remove(id) else { return };
+        let flights = &mut self.spares.flights;
+        let Some(exchange) = session.flight.remove_sparing(id, flights) else { return };
         session.moved_at = self.now;
         if exchange.in_window
             && !(canary!(RefusedKeepsWindow) && reason.is_error())
@@ -184,6 +185,9 @@ impl Broker {
             self.counters.dropped += 1;
             let cause = DropCause::RefusedByClient(reason);
             out.notice(dropped_waiting(session.client_id.clone(), entry, cause));
+        }
+        if let Stage::Publish { entry, .. } = exchange.stage {
+            self.take_back_held(entry.message);
         }
         self.count_stored(key);
         self.pump(key, out);
@@ -209,7 +213,7 @@ impl Broker {
             let record = Record::Received { session: session_id, packet_id: id };
             after = self.gate.persist(record, out);
         }
-        session.flight.release(id, after);
+        let entry = session.flight.release(id, after);
         let Some(exchange) = session.flight.get_mut(id) else { return };
         if canary!(PubrecGivesCredit)
             && core::mem::take(&mut exchange.in_window)
@@ -222,6 +226,9 @@ impl Broker {
         {
             // It was still to be sent again; PUBREL now goes out by itself.
             link.unsent.retain(|(other, _)| *other != id);
+        }
+        if let Some(entry) = entry {
+            self.take_back_held(entry.message);
         }
         self.count_stored(key);
         self.send_pubrel(connection, id, ReasonCode::Success, after, out); // [MQTT-4.3.3-4]

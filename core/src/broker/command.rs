@@ -45,8 +45,13 @@ impl Broker {
     fn publish_command(&mut self, publish: PublishCommand, out: &mut Outbox) {
         let now = self.now;
         let is_recorded = publish.topic.is_recorded();
-        let source =
-            Source { publisher: None, origin: Origin::Untracked, is_recorded, is_refusable: false };
+        let source = Source {
+            session: None,
+            publisher: None,
+            origin: Origin::Untracked,
+            is_recorded,
+            is_refusable: false,
+        };
         let message = Message {
             id: self.fresh_message_id(),
             topic: publish.topic,

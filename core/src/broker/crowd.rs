@@ -11,10 +11,10 @@ use super::route::Source;
 use super::wires::Wire;
 use crate::input::{ConnectionId, Input};
 use crate::message::Message;
-use crate::outbox::Outbox;
+use crate::outbox::{Action, Outbox};
 use crate::record::Origin;
 use crate::wire::outbound_publish_len;
-use crate::wire::packet::{ClientPacket, OutboundPublish};
+use crate::wire::packet::{ClientPacket, OutboundPublish, ServerPacket};
 use crate::wire::property::SubscriptionIds;
 use crate::wire::types::{Delivery, QoS, Version};
 
@@ -28,7 +28,7 @@ pub(super) struct Crowd {
 
 #[derive(Clone, Debug)]
 struct Open {
-    connections: Arc<[ConnectionId]>,
+    receivers: Receivers,
     version: Version,
     /// The least room that one of them has.
     room_bytes: i64,
@@ -36,10 +36,25 @@ struct Open {
     owed_bytes: i64,
 }
 
+#[derive(Clone, Debug)]
+enum Receivers {
+    One(ConnectionId),
+    Many(Arc<[ConnectionId]>),
+}
+
+impl Receivers {
+    fn as_slice(&self) -> &[ConnectionId] {
+        match self {
+            Receivers::One(connection) => core::slice::from_ref(connection),
+            Receivers::Many(connections) => connections,
+        }
+    }
+}
+
 impl Broker {
     /// Keeps the receivers of a message that was sent to all of them, for the next one.
     pub(super) fn begin_crowd(&mut self, wires: &[Wire]) {
-        let [first, _, ..] = wires else { return };
+        let Some(first) = wires.first() else { return };
         let rooms = wires.iter().map(|wire| self.links.get(wire.connection()));
         let room_bytes = rooms.map(|link| link.map_or(0, |link| link.room_bytes)).min();
         let Some(room_bytes) = room_bytes.filter(|bytes| *bytes > 0) else { return };
@@ -47,10 +62,14 @@ impl Broker {
         if wires.iter().any(|wire| wire.version() != version) {
             return;
         }
-        let ids = || wires.iter().map(|wire| wire.connection());
-        let last = self.crowd.last.take().filter(|last| last.iter().copied().eq(ids()));
-        let connections = last.unwrap_or_else(|| ids().collect());
-        self.crowd.open = Some(Open { connections, version, room_bytes, owed_bytes: 0 });
+        let receivers = if wires.len() == 1 {
+            Receivers::One(first.connection())
+        } else {
+            let ids = || wires.iter().map(|wire| wire.connection());
+            let last = self.crowd.last.take().filter(|last| last.iter().copied().eq(ids()));
+            Receivers::Many(last.unwrap_or_else(|| ids().collect()))
+        };
+        self.crowd.open = Some(Open { receivers, version, room_bytes, owed_bytes: 0 });
     }
 
     /// Whether an input leaves the crowd as it is, as far as can be seen from outside.
@@ -87,7 +106,7 @@ impl Broker {
     pub(super) fn send_to_crowd(&mut self, message: Message, out: &mut Outbox) -> u32 {
         let message_expiry_interval_s = self.remainder().of(&message);
         let Some(open) = &mut self.crowd.open else { return 0 };
-        let receivers = open.connections.len() as u64;
+        let receivers = open.receivers.as_slice().len() as u64;
         self.counters.publish_sent += receivers;
         self.counters.publish_bytes_sent += receivers * message.payload.len() as u64;
         self.counters.packets_sent += receivers;
@@ -103,7 +122,13 @@ impl Broker {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         open.room_bytes -= bytes;
         open.owed_bytes += bytes;
-        out.push_alike(open.connections.clone(), publish);
+        match &open.receivers {
+            Receivers::One(connection) => {
+                let packet = ServerPacket::Publish(publish);
+                out.push(Action::Send { connection: *connection, packet });
+            }
+            Receivers::Many(connections) => out.push_alike(connections.clone(), publish),
+        }
         u32::try_from(receivers).unwrap_or(u32::MAX)
     }
 
@@ -111,12 +136,15 @@ impl Broker {
     pub(super) fn end_crowd(&mut self) {
         let Some(open) = self.crowd.open.take() else { return };
         if open.owed_bytes > 0 {
-            for connection in open.connections.iter() {
+            for connection in open.receivers.as_slice() {
                 if let Some(link) = self.links.get_mut(*connection) {
                     link.room_bytes -= open.owed_bytes;
                 }
             }
         }
-        self.crowd.last = Some(open.connections);
+        match open.receivers {
+            Receivers::One(_) => {}
+            Receivers::Many(connections) => self.crowd.last = Some(connections),
+        }
     }
 }

@@ -101,7 +101,8 @@ impl Broker {
             }
         };
         let source = Source {
-            publisher: Some(session.owner()),
+            session: Some(key),
+            publisher: publish.retain.then(|| session.owner()),
             origin,
             is_recorded: true,
             is_refusable: true,
@@ -164,7 +165,7 @@ impl Broker {
         if canary!(DuplicateDetectionOff) {
             return false;
         }
-        let Some(counted) = session.inbound.get_mut(&id) else { return false };
+        let Some(counted) = session.inbound.get_mut(id) else { return false };
         let first_here = !core::mem::replace(counted, true);
         let client_id = session.client_id.clone();
         out.notice(Notice::DuplicateSuppressed { client_id, packet_id: id.0.value() });

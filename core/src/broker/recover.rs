@@ -237,7 +237,7 @@ impl Broker {
                 Ok(())
             }
             Record::InboundReleased { session, packet_id } => {
-                self.known_session(session, index)?.inbound.remove(&packet_id);
+                self.known_session(session, index)?.inbound.remove(packet_id);
                 Ok(())
             }
             Record::RetainedCleared { topic } => {

@@ -151,7 +151,7 @@ impl Broker {
     ) -> (ReasonCode, u32, LogPosition) {
         let is_recorded = message.topic.is_recorded();
         let origin = requested.map_or(Origin::Untracked, Origin::Request);
-        let source = Source { publisher, origin, is_recorded, is_refusable: true };
+        let source = Source { session: None, publisher, origin, is_recorded, is_refusable: true };
         let now = self.now;
         let retain = message.retain;
         let message = Message {

@@ -19,7 +19,7 @@ use crate::record::{
 use crate::routing::retained::is_of_system;
 use crate::routing::topic::Topic;
 use crate::session::queue::{Journaled, Lane, Waiting};
-use crate::session::{GroupKey, SessionKey};
+use crate::session::{GroupKey, Session, SessionKey};
 use crate::wire::packet::RetainHandling;
 use crate::wire::property::SubscriptionIds;
 use crate::wire::reason::ReasonCode;
@@ -41,7 +41,10 @@ pub(super) struct Subscriber {
 
 /// Where a message comes from.
 pub(super) struct Source {
-    /// The publishing client, for No Local and for quotas of stored bytes.
+    /// The session of the publishing client, for No Local.
+    pub(super) session: Option<SessionKey>,
+    /// The publishing client, for No Local where it has no session and for quotas of stored bytes: always where the
+    /// message is to be retained.
     pub(super) publisher: Option<Arc<Owner>>,
     pub(super) origin: Origin,
     /// Whether the journal may know of it; `$SYS` is made anew at every start.
@@ -52,6 +55,13 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// Whether this session's client is the publisher.
+    fn is_of(&self, key: SessionKey, session: &Session) -> bool {
+        let publisher = self.publisher.as_ref();
+        self.session == Some(key)
+            || publisher.is_some_and(|publisher| publisher.client_id == session.client_id)
+    }
+
     /// Whether a crash brings the same message once more unless its record is durable: the publisher
     /// repeats it at QoS 2, or under its key, or the will is armed again.
     fn may_come_again(&self, qos: QoS) -> bool {
@@ -328,8 +338,7 @@ impl Broker {
         let mut merged: Option<Target> = None;
         for subscriber in subscribers {
             // [MQTT-3.8.3-3]
-            let publisher = source.publisher.as_ref().map(|publisher| &publisher.client_id);
-            if subscriber.no_local && publisher == Some(&session.client_id) {
+            if subscriber.no_local && source.is_of(key, session) {
                 continue;
             }
             let target = merged.get_or_insert(Target {
@@ -459,7 +468,11 @@ impl Broker {
             && (!entries.is_empty()
                 || retained != RetainedChange::None
                 || source.origin != Origin::Untracked);
-        let message = self.spares.share(if outlives_batch { message.compact() } else { message });
+        let message = if outlives_batch {
+            self.spares.share_compact(&message, scratch.matches.is_asked_again)
+        } else {
+            self.spares.share(message)
+        };
         let after = if is_persisted {
             // What has expired made room among the retained ones, and must not come back.
             let fills_room = matches!(retained, RetainedChange::Set { .. });
@@ -559,9 +572,7 @@ impl Broker {
         // A session that ends with its connection is a new one after a crash: it has nothing to
         // wait for, unless its share lives on. Neither has QoS 0, unless it would come once more: also
         // for the share's next member it is the same message.
-        let is_durable = key
-            .and_then(|key| self.sessions.get(key))
-            .is_none_or(crate::session::Session::is_durable);
+        let is_durable = key.and_then(|key| self.sessions.get(key)).is_none_or(Session::is_durable);
         let outlives_crash = is_durable
             || target.group.is_some_and(|group| self.groups.get_durable(group).is_some());
         let waits = if may_come_again {

@@ -104,10 +104,10 @@ impl Broker {
             return;
         }
         records.extend(
-            session.inbound.keys().map(|packet_id| Record::InboundHeld {
-                session: session.id,
-                packet_id: *packet_id,
-            }),
+            session
+                .inbound
+                .iter()
+                .map(|(packet_id, _)| Record::InboundHeld { session: session.id, packet_id }),
         );
     }
 

@@ -7,29 +7,61 @@ use bytes::BytesMut;
 
 use super::Broker;
 use crate::message::Message;
+use crate::routing::topic::Topic;
+use crate::session::flight::SpareFlights;
 use crate::session::held::Held;
 
-/// Spares kept: what is sent at once comes back before the next message does.
-const SPARES: usize = 64;
+/// Spares kept: as many as acknowledgements give back between the publications of busy clients.
+const SPARES: usize = 1024;
+/// A spare that still has its message has no larger payload.
+const KEPT_PAYLOAD_BYTES: usize = 4 * 1024;
 
-/// Memory for messages, cleared of them.
+/// Memory for messages.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spares {
+    /// The one that came back last, with what was in it. What is sent at once comes back before the next message does,
+    /// so that this is nearly always the next to go, and need not be cleared first.
+    last: Option<Arc<Message>>,
+    /// Cleared of messages.
     messages: Vec<Arc<Message>>,
+    /// The topic of messages that were put into storage of their own. Publishers send many to one in a row.
+    topic: Option<Topic>,
     /// Where messages are unpacked.
     buffer: BytesMut,
+    pub(super) flights: SpareFlights,
 }
 
 impl Spares {
     /// A message that can be shared.
     pub(super) fn share(&mut self, message: Message) -> Arc<Message> {
-        if let Some(mut spare) = self.messages.pop()
+        if let Some(mut spare) = self.last.take().or_else(|| self.messages.pop())
             && let Some(inside) = Arc::get_mut(&mut spare)
         {
             *inside = message;
             return spare;
         }
         Arc::new(message)
+    }
+
+    /// The same for a message that is kept: in storage of its own, but for the topic if that `is_repeated`.
+    pub(super) fn share_compact(&mut self, message: &Message, is_repeated: bool) -> Arc<Message> {
+        if !is_repeated {
+            return self.share(message.compact());
+        }
+        let topic = match self.topic.take() {
+            Some(topic) if topic == message.topic => topic,
+            Some(_) | None => message.topic.compact(),
+        };
+        self.topic = Some(topic.clone());
+        self.share(message.compact_below(topic))
+    }
+
+    /// Lets go of what messages of before are kept alive by. Called now and then.
+    pub(super) fn tidy(&mut self) {
+        self.last = None;
+        self.topic = None;
+        self.messages.truncate(self.messages.len() / 2);
+        self.flights.tidy();
     }
 
     /// A message that waited and is sent at once, unless only the journal has it.
@@ -46,8 +78,12 @@ impl Spares {
 
     fn take_back(&mut self, mut message: Arc<Message>) {
         // Asking for the only owner costs more than looking whether there may be one.
-        if Arc::strong_count(&message) == 1
-            && self.messages.len() < SPARES
+        if Arc::strong_count(&message) > 1 {
+            return;
+        }
+        if self.last.is_none() && message.payload.len() <= KEPT_PAYLOAD_BYTES {
+            self.last = Some(message);
+        } else if self.messages.len() < SPARES
             && let Some(inside) = Arc::get_mut(&mut message)
         {
             // It must not keep a read buffer alive.
@@ -62,5 +98,13 @@ impl Broker {
     /// written. A driver that does this spares an allocation for each message at QoS 0.
     pub fn take_back(&mut self, message: Arc<Message>) {
         self.spares.take_back(message);
+    }
+
+    /// The same for what a queue or an exchange has had.
+    pub(super) fn take_back_held(&mut self, held: Held) {
+        match held {
+            Held::Here(message) => self.spares.take_back(message),
+            Held::Packed(_) | Held::Stored(_) => {}
+        }
     }
 }

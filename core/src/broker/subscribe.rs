@@ -332,7 +332,7 @@ impl Broker {
 /// Whether a QoS 2 publication holds the identifier of a request, and the client can be told so. Others are served:
 /// their answers cannot be taken for those of a publication.
 fn is_held(session: &Session, id: InboundPacketId) -> bool {
-    session.version == Version::V5 && session.inbound.contains_key(&id)
+    session.version == Version::V5 && session.inbound.contains(id)
 }
 
 /// The SUBACK code for a granted QoS.

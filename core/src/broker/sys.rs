@@ -76,6 +76,7 @@ impl Broker {
                 properties: None,
             };
             let source = Source {
+                session: None,
                 publisher: None,
                 origin: Origin::Untracked,
                 is_recorded: false,

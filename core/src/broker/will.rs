@@ -51,8 +51,13 @@ impl Broker {
         }
         let origin =
             if recorded { Origin::Will { session: session_id } } else { Origin::Untracked };
-        let source =
-            Source { publisher: Some(publisher), origin, is_recorded: true, is_refusable: false };
+        let source = Source {
+            session: None,
+            publisher: Some(publisher),
+            origin,
+            is_recorded: true,
+            is_refusable: false,
+        };
         let message = Message {
             id: self.fresh_message_id(),
             topic: will.topic.clone(),

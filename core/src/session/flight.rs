@@ -18,7 +18,7 @@ use crate::wire::types::{OutboundPacketId, PacketId};
 #[derive(Clone, Default)]
 pub(crate) struct Flight {
     /// Exchanges are large, and a map would move them about.
-    places: Places,
+    places: Places<OutboundPacketId, u32>,
     exchanges: Slab<Exchange>,
     /// The identifier given out last.
     last_id: u16,
@@ -54,6 +54,28 @@ impl Stage {
         match self {
             Stage::Publish { entry, .. } => entry.message.content_bytes(),
             Stage::Release { .. } => 0,
+        }
+    }
+}
+
+/// Memory of exchanges, from sessions that have none left for those that begin some: a busy session runs empty time
+/// and again, and an idle one is to be small.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SpareFlights(Vec<Slab<Exchange>>);
+
+impl SpareFlights {
+    const KEPT: usize = 64;
+    /// Larger ones are not kept.
+    const EXCHANGES: usize = 256;
+
+    /// Lets go of half of it. Called now and then.
+    pub(crate) fn tidy(&mut self) {
+        self.0.truncate(self.0.len() / 2);
+    }
+
+    fn give(&mut self, exchanges: Slab<Exchange>) {
+        if self.0.len() < Self::KEPT && exchanges.capacity() <= Self::EXCHANGES {
+            self.0.push(exchanges);
         }
     }
 }
@@ -102,29 +124,47 @@ impl Flight {
     }
 
     pub(crate) fn get(&self, id: OutboundPacketId) -> Option<&Exchange> {
-        self.exchanges.get(self.places.get(id)? as usize)
+        self.exchanges.get(*self.places.get(id)? as usize)
     }
 
     pub(crate) fn get_mut(&mut self, id: OutboundPacketId) -> Option<&mut Exchange> {
-        self.exchanges.get_mut(self.places.get(id)? as usize)
+        self.exchanges.get_mut(*self.places.get(id)? as usize)
     }
 
     pub(crate) fn remove(&mut self, id: OutboundPacketId) -> Option<Exchange> {
+        self.remove_sparing(id, &mut SpareFlights::default())
+    }
+
+    /// The same, leaving memory that is no longer needed in `spares`.
+    pub(crate) fn remove_sparing(
+        &mut self,
+        id: OutboundPacketId,
+        spares: &mut SpareFlights,
+    ) -> Option<Exchange> {
         let exchange = self.exchanges.remove(self.places.remove(id)? as usize);
         self.bytes -= exchange.stage.content_bytes();
         if self.exchanges.is_empty() && self.exchanges.capacity() > Self::KEPT {
-            self.exchanges = Slab::new();
-            self.places.shrink_to(Self::KEPT);
+            spares.give(core::mem::take(&mut self.exchanges));
         }
         Some(exchange)
     }
 
-    /// The client has the message: only PUBREL is owed from here on.
-    pub(crate) fn release(&mut self, id: OutboundPacketId, after: LogPosition) {
-        let place = self.places.get(id);
-        if let Some(exchange) = place.and_then(|place| self.exchanges.get_mut(place as usize)) {
-            self.bytes -= exchange.stage.content_bytes();
-            exchange.stage = Stage::Release { after };
+    /// Prepares for an exchange with memory of `spares`.
+    pub(crate) fn begin_with(&mut self, spares: &mut SpareFlights) {
+        if self.exchanges.capacity() == 0
+            && let Some(exchanges) = spares.0.pop()
+        {
+            self.exchanges = exchanges;
+        }
+    }
+
+    /// The client has the message: only PUBREL is owed from here on. Gives back what it had.
+    pub(crate) fn release(&mut self, id: OutboundPacketId, after: LogPosition) -> Option<Waiting> {
+        let exchange = self.exchanges.get_mut(*self.places.get(id)? as usize)?;
+        self.bytes -= exchange.stage.content_bytes();
+        match core::mem::replace(&mut exchange.stage, Stage::Release { after }) {
+            Stage::Publish { entry, .. } => Some(entry),
+            Stage::Release { .. } => None,
         }
     }
 
@@ -251,7 +291,9 @@ impl Flight {
     }
 
     fn iter(&self) -> impl Iterator<Item = (OutboundPacketId, &Exchange)> {
-        self.places.iter().filter_map(|(id, place)| Some((id, self.exchanges.get(place as usize)?)))
+        self.places
+            .iter()
+            .filter_map(|(id, place)| Some((id, self.exchanges.get(*place as usize)?)))
     }
 
     fn free_id(&self) -> Option<OutboundPacketId> {

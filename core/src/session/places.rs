@@ -1,48 +1,80 @@
-//! Where things with packet identifiers are kept: a map for keys that come in rising order and go in about the same.
+//! What belongs to packet identifiers: a map for keys that come in rising order and go in about the same.
 
 use alloc::collections::VecDeque;
+use core::fmt;
 
-use crate::wire::types::OutboundPacketId;
+use crate::wire::types::{InboundPacketId, OutboundPacketId};
 
 /// Sorted by packet identifier. At most as many as there are identifiers, so that moving them stays cheap.
-#[derive(Clone, Default)]
-pub(crate) struct Places(VecDeque<(OutboundPacketId, u32)>);
+#[derive(Clone)]
+pub(crate) struct Places<Id, V>(VecDeque<(Id, V)>);
 
-impl Places {
-    pub(crate) fn get(&self, id: OutboundPacketId) -> Option<u32> {
-        let (_, place) = self.0.get(self.find(id).ok()?)?;
-        Some(*place)
+/// A packet identifier of one direction.
+pub(crate) trait Numbered: Copy + Ord {
+    fn number(self) -> u16;
+}
+
+impl Numbered for InboundPacketId {
+    fn number(self) -> u16 {
+        self.0.value()
+    }
+}
+
+impl Numbered for OutboundPacketId {
+    fn number(self) -> u16 {
+        self.0.value()
+    }
+}
+
+impl<Id: Numbered, V> Places<Id, V> {
+    /// The memory of so many stays where there are none.
+    const KEPT: usize = 16;
+
+    pub(crate) fn get(&self, id: Id) -> Option<&V> {
+        self.0.get(self.find(id).ok()?).map(|(_, value)| value)
     }
 
-    pub(crate) fn contains(&self, id: OutboundPacketId) -> bool {
+    pub(crate) fn get_mut(&mut self, id: Id) -> Option<&mut V> {
+        let place = self.find(id).ok()?;
+        self.0.get_mut(place).map(|(_, value)| value)
+    }
+
+    pub(crate) fn contains(&self, id: Id) -> bool {
         self.find(id).is_ok()
     }
 
-    /// Adds a place, and returns the one that it replaces.
-    pub(crate) fn insert(&mut self, id: OutboundPacketId, place: u32) -> Option<u32> {
+    /// Adds a value, and returns the one that it replaces.
+    pub(crate) fn insert(&mut self, id: Id, value: V) -> Option<V> {
         match self.find(id) {
-            Ok(at) => self.0.get_mut(at).map(|(_, old)| core::mem::replace(old, place)),
+            Ok(at) => self.0.get_mut(at).map(|(_, old)| core::mem::replace(old, value)),
             Err(at) => {
-                self.0.insert(at, (id, place));
+                self.0.insert(at, (id, value));
                 None
             }
         }
     }
 
-    pub(crate) fn remove(&mut self, id: OutboundPacketId) -> Option<u32> {
-        self.0.remove(self.find(id).ok()?).map(|(_, place)| place)
+    pub(crate) fn remove(&mut self, id: Id) -> Option<V> {
+        let (_, value) = self.0.remove(self.find(id).ok()?)?;
+        if self.0.is_empty() {
+            self.0.shrink_to(Self::KEPT);
+        }
+        Some(value)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (OutboundPacketId, u32)> {
-        self.0.iter().copied()
+    pub(crate) fn clear(&mut self) {
+        self.0 = VecDeque::new();
     }
 
-    /// Gives back the memory for more than `kept`.
-    pub(crate) fn shrink_to(&mut self, kept: usize) {
-        self.0.shrink_to(kept);
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &V)> {
+        self.0.iter().map(|(id, value)| (*id, value))
     }
 
-    fn find(&self, id: OutboundPacketId) -> Result<usize, usize> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
+    fn find(&self, id: Id) -> Result<usize, usize> {
         let (Some((first, _)), Some((last, _))) = (self.0.front(), self.0.back()) else {
             return Err(0);
         };
@@ -50,11 +82,23 @@ impl Places {
             return Err(self.0.len());
         }
         // They are given out one after the other: without gaps before it, this is where it is.
-        let close = usize::from(id.0.value().saturating_sub(first.0.value()));
+        let close = usize::from(id.number().saturating_sub(first.number()));
         if self.0.get(close).is_some_and(|(there, _)| *there == id) {
             return Ok(close);
         }
         self.0.binary_search_by_key(&id, |(id, _)| *id)
+    }
+}
+
+impl<Id, V> Default for Places<Id, V> {
+    fn default() -> Self {
+        Places(VecDeque::new())
+    }
+}
+
+impl<Id: fmt::Debug, V: fmt::Debug> fmt::Debug for Places<Id, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(id, value)| (id, value))).finish()
     }
 }
 
@@ -79,9 +123,10 @@ mod tests {
             } else {
                 assert_eq!(places.insert(id, step), known.insert(id, step));
             }
-            assert_eq!(places.get(id), known.get(&id).copied());
+            assert_eq!(places.get(id), known.get(&id));
+            assert_eq!(places.get_mut(id), known.get_mut(&id));
             assert_eq!(places.contains(id), known.contains_key(&id));
         }
-        assert!(known.len() > 100 && places.iter().eq(known.iter().map(|(id, at)| (*id, *at))));
+        assert!(known.len() > 100 && places.iter().eq(known.iter().map(|(id, at)| (*id, at))));
     }
 }

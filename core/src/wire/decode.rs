@@ -13,12 +13,52 @@ use alloc::boxed::Box;
 
 pub(crate) use publish::take_message;
 
+use bytes::{Buf, BytesMut};
+
 use super::alias::InboundAliases;
 use super::error::DecodeError;
 use super::frame::{PacketType, Side};
-use super::packet::{ClientPacket, ServerPacket};
-use super::types::Version;
+use super::framing::Frame;
+use super::packet::{Ack, ClientPacket, ServerPacket, WireId};
+use super::reason::ReasonCode;
+use super::types::{PacketId, Version};
 use cursor::Cursor;
+
+/// Takes an acknowledgement off the front of `buffer` that has a packet identifier and nothing else, as nearly all have;
+/// every version allows that. `None` if it is something else, or not all there.
+pub(in crate::wire) fn short_ack(
+    frame: Frame,
+    buffer: &mut BytesMut,
+) -> Option<Result<ClientPacket, DecodeError>> {
+    fn ack<Id: WireId>(id: PacketId) -> Ack<Id> {
+        Ack::new(Id::from_wire(id), ReasonCode::Success)
+    }
+    if frame.body_bytes != 2 {
+        return None;
+    }
+    let packet: fn(PacketId) -> ClientPacket = match frame.packet {
+        PacketType::PubAck => |id| ClientPacket::PubAck(ack(id)),
+        PacketType::PubRec => |id| ClientPacket::PubRec(ack(id)),
+        PacketType::PubRel => |id| ClientPacket::PubRel(ack(id)),
+        PacketType::PubComp => |id| ClientPacket::PubComp(ack(id)),
+        PacketType::Connect
+        | PacketType::ConnAck
+        | PacketType::Publish
+        | PacketType::Subscribe
+        | PacketType::SubAck
+        | PacketType::Unsubscribe
+        | PacketType::UnsubAck
+        | PacketType::PingReq
+        | PacketType::PingResp
+        | PacketType::Disconnect
+        | PacketType::Auth => return None,
+    };
+    let id = buffer.get(frame.header_bytes..)?.first_chunk::<2>().copied()?;
+    buffer.advance(frame.header_bytes + id.len());
+    // [MQTT-2.2.1-3]
+    let id = PacketId::new(u16::from_be_bytes(id));
+    Some(id.map(packet).ok_or(DecodeError::PacketIdZero { packet: frame.packet }))
+}
 
 /// Reads the body of a packet from a client; `flags` are the low bits of its first byte.
 pub(in crate::wire) fn client_packet(

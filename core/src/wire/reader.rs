@@ -115,6 +115,12 @@ impl Reader {
         if let Err(too_large) = frame.check_size(self.limit_bytes()) {
             return self.refuse_size(frame, buffer, too_large);
         }
+        if self.version.is_some()
+            && let Some(ack) = decode::short_ack(frame, buffer)
+        {
+            self.missing_bytes = 2;
+            return ack.map(Some);
+        }
         let body = match frame.take(buffer) {
             Ok(body) => body,
             Err(missing_bytes) => {

@@ -223,6 +223,7 @@ where
         }
         if self.broker.next_deadline().is_some_and(|deadline| deadline.at <= now) {
             self.shared.desk.borrow_mut().tidy();
+            self.shared.scratch.borrow_mut().tidy();
             self.handle(now, Input::Deadline);
         }
         let mut batch = std::mem::take(&mut self.batch);
@@ -339,7 +340,7 @@ where
                 let room_bytes = connection.outgoing.borrow_mut().tell_room();
                 Input::Writable { connection: id, room_bytes }
             }
-            Arrival::Answer(outcome) => Input::Authenticated { connection: id, outcome },
+            Arrival::Answer(outcome) => Input::Authenticated { connection: id, outcome: *outcome },
             Arrival::Closed(cause) => {
                 self.handle(now, Input::Closed { connection: id, cause });
                 self.forget(connection);
@@ -369,7 +370,7 @@ where
                 Input::Malformed { connection: id, error, version }
             }
             Arrival::Room => Input::Writable { connection: id, room_bytes: local.tell_room() },
-            Arrival::Answer(outcome) => Input::Authenticated { connection: id, outcome },
+            Arrival::Answer(outcome) => Input::Authenticated { connection: id, outcome: *outcome },
             Arrival::Closed(cause) => {
                 self.handle(now, Input::Closed { connection: id, cause });
                 self.forget_local(&local);
@@ -588,7 +589,7 @@ where
         let shared = Rc::clone(&self.shared);
         self.spawn.spawn(async move {
             let outcome = answer.await;
-            shared.inbox.push(id, Arrival::Answer(outcome));
+            shared.inbox.push(id, Arrival::Answer(Box::new(outcome)));
         });
     }
 }

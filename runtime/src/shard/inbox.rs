@@ -27,8 +27,8 @@ pub(crate) enum Arrival {
     Room,
     /// It is gone.
     Closed(Gone),
-    /// It was asked about, and this is the answer.
-    Answer(AuthOutcome),
+    /// It was asked about, and this is the answer: seldom, and larger than all else.
+    Answer(Box<AuthOutcome>),
 }
 
 #[derive(Debug)]
@@ -111,14 +111,16 @@ impl Inbox {
         false
     }
 
-    /// Moves everything into `batch`, which must be empty. Its memory goes back and forth.
+    /// Moves everything into `batch`, which must be empty. Its memory goes back and forth, and shrinks only once
+    /// rounds are small again: to grow anew in each of many large ones costs more than what they bring.
     pub(crate) fn take_into(&self, batch: &mut VecDeque<Entry>) {
         const KEPT_ENTRIES: usize = 4 * 1024;
         debug_assert!(batch.is_empty());
-        if batch.capacity() > KEPT_ENTRIES {
-            *batch = VecDeque::new();
+        let mut queue = self.queue.borrow_mut();
+        if batch.capacity() > KEPT_ENTRIES && queue.len() < batch.capacity() / 8 {
+            batch.shrink_to(batch.capacity() / 2);
         }
         self.read_bytes.set(0);
-        std::mem::swap(&mut *self.queue.borrow_mut(), batch);
+        std::mem::swap(&mut *queue, batch);
     }
 }

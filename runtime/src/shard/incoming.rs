@@ -19,9 +19,6 @@ use super::inbox::Arrival;
 /// What one connection may bring into one round of the driver.
 const ROUND_BYTES: usize = 64 * 1024;
 const ROUND_PACKETS: usize = 256;
-/// The shard's read buffer, and the least space in it that is worth a read.
-const SCRATCH_BYTES: usize = 64 * 1024;
-const SCRATCH_LEAST_BYTES: usize = 8 * 1024;
 /// A packet's beginning up to this size goes through the shard's buffer once more when more of it
 /// comes; a longer one grows where it is.
 const CARRIED_BYTES: usize = 4 * 1024;
@@ -127,17 +124,15 @@ impl Incoming {
             self.undecoded = bytes > 0;
             return Poll::Ready(Ok(bytes));
         }
-        let mut scratch = shared.scratch.borrow_mut();
-        if scratch.capacity() < SCRATCH_LEAST_BYTES {
-            scratch.reserve(SCRATCH_BYTES);
-        }
+        let mut shards = shared.scratch.borrow_mut();
+        let scratch = shards.buffer();
         if sim_point!(ScratchSmall) {
             *scratch = BytesMut::with_capacity(self.pending.len() + 16);
         }
         scratch.extend_from_slice(&self.pending);
         let read = {
             let mut stream = connection.stream.borrow_mut();
-            pin!(stream.read_buf(&mut *scratch)).poll(cx)
+            pin!(stream.read_buf(scratch)).poll(cx)
         };
         let bytes = match read {
             Poll::Ready(Ok(bytes)) if bytes > 0 => bytes,
@@ -147,7 +142,7 @@ impl Incoming {
             }
         };
         let mut chunk = scratch.split();
-        drop(scratch);
+        drop(shards);
         self.decode(&mut chunk, shared, connection);
         self.keep(chunk);
         Poll::Ready(Ok(bytes))

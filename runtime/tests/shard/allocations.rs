@@ -1,7 +1,6 @@
 //! What a message at QoS 0 asks of the allocator once everything has its size: nothing.
 //!
-//! A shard on a thread of its own serves TCP; what that thread allocates is counted. Read buffers are taken anew once
-//! they are full, which is a few allocations for a thousand messages.
+//! A shard on a thread of its own serves TCP; what that thread allocates is counted.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -94,11 +93,12 @@ fn qos0_deliveries_allocate_nothing() {
         play(100);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         play(500);
+        assert!(before > 0, "to connect takes memory, which is counted");
         let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
         let deliveries = 500 * BURST * subscribers;
-        assert!(allocations > 0, "read buffers are counted at least");
+        // Reads are gathered by chance: now and then more of them than ever before are in use at once.
         assert!(
-            allocations * 100 <= deliveries,
+            allocations * 1000 <= deliveries,
             "{allocations} allocations for {deliveries} deliveries to {subscribers}"
         );
     }

@@ -468,11 +468,8 @@ impl Broker {
             && (!entries.is_empty()
                 || retained != RetainedChange::None
                 || source.origin != Origin::Untracked);
-        let message = if outlives_batch {
-            self.spares.share_compact(&message, scratch.matches.is_asked_again)
-        } else {
-            self.spares.share(message)
-        };
+        let is_repeated = scratch.matches.is_asked_again;
+        let message = self.spares.share_for(message, outlives_batch, is_repeated);
         let after = if is_persisted {
             // What has expired made room among the retained ones, and must not come back.
             let fills_room = matches!(retained, RetainedChange::Set { .. });

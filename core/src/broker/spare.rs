@@ -43,8 +43,16 @@ impl Spares {
         Arc::new(message)
     }
 
-    /// The same for a message that is kept: in storage of its own, but for the topic if that `is_repeated`.
-    pub(super) fn share_compact(&mut self, message: &Message, is_repeated: bool) -> Arc<Message> {
+    /// The same; one that is kept is put into storage of its own, which it shares below a topic that `is_repeated`.
+    pub(super) fn share_for(
+        &mut self,
+        message: Message,
+        is_kept: bool,
+        is_repeated: bool,
+    ) -> Arc<Message> {
+        if !is_kept {
+            return self.share(message);
+        }
         if !is_repeated {
             return self.share(message.compact());
         }

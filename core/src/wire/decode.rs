@@ -24,7 +24,7 @@ use super::reason::ReasonCode;
 use super::types::{PacketId, Version};
 use cursor::Cursor;
 
-/// Takes an acknowledgement off the front of `buffer` that has a packet identifier and nothing else, as nearly all have;
+/// Takes an acknowledgement off the front of `buffer` that is a packet identifier and nothing else, as nearly all are;
 /// every version allows that. `None` if it is something else, or not all there.
 pub(in crate::wire) fn short_ack(
     frame: Frame,

@@ -164,8 +164,7 @@ impl Broker {
             return;
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let flights = &mut self.spares.flights;
-        let Some(exchange) = session.flight.remove_sparing(id, flights) else { return };
+        let Some(exchange) = session.flight.remove(id) else { return };
         session.moved_at = self.now;
         if exchange.in_window
             && !(canary!(RefusedKeepsWindow) && reason.is_error())

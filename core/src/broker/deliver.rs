@@ -180,7 +180,6 @@ impl Pump<'_> {
     fn begin(&mut self, waiting: Waiting, message: Arc<Message>) -> Result<(), Waiting> {
         let (seq, qos, journaled) = (waiting.seq, waiting.qos, waiting.journaled);
         let at_group = journal_place(self.session, &waiting);
-        self.session.flight.begin_with(&mut self.spares.flights);
         let packet_id = self.session.flight.bind(waiting)?;
         let mut after = LogPosition::START;
         match (journaled, qos, at_group) {

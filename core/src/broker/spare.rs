@@ -8,7 +8,6 @@ use bytes::BytesMut;
 use super::Broker;
 use crate::message::Message;
 use crate::routing::topic::Topic;
-use crate::session::flight::SpareFlights;
 use crate::session::held::Held;
 
 /// Spares kept: as many as acknowledgements give back between the publications of busy clients.
@@ -28,7 +27,6 @@ pub(super) struct Spares {
     topic: Option<Topic>,
     /// Where messages are unpacked.
     buffer: BytesMut,
-    pub(super) flights: SpareFlights,
 }
 
 impl Spares {
@@ -69,7 +67,6 @@ impl Spares {
         self.last = None;
         self.topic = None;
         self.messages.truncate(self.messages.len() / 2);
-        self.flights.tidy();
     }
 
     /// A message that waited and is sent at once, unless only the journal has it.

@@ -58,28 +58,6 @@ impl Stage {
     }
 }
 
-/// Memory of exchanges, from sessions that have none left for those that begin some: a busy session runs empty time
-/// and again, and an idle one is to be small.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SpareFlights(Vec<Slab<Exchange>>);
-
-impl SpareFlights {
-    const KEPT: usize = 64;
-    /// Larger ones are not kept.
-    const EXCHANGES: usize = 256;
-
-    /// Lets go of half of it. Called now and then.
-    pub(crate) fn tidy(&mut self) {
-        self.0.truncate(self.0.len() / 2);
-    }
-
-    fn give(&mut self, exchanges: Slab<Exchange>) {
-        if self.0.len() < Self::KEPT && exchanges.capacity() <= Self::EXCHANGES {
-            self.0.push(exchanges);
-        }
-    }
-}
-
 impl Flight {
     /// A session without exchanges keeps the memory of so many.
     const KEPT: usize = 4;
@@ -132,30 +110,12 @@ impl Flight {
     }
 
     pub(crate) fn remove(&mut self, id: OutboundPacketId) -> Option<Exchange> {
-        self.remove_sparing(id, &mut SpareFlights::default())
-    }
-
-    /// The same, leaving memory that is no longer needed in `spares`.
-    pub(crate) fn remove_sparing(
-        &mut self,
-        id: OutboundPacketId,
-        spares: &mut SpareFlights,
-    ) -> Option<Exchange> {
         let exchange = self.exchanges.remove(self.places.remove(id)? as usize);
         self.bytes -= exchange.stage.content_bytes();
         if self.exchanges.is_empty() && self.exchanges.capacity() > Self::KEPT {
-            spares.give(core::mem::take(&mut self.exchanges));
+            self.exchanges = Slab::new();
         }
         Some(exchange)
-    }
-
-    /// Prepares for an exchange with memory of `spares`.
-    pub(crate) fn begin_with(&mut self, spares: &mut SpareFlights) {
-        if self.exchanges.capacity() == 0
-            && let Some(exchanges) = spares.0.pop()
-        {
-            self.exchanges = exchanges;
-        }
     }
 
     /// The client has the message: only PUBREL is owed from here on. Gives back what it had.

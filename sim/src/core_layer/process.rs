@@ -210,8 +210,9 @@ impl Process {
         }
     }
 
-    /// The operator gives an order.
+    /// The operator gives an order. It comes behind what has arrived, as in the inbox of a shard.
     pub(super) fn order(&mut self, command: Command, around: &mut Around) {
+        self.take_arrivals(around);
         self.handle(Input::Command(command), around);
         self.call_round(around);
     }
@@ -231,10 +232,8 @@ impl Process {
     /// Begins an orderly stop.
     pub(super) fn stop(&mut self, around: &mut Around) {
         self.is_stopping = true;
-        let command =
-            Command::Stop { reason: ReasonCode::ServerShuttingDown, server_reference: None };
-        self.handle(Input::Command(command), around);
-        self.call_round(around);
+        let reason = ReasonCode::ServerShuttingDown;
+        self.order(Command::Stop { reason, server_reference: None }, around);
     }
 
     /// Whether it was told to stop.
@@ -293,11 +292,7 @@ impl Process {
         if self.broker.next_deadline().is_some_and(|deadline| deadline.at <= now) {
             self.handle(Input::Deadline, around);
         }
-        for _ in 0..self.inbox.len() {
-            if let Some((id, arrival)) = self.inbox.pop_front() {
-                self.arrival(id, arrival, around);
-            }
-        }
+        self.take_arrivals(around);
         for _ in 0..self.fetches.len() {
             let Some(message) = self.fetches.pop_front().and_then(|id| around.journal.message(id))
             else {
@@ -325,6 +320,15 @@ impl Process {
             self.call_round(around);
         }
         self.set_timer(around);
+    }
+
+    /// What has arrived, in its order.
+    fn take_arrivals(&mut self, around: &mut Around) {
+        for _ in 0..self.inbox.len() {
+            if let Some((id, arrival)) = self.inbox.pop_front() {
+                self.arrival(id, arrival, around);
+            }
+        }
     }
 
     fn set_timer(&mut self, around: &mut Around) {

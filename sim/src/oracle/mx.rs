@@ -120,8 +120,8 @@ fn wrong(model: &Model, publication: &Publication, delivery: &Delivery) -> Optio
     let expiry_ms = u64::from(expiry_s) * 1000;
     let (first_ms, now_ms) = (publication.first().at_ms, model.now.at_ms);
     // When the broker took it in, and when it sent it on, as far as that is known.
-    let taken_ms =
-        publication.settled.map(|settled| settled.at_ms).filter(|_| !publication.is_will());
+    let is_taken_once = !publication.is_will() && !publication.may_come_late;
+    let taken_ms = publication.settled.map(|settled| settled.at_ms).filter(|_| is_taken_once);
     let sent_ms = model.sent_from_ms(connection, now_ms);
     let is_prompt = model.is_prompt(connection, sent_ms);
     // However far the wall clock was set back, no start takes the broker's back behind the message.
@@ -155,9 +155,9 @@ mod tests {
     use crate::oracle::Bounds;
     use crate::oracle::properties as property;
     use crate::oracle::told::{
-        Told, fails, fails_within, number, passes, passes_within, publish_of,
+        Told, connect_of, fails, fails_within, number, passes, passes_within, publish_of,
     };
-    use crate::packet::{Packet, Publish};
+    use crate::packet::{AckKind, Connect, Packet, Publish};
 
     fn held_for(ms: u64, told_s: u32) -> Told {
         let mut told = Told::new();
@@ -195,6 +195,28 @@ mod tests {
         };
         passes_within(within(), Expiry::default(), &read(6_400));
         fails_within(within(), Expiry::default(), &read(640), "MX");
+    }
+
+    #[test]
+    fn what_is_under_way_behind_a_connect_begins_to_expire_when_it_arrives() {
+        let late = |is_under_way| {
+            let mut told = Told::new();
+            let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+            let again = Connect { properties, clean_start: false, ..connect_of("a") };
+            let with = |dup, seconds| {
+                let properties = vec![number(property::MESSAGE_EXPIRY, seconds)];
+                Packet::Publish(Publish { dup, properties, ..publish_of("t", "one", 1, 9) })
+            };
+            told.durable(1, "a").durable(2, "b").subscribe(2, "t", 1).lose(1).asks_in(4, again);
+            if is_under_way {
+                told.sent(4, with(false, 10));
+            }
+            told.resume(5, "a").sent(5, with(true, 10)).got_ack(5, AckKind::PubAck, 9, 0);
+            told.wait(3_500).got(2, with(false, 10));
+            told
+        };
+        passes(Expiry::default(), &late(true));
+        fails(Expiry::default(), &late(false), "MX");
     }
 
     #[test]

@@ -222,10 +222,15 @@ impl Session {
 
     /// Puts a message into the queue.
     pub(crate) fn wait(&mut self, now: Time, entry: impl Into<Waiting>) {
+        self.note_waiting(now);
+        self.queue.push(entry);
+    }
+
+    /// A message is about to wait, or to go out at once.
+    pub(crate) fn note_waiting(&mut self, now: Time) {
         if self.backlog() == 0 {
             self.moved_at = now;
         }
-        self.queue.push(entry);
     }
 
     /// Messages waiting or in flight.

@@ -22,7 +22,7 @@ mod table;
 mod task;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -135,7 +135,7 @@ pub(crate) struct Shared<S> {
     /// Counts the driver's rounds.
     round: Cell<u64>,
     /// Connections that have used up what they may bring into this round.
-    waiting: RefCell<Vec<Rc<Connection<S>>>>,
+    waiting: RefCell<VecDeque<Rc<Connection<S>>>>,
     /// Set when no more connections are accepted.
     deaf: Signal,
     /// Set when the driver has ended.
@@ -327,7 +327,7 @@ impl<S> Shared<S> {
     /// Has the connection's task polled again when the driver has taken what is in the inbox.
     fn wake_after_round(&self, connection: &Rc<Connection<S>>) {
         if !connection.waits_for_round.replace(true) {
-            self.waiting.borrow_mut().push(Rc::clone(connection));
+            self.waiting.borrow_mut().push_back(Rc::clone(connection));
         }
     }
 

@@ -31,6 +31,9 @@ impl Broker {
     /// Sends a session everything it can be sent now.
     pub(super) fn pump(&mut self, key: SessionKey, out: &mut Outbox) {
         let Some(mut pump) = self.pump_for(key, out) else { return };
+        if pump.has_nothing() {
+            return self.count_memory(key);
+        }
         pump.send_queued();
         let mut has_more = pump.drops_left == 0;
         let takes_shared = pump.is_idle() && !pump.session.groups.is_empty();
@@ -47,6 +50,28 @@ impl Broker {
         }
         self.read_ahead(key, out);
         self.count_memory(key);
+    }
+
+    /// Sends at QoS 1 or 2 what would be sent at once if it were put into the session's queue, which is empty, and
+    /// gives back what has to wait.
+    pub(super) fn begin_at_once(
+        &mut self,
+        key: SessionKey,
+        entry: Waiting,
+        out: &mut Outbox,
+    ) -> Result<(), Waiting> {
+        let Some(mut pump) = self.pump_for(key, out) else { return Err(entry) };
+        if !pump.is_next(&entry) {
+            return Err(entry);
+        }
+        let Some(message) = pump.spares.message(&entry.message) else { return Err(entry) };
+        let cause = pump.obstacle(&message).or_else(|| pump.excess(&entry, &message));
+        match cause {
+            Some(cause) => pump.drop_waiting(&entry, cause),
+            None => pump.begin(entry, message)?,
+        }
+        self.count_stored(key);
+        Ok(())
     }
 
     /// Sends at QoS 0 to a connection that has room and nothing waiting.
@@ -130,6 +155,23 @@ impl Pump<'_> {
         let queue = &self.session.queue;
         let waiting = queue.lane_len(Lane::Main) + queue.lane_len(Lane::Qos0);
         self.link.has_window() && waiting == 0
+    }
+
+    /// Whether an entry at QoS 1 or 2 is all there is to send, now.
+    fn is_next(&self, entry: &Waiting) -> bool {
+        entry.qos > QoS::AtMostOnce
+            && self.has_nothing()
+            && self.gate.is_durable(entry.after)
+            && self.link.has_window()
+            && self.link.has_room()
+    }
+
+    /// Whether there is nothing that could be sent, whatever the window and the room.
+    fn has_nothing(&self) -> bool {
+        self.session.queue.is_empty()
+            && self.link.unsent.is_empty()
+            && self.session.groups.is_empty()
+            && self.session.replays.is_empty()
     }
 
     fn send_queued(&mut self) {

@@ -613,7 +613,10 @@ impl Broker {
         let (after, is_qos0) = (entry.after, entry.qos == QoS::AtMostOnce);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let id = session.id;
-        session.wait(self.now, entry);
+        session.note_waiting(self.now);
+        let Err(entry) = self.begin_at_once(key, entry, out) else { return };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.queue.push(entry);
         self.count_memory(key);
         let link = self
             .sessions

@@ -51,8 +51,8 @@ impl Broker {
 
     /// Counts what is kept for a session, after it may have changed.
     pub(super) fn count_stored(&mut self, key: SessionKey) {
-        if let Some(session) = self.sessions.get_mut(key)
-            && self.accounts.is_kept()
+        if self.accounts.is_kept()
+            && let Some(session) = self.sessions.get_mut(key)
         {
             let bytes = session.stored_bytes();
             self.accounts.count(&mut session.stored, bytes);

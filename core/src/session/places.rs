@@ -1,11 +1,13 @@
-//! What belongs to packet identifiers: a map for keys that come in rising order and go in about the same.
+//! What belongs to packet identifiers: a map for keys that come in rising order, round and round, and go in about the
+//! same.
 
 use alloc::collections::VecDeque;
 use core::fmt;
 
 use crate::wire::types::{InboundPacketId, OutboundPacketId};
 
-/// Sorted by packet identifier. At most as many as there are identifiers, so that moving them stays cheap.
+/// In the order of packet identifiers from the oldest one's on, round and round, so that what is new goes to the end
+/// also where identifiers begin again.
 #[derive(Clone)]
 pub(crate) struct Places<Id, V>(VecDeque<(Id, V)>);
 
@@ -66,8 +68,13 @@ impl<Id: Numbered, V> Places<Id, V> {
         self.0 = VecDeque::new();
     }
 
+    /// In the order of packet identifiers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &V)> {
-        self.0.iter().map(|(id, value)| (*id, value))
+        let least = self
+            .0
+            .front()
+            .map_or(0, |(first, _)| self.0.partition_point(|(id, _)| *id >= *first) % self.0.len());
+        self.0.range(least..).chain(self.0.range(..least)).map(|(id, value)| (*id, value))
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
@@ -78,15 +85,17 @@ impl<Id: Numbered, V> Places<Id, V> {
         let (Some((first, _)), Some((last, _))) = (self.0.front(), self.0.back()) else {
             return Err(0);
         };
-        if *last < id {
+        let first = first.number();
+        let behind_first = |id: Id| id.number().wrapping_sub(first);
+        if behind_first(*last) < behind_first(id) {
             return Err(self.0.len());
         }
         // They are given out one after the other: without gaps before it, this is where it is.
-        let close = usize::from(id.number().saturating_sub(first.number()));
+        let close = usize::from(behind_first(id));
         if self.0.get(close).is_some_and(|(there, _)| *there == id) {
             return Ok(close);
         }
-        self.0.binary_search_by_key(&id, |(id, _)| *id)
+        self.0.binary_search_by_key(&behind_first(id), |(id, _)| behind_first(*id))
     }
 }
 
@@ -116,8 +125,9 @@ mod tests {
         let mut number = 60_000_u32;
         for step in 0..20_000_u32 {
             number = number.wrapping_mul(1_103_515_245).wrapping_add(12_345);
-            let value = (step % 700 + number % 13) as u16 + 1;
-            let id = OutboundPacketId(PacketId::new(value).expect("not zero"));
+            // Rising through all numbers, more than once.
+            let value = (step * 10 + number % 130) as u16;
+            let Some(id) = PacketId::new(value).map(OutboundPacketId) else { continue };
             if number.is_multiple_of(3) {
                 assert_eq!(places.remove(id), known.remove(&id));
             } else {
@@ -128,5 +138,16 @@ mod tests {
             assert_eq!(places.contains(id), known.contains_key(&id));
         }
         assert!(known.len() > 100 && places.iter().eq(known.iter().map(|(id, at)| (*id, at))));
+    }
+
+    #[test]
+    fn what_is_new_goes_to_the_end_where_identifiers_begin_again() {
+        let mut places = Places::default();
+        for value in (65_000..=u16::MAX).chain(1..=500) {
+            let id = OutboundPacketId(PacketId::new(value).expect("not zero"));
+            assert_eq!(places.find(id), Err(places.0.len()));
+            places.insert(id, value);
+            assert_eq!(places.find(id), Ok(places.0.len() - 1));
+        }
     }
 }

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::connection::{Connection, Phase};
 use super::crowd::Crowd;
 use super::gateway::{Look, View};
-use super::inbox::{Arrival, Entry};
+use super::inbox::{Arrival, Entry, INBOX_ENTRIES};
 use super::local::{Insider, Local};
 use super::outgoing::SHARED_PAYLOAD_BYTES;
 use super::{RunError, Shared, events};
@@ -58,6 +58,8 @@ pub(crate) struct Driver<S, C: Clock, J, P, A> {
     outbox: Outbox,
     dirty: Vec<Rc<Connection<S>>>,
     crowd: Crowd<S>,
+    /// So much was written to them in the middle of a round that the broker is told of room before its end.
+    roomy: Vec<ConnectionId>,
     /// Done with in this round; their slots stay until its end, for what is yet to be said of them.
     forgotten: Vec<Rc<Connection<S>>>,
     /// The same for clients inside the process.
@@ -110,6 +112,7 @@ where
             outbox: Outbox::new(),
             dirty: Vec::new(),
             crowd: Crowd::default(),
+            roomy: Vec::new(),
             forgotten: Vec::new(),
             forgotten_locals: Vec::new(),
             timer: None,
@@ -147,7 +150,10 @@ where
 
     /// Whether the next round need not wait for anything.
     fn has_work(&self) -> bool {
-        self.unflushed || !self.shared.inbox.is_empty() || self.broker.has_more_work()
+        self.unflushed
+            || !self.shared.inbox.is_empty()
+            || !self.shared.waiting.borrow().is_empty()
+            || self.broker.has_more_work()
     }
 
     /// Told to stop, every connection ended, everything durable that will be.
@@ -264,7 +270,29 @@ where
             self.broker.handle(now, Input::Authenticated { connection, outcome }, &mut outbox);
             self.carry_out(now, &mut outbox);
         }
+        if !self.roomy.is_empty() {
+            self.tell_room(now, &mut outbox);
+        }
         self.outbox = outbox;
+    }
+
+    /// Tells the broker of room in the middle of a round, so that what follows in it goes out too instead of waiting in
+    /// a queue. Once for each input: a long queue has to leave the others their turns.
+    fn tell_room(&mut self, now: Time, outbox: &mut Outbox) {
+        // What it is sent counts.
+        self.write_crowd_out();
+        let told = self.roomy.len();
+        for place in 0..told {
+            let connection = self.roomy[place];
+            let known = self.shared.table.borrow().get(connection).map(Rc::clone);
+            let Some(known) = known.filter(|known| !known.broker_is_done.get()) else { continue };
+            let room_bytes = known.outgoing.borrow_mut().tell_room();
+            self.broker.handle(now, Input::Writable { connection, room_bytes }, outbox);
+            self.carry_out(now, outbox);
+        }
+        for connection in self.roomy.drain(..).skip(told) {
+            self.shared.inbox.push(connection, Arrival::Room);
+        }
     }
 
     fn settle(&mut self, now: Time, through: LogPosition) {
@@ -302,7 +330,10 @@ where
         for id in self.forgotten_locals.drain(..) {
             self.shared.remove(id);
         }
-        for connection in self.shared.waiting.borrow_mut().drain(..) {
+        // No more than the next round has a place for, or they would look in vain, many times.
+        let mut waiting = self.shared.waiting.borrow_mut();
+        let woken = waiting.len().min(INBOX_ENTRIES);
+        for connection in waiting.drain(..woken) {
             connection.waits_for_round.set(false);
             connection.wake();
         }
@@ -477,6 +508,9 @@ where
         }
         if is_worth_writing {
             connection.write_from_driver(desk);
+            if connection.outgoing.borrow_mut().announces_room() {
+                self.roomy.push(id);
+            }
         }
         if !connection.is_dirty.replace(true) {
             self.dirty.push(Rc::clone(connection));

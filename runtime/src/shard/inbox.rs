@@ -13,6 +13,11 @@ use signalhouse_core::wire::types::Version;
 
 use super::gateway::Look;
 
+/// What one round deals with, about: as much as stays close to the processor from reading to writing, and so much that
+/// what is written to one client at its end goes out together.
+pub(crate) const INBOX_ENTRIES: usize = 1024;
+const INBOX_BYTES: usize = 16 * 1024 * 1024;
+
 /// One thing for the driver to look at. All but commands belong to a connection, and are void when
 /// the broker is done with it.
 #[derive(Debug)]
@@ -87,10 +92,8 @@ impl Inbox {
 
     /// Whether connections should stop reading until the driver has caught up.
     pub(crate) fn is_full(&self) -> bool {
-        const READ_BYTES: usize = 16 * 1024 * 1024;
-        const ENTRIES: usize = 64 * 1024;
-        self.read_bytes.get() >= READ_BYTES
-            || self.queue.borrow().len() >= ENTRIES
+        self.read_bytes.get() >= INBOX_BYTES
+            || self.queue.borrow().len() >= INBOX_ENTRIES
             || !self.is_empty() && sim_point!(InboxFull)
     }
 

@@ -255,6 +255,7 @@ where
             let budget = if sim_point!(ResumeOne) { 1 } else { RESUME_BUDGET };
             self.broker.resume(now, budget, &mut outbox);
             self.carry_out(now, &mut outbox);
+            self.tell_room(now, &mut outbox);
             self.outbox = outbox;
         }
         self.flush_journal(now);
@@ -270,15 +271,16 @@ where
             self.broker.handle(now, Input::Authenticated { connection, outcome }, &mut outbox);
             self.carry_out(now, &mut outbox);
         }
-        if !self.roomy.is_empty() {
-            self.tell_room(now, &mut outbox);
-        }
+        self.tell_room(now, &mut outbox);
         self.outbox = outbox;
     }
 
     /// Tells the broker of room in the middle of a round, so that what follows in it goes out too instead of waiting in
     /// a queue. Once for each input: a long queue has to leave the others their turns.
     fn tell_room(&mut self, now: Time, outbox: &mut Outbox) {
+        if self.roomy.is_empty() {
+            return;
+        }
         // What it is sent counts.
         self.write_crowd_out();
         let told = self.roomy.len();

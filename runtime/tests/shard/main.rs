@@ -11,10 +11,11 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use signalhouse::client::{Client, ClientError};
 use signalhouse::seams::{Authenticate, Caller, Clock, MemoryJournal, TokioClock};
+use signalhouse::shard::Options;
 use signalhouse_core::credential::Credential;
 use signalhouse_core::input::AuthOutcome;
 use signalhouse_core::wire::encode_client;
-use signalhouse_core::wire::packet::{ClientPacket, ServerPacket};
+use signalhouse_core::wire::packet::{ClientPacket, Publish, ServerPacket};
 use signalhouse_core::wire::reason::ReasonCode;
 use signalhouse_core::wire::types::{Delivery, QoS, Text, Version};
 use signalhouse_core::{ConnectionId, Question, Time};
@@ -92,6 +93,37 @@ async fn a_large_packet_goes_through_a_small_pipe() {
             };
             assert_eq!(publish.message.payload, payload);
         }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_retained_messages_come_at_once_where_the_network_takes_them() {
+    play(async {
+        const MESSAGES: usize = 600;
+        let running = start(Options { outgoing_buffer_bytes: 128 * 1024, ..options() });
+        let (mut sender, _) = running.client("sender").await;
+        for number in 0..MESSAGES {
+            let message = publish(&format!("r/{number}"), &[7; 1024], Delivery::AtMostOnce);
+            let ClientPacket::Publish(message) = message else { unreachable!() };
+            let message = ClientPacket::Publish(Publish { retain: true, ..message });
+            sender.queue(&message).expect("a small packet");
+            sender.flush().await.expect("a living connection");
+        }
+        settle(&running).await;
+        let (ours, theirs) = tokio::io::duplex(4 * 1024 * 1024);
+        running.net.arrive(Ok(theirs));
+        let connected = Client::connect(ours, running.clock, connect("receiver"), 60_000);
+        let (mut receiver, _) = connected.await.expect("the broker lets everybody in");
+        subscribe(&mut receiver, "r/+", QoS::AtMostOnce).await;
+        let all = async {
+            for _ in 0..MESSAGES {
+                let packet = receiver.receive().await.expect("a message");
+                assert!(matches!(packet, ServerPacket::Publish(_)), "{packet:?}");
+            }
+        };
+        let (ms, ()) = ms_until(running.clock, all).await;
+        assert_eq!(ms, 0, "nothing was to be waited for");
     })
     .await;
 }

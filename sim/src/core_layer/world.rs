@@ -555,11 +555,12 @@ impl World<'_> {
     /// Starts the broker unless it runs; one that has not finished stopping is ended first.
     fn bring_up(&mut self) {
         if self.process.as_ref().is_some_and(Process::is_stopping) {
-            self.end_process();
+            self.broker_fault(BrokerFault::Kill);
         }
         if self.process.is_none() {
             self.around.event(What::Broker(BrokerFault::Start));
             self.start();
+            self.count_kept();
         }
     }
 

@@ -168,6 +168,8 @@ impl Bounds {
 pub(crate) struct Outage {
     pub(crate) stopped: Moment,
     pub(crate) started: Option<Moment>,
+    /// By when what is in the store was surely read, after a start that may hang at its disk.
+    pub(crate) served: Option<Moment>,
     /// What the broker did before this time is surely on the disk.
     pub(crate) durable_before_ms: u64,
 }
@@ -307,7 +309,7 @@ impl Model {
                 topic: topic.clone(),
                 cause: cause.clone(),
             }),
-            What::Kept(_) => self.axis_is_known(),
+            What::Kept(_) => self.has_read_store(),
             What::Absent { .. } => {}
             What::WallClock { by_ms } => self.wall_clock(*by_ms),
             What::Calm => self.calm = Some(self.now),
@@ -502,9 +504,18 @@ impl Model {
             BrokerFault::Kill | BrokerFault::PowerCut => false,
             BrokerFault::Stop => true,
         };
+        let durable_before_ms = if is_orderly { now.at_ms } else { self.durable_before_ms };
         if self.is_up() {
-            let durable_before_ms = if is_orderly { now.at_ms } else { self.durable_before_ms };
-            self.outages.push(Outage { stopped: now, started: None, durable_before_ms });
+            self.outages.push(Outage {
+                stopped: now,
+                started: None,
+                served: None,
+                durable_before_ms,
+            });
+            self.axis_ends(is_orderly);
+        } else if let Some(outage) = self.outages.last_mut().filter(|_| !is_orderly) {
+            // An orderly stop that is cut off keeps no more than another cut.
+            outage.durable_before_ms = outage.durable_before_ms.min(durable_before_ms);
             self.axis_ends(is_orderly);
         }
         for connection in self.connections.values_mut() {
@@ -515,6 +526,15 @@ impl Model {
         if !is_orderly {
             self.revive_ended();
             self.forget_qos1_identifiers();
+        }
+    }
+
+    /// Says what is kept, and so that what was in the store is known.
+    fn has_read_store(&mut self) {
+        self.serves();
+        let now = self.now;
+        if let Some(outage) = self.outages.last_mut().filter(|outage| outage.started.is_some()) {
+            outage.served.get_or_insert(now);
         }
     }
 

@@ -196,6 +196,24 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_came_back_unanswered_may_have_kept_its_share() {
+        let kept = |comes_back: bool| {
+            let mut told = two();
+            told.subscribe(2, "$share/g/t", 1).publish(1, "t", "one", 1).lose(2).wait(900_000);
+            let properties = vec![number(property::SESSION_EXPIRY, 1000)];
+            if comes_back {
+                let clean_start = false;
+                told.asks_in(3, Connect { properties, clean_start, ..connect_of("b") }).lose(3);
+            }
+            told.wait(500_000).durable(4, "d").subscribe(4, "$share/g/t", 1);
+            told.read(4, "t", "one", 1);
+            told
+        };
+        passes(NothingSpurious, &kept(true));
+        fails(NothingSpurious, &kept(false), "NS");
+    }
+
+    #[test]
     fn what_was_routed_before_unsubscribe_may_come_after_it() {
         let mut told = two();
         told.subscribe(2, "t", 1).publish(1, "t", "one", 1).unsubscribe(2, "t", 0);

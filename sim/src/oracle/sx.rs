@@ -18,7 +18,7 @@ impl Rule for SessionExpiry {
 #[cfg(test)]
 mod tests {
     use super::SessionExpiry;
-    use crate::history::{Beside, What};
+    use crate::history::{Beside, Kept, What};
     use crate::oracle::check;
     use crate::oracle::properties as property;
     use crate::oracle::told::{Told, fails, number, passes};
@@ -198,6 +198,43 @@ mod tests {
         let mut told = Told::new();
         told.durable(1, "a").lose(1).push(ended_by_order("a")).durable(2, "b").crash();
         fails(SessionExpiry, told.returns(3, "a", true), "SX");
+    }
+
+    #[test]
+    fn a_stop_that_is_cut_off_may_undo_an_order_as_well_and_one_that_ends_may_not() {
+        let stopped = |is_cut_off: bool, present| {
+            let mut told = Told::new();
+            told.durable(1, "a").lose(1).push(ended_by_order("a"));
+            told.push(What::Broker(BrokerFault::Stop)).wait(1);
+            if is_cut_off {
+                told.push(What::Broker(BrokerFault::Kill));
+            }
+            told.push(What::Broker(BrokerFault::Start)).wait(1_000).returns(2, "a", present);
+            told
+        };
+        passes(SessionExpiry, &stopped(true, false));
+        passes(SessionExpiry, &stopped(true, true));
+        passes(SessionExpiry, &stopped(false, false));
+        fails(SessionExpiry, &stopped(false, true), "SX");
+    }
+
+    #[test]
+    fn what_a_start_does_counts_from_when_it_had_read_its_store() {
+        let started = |is_slow: bool| {
+            let mut told = Told::new();
+            told.durable(1, "a").push(What::Broker(BrokerFault::Kill)).closed(1);
+            told.push(What::Broker(BrokerFault::Start));
+            if !is_slow {
+                told.push(What::Kept(Kept::default()));
+            }
+            told.wait(500_000)
+                .push(What::Kept(Kept::default()))
+                .wait(900_000)
+                .returns(2, "a", true);
+            told
+        };
+        passes(SessionExpiry, &started(true));
+        fails(SessionExpiry, &started(false), "SX");
     }
 
     #[test]

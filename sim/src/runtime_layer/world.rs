@@ -239,8 +239,8 @@ impl World<'_> {
 
     /// Starts the broker unless it runs; one that has not finished stopping is ended first.
     fn bring_up(&mut self) {
-        if self.shared.broker.get() == Broker::Up && self.shared.is_stopping.get() {
-            self.end_process();
+        if self.shared.is_stopping.get() {
+            self.broker_fault(BrokerFault::Kill);
         }
         if self.shared.broker.get() != Broker::Up {
             self.shared.event(What::Broker(BrokerFault::Start));

@@ -85,7 +85,7 @@ impl Model {
     }
 
     /// The process has begun to serve: what the wall clock is set to concerns the next one alone.
-    pub(super) fn axis_is_known(&mut self) {
+    pub(super) fn serves(&mut self) {
         if let Some(axis) = self.axes.last_mut() {
             axis.is_open = false;
         }

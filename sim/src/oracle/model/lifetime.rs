@@ -81,7 +81,7 @@ impl Model {
             self.named(number, assigned);
             self.name_publications(number);
         }
-        self.axis_is_known();
+        self.serves();
         let presence = self.presence(number, present);
         if self.expiry_s(number) > 0 {
             let sent_ms = self.connect_moment(number).at_ms;
@@ -140,7 +140,8 @@ impl Model {
             let is_after = outage.stopped.at_ms >= from_ms;
             let is_undone = to_ms >= outage.durable_before_ms;
             if is_after && is_undone {
-                let started = outage.started.map(|started| started.at_ms + self.bounds.slack_ms);
+                let started = outage.served.or(outage.started);
+                let started = started.map(|started| started.at_ms + self.bounds.slack_ms);
                 to_ms = match started {
                     Some(started_ms) if to_ms == u64::MAX => started_ms,
                     Some(started_ms) => to_ms.max(started_ms),
@@ -232,16 +233,29 @@ impl Model {
     /// Whether a session had surely ended at a moment.
     pub(crate) fn is_over_at(&self, session: &Session, moment: Moment) -> bool {
         let last = session.connections.last().and_then(|number| self.connections.get(number));
-        let is_gone = last.is_none_or(|last| {
-            let has_ended = last.ended.is_some() || last.broker_gone.is_some();
-            let expiry_s = self.expiry_s(last.number);
-            let gone_ms = match expiry_s {
-                0 => self.closing(last).to_ms,
-                _ => self.expiring(last).to_ms,
-            };
-            has_ended && gone_ms < moment.at_ms
-        });
-        session.replaced.is_some_and(|at| at.index <= moment.index) || is_gone
+        let mut until_ms = last.map_or(0, |last| self.keeps_session_until_ms(last));
+        // A CONNECT that was never answered may have been heard, and keep it longer.
+        let attempts = self.clients.get(&session.client_id).into_iter();
+        let attempts = attempts.flat_map(|client| &client.attempts);
+        for attempt in attempts.filter_map(|number| self.connections.get(number)) {
+            let Some((sent, connect)) = &attempt.connect else { continue };
+            let may_be_let_in = attempt.connack.is_none() && attempt.refused.is_none();
+            if may_be_let_in && !connect.clean_start && sent.at_ms <= until_ms && *sent < moment {
+                until_ms = until_ms.max(self.keeps_session_until_ms(attempt));
+            }
+        }
+        session.replaced.is_some_and(|at| at.index <= moment.index) || until_ms < moment.at_ms
+    }
+
+    /// Until when a session surely is over that nothing but this connection keeps.
+    fn keeps_session_until_ms(&self, connection: &Connection) -> u64 {
+        if connection.ended.is_none() && connection.broker_gone.is_none() {
+            return u64::MAX;
+        }
+        match self.expiry_s(connection.number) {
+            0 => self.closing(connection).to_ms,
+            _ => self.expiring(connection).to_ms,
+        }
     }
 
     fn connect_moment(&self, number: ConnectionNumber) -> Moment {

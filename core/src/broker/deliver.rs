@@ -58,13 +58,15 @@ impl Broker {
         &mut self,
         key: SessionKey,
         entry: Waiting,
+        message: Option<&Arc<Message>>,
         out: &mut Outbox,
     ) -> Result<(), Waiting> {
         let Some(mut pump) = self.pump_for(key, out) else { return Err(entry) };
         if !pump.is_next(&entry) {
             return Err(entry);
         }
-        let Some(message) = pump.spares.message(&entry.message) else { return Err(entry) };
+        let message = message.cloned().or_else(|| pump.spares.message(&entry.message));
+        let Some(message) = message else { return Err(entry) };
         let cause = pump.obstacle(&message).or_else(|| pump.excess(&entry, &message));
         match cause {
             Some(cause) => pump.drop_waiting(&entry, cause),

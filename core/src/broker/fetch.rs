@@ -26,6 +26,9 @@ use crate::wire::types::{Delivery, QoS, Version};
 /// A connected session's queue keeps so many messages as they are sent; those behind are packed.
 const SOON: usize = 64;
 
+/// A larger payload is not copied only to have it packed while it is under way.
+const PACKED_PAYLOAD_BYTES: usize = 1024;
+
 /// Exchanges to be sent again, looked at to see whether their messages must be read back.
 const AHEAD: usize = 16;
 
@@ -122,7 +125,7 @@ impl Broker {
         journaled: Journaled,
         group: Option<GroupKey>,
     ) -> Held {
-        if self.goes_out_soon(key) {
+        if self.stays_whole(key, forms.message) {
             return forms.here();
         }
         // What came from a group may go back to it, and a group's queue is in memory.
@@ -155,12 +158,16 @@ impl Broker {
         forms.packed()
     }
 
-    /// Whether a message added to a session's queue is likely to be sent before long.
-    pub(super) fn goes_out_soon(&self, key: SessionKey) -> bool {
-        self.sessions.get(key).is_some_and(|session| {
-            session.connection.is_some()
-                && session.queue.lane_len(Lane::Main) + session.queue.lane_len(Lane::Qos0) < SOON
-        })
+    /// Whether a session's queue takes a message as it is sent: where it waits for nothing but its record. Without
+    /// records what can be sent goes at once, and what is kept until it is acknowledged takes half the memory packed.
+    pub(super) fn stays_whole(&self, key: SessionKey, message: &Message) -> bool {
+        let is_worth_it = !self.gate.is_open() || message.payload.len() > PACKED_PAYLOAD_BYTES;
+        is_worth_it
+            && self.sessions.get(key).is_some_and(|session| {
+                let queue = &session.queue;
+                session.connection.is_some()
+                    && queue.lane_len(Lane::Main) + queue.lane_len(Lane::Qos0) < SOON
+            })
     }
 
     /// Asks for what a connected session's queue has in the journal and will need next.

@@ -195,7 +195,7 @@ impl Broker {
             group: None,
             subscription_ids,
         };
-        self.enqueue(key, entry, out);
+        self.enqueue(key, entry.into(), None, out);
     }
 
     fn end_replay(&mut self, key: SessionKey, out: &mut Outbox) {

@@ -451,7 +451,7 @@ impl Broker {
         for target in targets.iter_mut() {
             match target.place {
                 Place::Wire(_) => continue,
-                Place::Session(key) => outlives_batch |= self.goes_out_soon(key),
+                Place::Session(key) => outlives_batch |= self.stays_whole(key, &message),
                 // It is packed, in storage of its own.
                 Place::Group(_) => {}
             }
@@ -595,7 +595,7 @@ impl Broker {
             subscription_ids: target.subscription_ids,
         };
         match target.place {
-            Place::Session(key) => self.enqueue(key, entry, out),
+            Place::Session(key) => self.enqueue(key, entry, Some(forms.message()), out),
             Place::Group(key) => {
                 if let Some(group) = self.groups.get_mut(key) {
                     group.queue.push(entry);
@@ -607,14 +607,19 @@ impl Broker {
         }
     }
 
-    /// Adds an entry to a session's queue and sends what can be sent.
-    pub(super) fn enqueue(&mut self, key: SessionKey, entry: impl Into<Waiting>, out: &mut Outbox) {
-        let entry = entry.into();
+    /// Adds an entry to a session's queue and sends what can be sent. Its message may be at hand besides.
+    pub(super) fn enqueue(
+        &mut self,
+        key: SessionKey,
+        entry: Waiting,
+        message: Option<&Arc<Message>>,
+        out: &mut Outbox,
+    ) {
         let (after, is_qos0) = (entry.after, entry.qos == QoS::AtMostOnce);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let id = session.id;
         session.note_waiting(self.now);
-        let Err(entry) = self.begin_at_once(key, entry, out) else { return };
+        let Err(entry) = self.begin_at_once(key, entry, message, out) else { return };
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.queue.push(entry);
         self.count_memory(key);

@@ -86,6 +86,16 @@ impl Held {
         }
     }
 
+    /// Something of both ends of a packed message.
+    pub(crate) fn touch(&self) -> u8 {
+        match self {
+            Held::Packed(Packed(block)) => {
+                block.first().zip(block.last()).map_or(0, |(first, last)| first ^ last)
+            }
+            Held::Here(_) | Held::Stored(_) => 0,
+        }
+    }
+
     /// The topic, if it is in memory, in storage of its own.
     pub(crate) fn topic(&self) -> Option<Topic> {
         self.message().map(|message| message.topic.compact())

@@ -158,6 +158,9 @@ impl Queue {
 
     pub(crate) fn pop(&mut self, lane: Lane) -> Option<Waiting> {
         let slots = self.lane_mut(lane);
+        if slots.len().is_multiple_of(TOUCHED) {
+            touch_next(slots);
+        }
         let slot = slots.pop_front()?;
         give_back_memory(slots);
         Some(self.released(slot))
@@ -396,6 +399,16 @@ fn insert_in_order(slots: &mut VecDeque<Slot>, slot: Slot) {
         let place = slots.partition_point(|other| other.seq < slot.seq);
         slots.insert(place, slot);
     }
+}
+
+/// Messages that are looked at together before they are taken.
+const TOUCHED: usize = 16;
+
+/// Looks at the messages that are next. What has waited for long is in no cache, and memory answers many questions in
+/// the time of one.
+fn touch_next(slots: &VecDeque<Slot>) {
+    let next = slots.iter().take(TOUCHED);
+    core::hint::black_box(next.fold(0, |seen, slot| seen ^ slot.held().touch()));
 }
 
 /// A queue that was long once does not keep the memory.

@@ -72,7 +72,7 @@ impl Desk {
 }
 
 impl Outgoing {
-    /// So much is written before the round's end: more would not make it cheaper.
+    /// So much is written before the round's end, or half of a smaller buffer: more would not make it cheaper.
     pub(crate) const EARLY_BYTES: usize = 32 * 1024;
 
     pub(crate) fn new(limit_bytes: u32) -> Self {
@@ -201,7 +201,7 @@ impl Outgoing {
 
     /// Whether so much waits that it is worth writing at once.
     pub(crate) fn is_worth_writing(&self) -> bool {
-        self.waiting_bytes >= Self::EARLY_BYTES
+        self.waiting_bytes >= Self::EARLY_BYTES.min(self.limit_bytes / 2).max(1)
     }
 
     /// Takes off what was written.

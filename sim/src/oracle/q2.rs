@@ -110,19 +110,21 @@ mod tests {
 
     #[test]
     fn what_arrives_last_may_hold_an_identifier() {
-        let swallowed = |is_sent_ahead: bool| {
+        let swallowed = |ahead: Option<&str>, token: &str| {
             let mut told = two();
             told.lose(1);
             let properties = vec![number(property::SESSION_EXPIRY, 1000)];
             told.asks_in(3, Connect { properties, clean_start: false, ..connect_of("a") });
-            if is_sent_ahead {
-                told.sent(3, Packet::Publish(publish_of("t", "one", 2, 77)));
+            if let Some(ahead) = ahead {
+                told.sent(3, Packet::Publish(publish_of("t", ahead, 2, 77)));
             }
-            told.lose(3).resume(4, "a").publishes(4, publish_of("t", "two", 2, 77)).end();
+            told.lose(3).resume(4, "a").publishes(4, publish_of("t", token, 2, 77)).end();
             told
         };
-        passes(ExactlyOnce, &swallowed(true));
-        fails(ExactlyOnce, &swallowed(false), "Q2");
+        for (ahead, token) in [("one", "two"), ("", "")] {
+            passes(ExactlyOnce, &swallowed(Some(ahead), token));
+            fails(ExactlyOnce, &swallowed(None, token), "Q2");
+        }
     }
 
     /// A client asks for a longer session as it leaves, and is told in the end that it has one. Between, a CONNECT of

@@ -27,7 +27,9 @@ impl Model {
         };
         let is_other = |packet: &Packet| {
             let Packet::Publish(other) = packet else { return false };
-            other.qos == 2 && other.id == publish.id && other.payload != publish.payload
+            // One without a payload may be any other's.
+            let is_same = other.payload == publish.payload && !publish.payload.is_empty();
+            other.qos == 2 && other.id == publish.id && !is_same
         };
         let mut unanswered = self.others(connection).filter(|other| other.connack.is_none());
         unanswered.any(|other| other.pipelined.iter().any(|(_, packet)| is_other(packet)))

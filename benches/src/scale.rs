@@ -52,7 +52,10 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> io::Result<()>
             };
             let growth =
                 before.map_or("-".to_owned(), |before| format!("{:.2} x", routed_us / before));
-            println!("| {size} {kind} | {bytes:.0} | {added_us:.2} | {routed_us:.3} | {growth} |");
+            let digits = if routed_us < 0.01 { 6 } else { 3 };
+            println!(
+                "| {size} {kind} | {bytes:.0} | {added_us:.2} | {routed_us:.digits$} | {growth} |"
+            );
             before = Some(routed_us);
         }
     }

@@ -456,6 +456,9 @@ impl World {
 
     /// Recovery from the snapshot and from the journal must come to the same.
     fn snapshot_check(&mut self) {
+        if !self.config.keeps_records {
+            return;
+        }
         let (config, now) = (self.config.clone(), self.now);
         let through = LogPosition(self.journal_end());
         let snapshot = self.broker().snapshot();

@@ -21,6 +21,7 @@ fn set_choice(config: &mut Config, name: &str, value: &str) -> Result<bool, Stri
         "authentication_methods" => {
             config.authentication_methods = value.split(',').map(text).collect::<Result<_, _>>()?;
         }
+        "keeps_records" => config.keeps_records = flag(value)?,
         "queue_qos0_offline" => config.queue_qos0_offline = flag(value)?,
         "sys_interval_ms" => config.sys_interval_ms = number(value)?,
         "response_information" => config.response_information = Some(text(value)?),

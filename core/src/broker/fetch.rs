@@ -159,7 +159,7 @@ impl Broker {
     }
 
     /// Whether a session's queue takes a message as it is sent: where it waits for nothing but its record. Without
-    /// records what can be sent goes at once, and what is kept until it is acknowledged takes half the memory packed.
+    /// records what can be sent goes at once, and what is kept until it is acknowledged is one block packed.
     pub(super) fn stays_whole(&self, key: SessionKey, message: &Message) -> bool {
         let is_worth_it = !self.gate.is_open() || message.payload.len() > PACKED_PAYLOAD_BYTES;
         is_worth_it

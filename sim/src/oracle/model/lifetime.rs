@@ -247,7 +247,7 @@ impl Model {
         session.replaced.is_some_and(|at| at.index <= moment.index) || until_ms < moment.at_ms
     }
 
-    /// Until when a session surely is over that nothing but this connection keeps.
+    /// Until when a session may last that nothing but this connection keeps.
     fn keeps_session_until_ms(&self, connection: &Connection) -> u64 {
         if connection.ended.is_none() && connection.broker_gone.is_none() {
             return u64::MAX;

@@ -24,13 +24,14 @@ impl Clients {
         let streams = Streams::new(seed);
         let mut sessions = Vec::new();
         let mut session_of = Vec::new();
-        let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut known: BTreeMap<(&str, bool), usize> = BTreeMap::new();
         for spec in specs {
             let fresh = sessions.len();
             let session = match spec.client_id.as_str() {
                 // The broker gives each of them an identifier of its own.
                 "" => fresh,
-                id => *known.entry(id).or_insert(fresh),
+                // A stranger is refused whatever name it uses, and takes no session over.
+                id => *known.entry((id, spec.stranger)).or_insert(fresh),
             };
             if session == fresh {
                 sessions.push(Session::default());

@@ -30,7 +30,7 @@ impl Clients {
             let session = match spec.client_id.as_str() {
                 // The broker gives each of them an identifier of its own.
                 "" => fresh,
-                // A stranger is refused whatever name it uses, and takes no session over.
+                // A stranger has nothing in common with the client whose name it uses.
                 id => *known.entry((id, spec.stranger)).or_insert(fresh),
             };
             if session == fresh {
@@ -56,6 +56,7 @@ impl Clients {
         input: ClientInput<'_>,
         out: &mut Vec<ClientOutput>,
     ) {
+        let was_connected = self.clients[index].is_connected();
         let session = &mut self.sessions[self.session_of[index]];
         let owner_before = session.owner;
         let mut turn = Turn { now_ms, session, out };
@@ -63,6 +64,25 @@ impl Clients {
         let owner = turn.session.owner;
         if let Some(before) = owner_before.filter(|before| owner != Some(*before)) {
             self.clients[before].displace(&mut turn);
+        }
+        if !was_connected && self.clients[index].is_connected() {
+            self.displace_namesakes(now_ms, index, out);
+        }
+    }
+
+    /// Client `index` was let in, so whoever has another session under its name has lost it.
+    fn displace_namesakes(&mut self, now_ms: u64, index: ClientIndex, out: &mut Vec<ClientOutput>) {
+        let client_id = self.clients[index].spec.client_id.clone();
+        if client_id.is_empty() {
+            return;
+        }
+        for other in 0..self.clients.len() {
+            let place = self.session_of[other];
+            let is_namesake = self.clients[other].spec.client_id == client_id;
+            if is_namesake && place != self.session_of[index] {
+                let mut turn = Turn { now_ms, session: &mut self.sessions[place], out };
+                self.clients[other].displace(&mut turn);
+            }
         }
     }
 

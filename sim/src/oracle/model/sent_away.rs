@@ -4,6 +4,8 @@ use super::Moment;
 
 /// CONNACK of a server that does not serve now.
 const SERVER_UNAVAILABLE: u8 = 0x88;
+/// The same before version 5.
+const SERVER_UNAVAILABLE_OLD: u8 = 3;
 const NOT_AUTHORIZED: u8 = 0x87;
 
 /// Somebody's word that a connection is to end.
@@ -43,7 +45,8 @@ impl SentAway {
 
     /// Whether CONNACK with this reason is for an order, which may have come behind what CONNECT had done.
     pub(super) fn refuses_by_order(&self, reason: u8) -> bool {
-        reason == SERVER_UNAVAILABLE && self.connack == reason
+        matches!(reason, SERVER_UNAVAILABLE | SERVER_UNAVAILABLE_OLD)
+            && self.connack == SERVER_UNAVAILABLE
     }
 
     /// Whether a client is told of it by this reason.

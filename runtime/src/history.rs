@@ -3,8 +3,10 @@
 //! Fed by the broker's notices, and by the doors before it. Bounded in clients, in events of each,
 //! and in the refused who never had a name.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::RandomState;
 
+use hashlink::LruCache;
 use signalhouse_core::notice::{Cause, DropCause, SessionEnd};
 use signalhouse_core::routing::topic::{Topic, TopicFilter};
 use signalhouse_core::wire::reason::ReasonCode;
@@ -148,25 +150,30 @@ pub enum RefusedCause {
 
 #[derive(Debug, Default)]
 struct Client {
-    /// Its place among the clients, by when something happened to it last.
-    place: u64,
     events: VecDeque<Event>,
 }
 
 /// What became of the clients.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct History {
-    clients: BTreeMap<Text, Client>,
-    places: BTreeMap<u64, Text>,
-    next_place: u64,
+    /// In the order in which something happened to each last. Names are what strangers choose, so the hash is keyed; no
+    /// order hangs on it.
+    clients: LruCache<Text, Client, RandomState>,
     refused: VecDeque<RefusedEvent>,
     nameless: Repeats<RefusedCause>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let clients = LruCache::with_hasher(CLIENTS, RandomState::new());
+        History { clients, refused: VecDeque::new(), nameless: Repeats::default() }
+    }
 }
 
 impl History {
     /// What is remembered of a client, the oldest first.
     pub fn events_of(&self, client_id: &Text) -> impl Iterator<Item = &Event> {
-        self.clients.get(client_id).into_iter().flat_map(|client| &client.events)
+        self.clients.peek(client_id).into_iter().flat_map(|client| &client.events)
     }
 
     /// Clients that were not let in, the latest first.
@@ -244,26 +251,14 @@ impl History {
     }
 
     fn remember(&mut self, now: Time, client_id: &Text, what: What) {
-        let place = self.next_place;
-        self.next_place += 1;
         if let Some(client) = self.clients.get_mut(client_id) {
-            let name = self.places.remove(&client.place).unwrap_or_else(|| client_id.compact());
-            self.places.insert(place, name);
-            client.place = place;
             client.add(now, what);
             return;
         }
-        if self.clients.len() >= CLIENTS
-            && let Some((_, quiet)) = self.places.pop_first()
-        {
-            self.clients.remove(&quiet);
-        }
-        // A slice of a read buffer must not stay.
-        let name = client_id.compact();
-        let mut client = Client { place, events: VecDeque::new() };
+        let mut client = Client::default();
         client.add(now, what);
-        self.places.insert(place, name.clone());
-        self.clients.insert(name, client);
+        // A slice of a read buffer must not stay.
+        self.clients.insert(client_id.compact(), client);
     }
 
     /// Remembers a connection that did not come as far as the broker.

@@ -31,6 +31,7 @@ mod canary;
 #[cfg(signalhouse_sim)]
 pub mod canary;
 mod broker;
+pub mod buffers;
 pub mod credential;
 mod gate;
 pub mod hash;

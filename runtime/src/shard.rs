@@ -16,7 +16,6 @@ mod inbox;
 mod incoming;
 mod local;
 mod outgoing;
-mod scratch;
 mod signal;
 mod table;
 mod task;
@@ -27,6 +26,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use signalhouse_core::buffers::Buffers;
 use signalhouse_core::input::{AuthOutcome, Command};
 use signalhouse_core::wire::ReaderLimits;
 use signalhouse_core::wire::reason::ReasonCode;
@@ -41,7 +41,6 @@ pub use self::gateway::{Gateway, LocalClient, View};
 use self::inbox::{Arrival, Inbox};
 pub use self::local::Insider;
 use self::outgoing::Desk;
-use self::scratch::Scratch;
 use self::signal::Signal;
 use self::table::Table;
 use crate::history::History;
@@ -129,7 +128,7 @@ pub(crate) struct Shared<S> {
     counts: RefCell<Counts>,
     history: RefCell<History>,
     /// What connections read into before anything of theirs is kept.
-    scratch: RefCell<Scratch>,
+    scratch: RefCell<Buffers>,
     /// What connections write with.
     desk: RefCell<Desk>,
     /// Counts the driver's rounds.
@@ -298,7 +297,7 @@ impl<S> Shared<S> {
             events: RefCell::default(),
             counts: RefCell::default(),
             history: RefCell::default(),
-            scratch: RefCell::default(),
+            scratch: RefCell::new(Buffers::new(incoming::BUFFER_BYTES)),
             desk: RefCell::default(),
             round: Cell::new(0),
             waiting: RefCell::default(),

@@ -3,9 +3,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use bytes::BytesMut;
-
 use super::Broker;
+use crate::buffers::Buffers;
 use crate::message::Message;
 use crate::routing::topic::Topic;
 use crate::session::held::Held;
@@ -14,9 +13,11 @@ use crate::session::held::Held;
 const SPARES: usize = 1024;
 /// A spare that still has its message has no larger payload.
 const KEPT_PAYLOAD_BYTES: usize = 4 * 1024;
+/// Messages are unpacked into pieces of so much.
+const UNPACKED_BYTES: usize = 16 * 1024;
 
 /// Memory for messages.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Spares {
     /// The one that came back last, with what was in it. What is sent at once comes back before the next message does,
     /// so that this is nearly always the next to go, and need not be cleared first.
@@ -26,7 +27,14 @@ pub(super) struct Spares {
     /// The topic of messages that were put into storage of their own. Publishers send many to one in a row.
     topic: Option<Topic>,
     /// Where messages are unpacked.
-    buffer: BytesMut,
+    buffers: Buffers,
+}
+
+impl Default for Spares {
+    fn default() -> Self {
+        let buffers = Buffers::new(UNPACKED_BYTES);
+        Spares { last: None, messages: Vec::new(), topic: None, buffers }
+    }
 }
 
 impl Spares {
@@ -66,6 +74,7 @@ impl Spares {
     pub(super) fn tidy(&mut self) {
         self.last = None;
         self.topic = None;
+        self.buffers.tidy();
         self.messages.truncate(self.messages.len() / 2);
     }
 
@@ -74,7 +83,7 @@ impl Spares {
         match held {
             Held::Here(message) => Some(message.clone()),
             Held::Packed(packed) => {
-                let message = packed.unpack_into(&mut self.buffer);
+                let message = packed.unpack_into(&mut self.buffers);
                 Some(self.share(message))
             }
             Held::Stored(_) => None,

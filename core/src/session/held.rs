@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::buffers::Buffers;
 use crate::message::{Message, MessageId};
 use crate::record::Record;
 use crate::routing::topic::Topic;
@@ -197,18 +198,15 @@ impl Packed {
         self.unpack_from(Bytes::from_owner(self.0.clone()).slice(self.body_start()..))
     }
 
-    /// The same for a message that is sent at once: a short one is copied into `buffer`, which serves
-    /// many, so that no memory is asked for.
-    pub(crate) fn unpack_into(&self, buffer: &mut BytesMut) -> Message {
+    /// The same for a message that is sent at once: a short one is copied into one of `buffers`, which
+    /// serve many, so that no memory is asked for.
+    pub(crate) fn unpack_into(&self, buffers: &mut Buffers) -> Message {
         const COPIED_BYTES: usize = 1024;
-        const BUFFER_BYTES: usize = 4 * 1024;
         let body = self.0.get(self.body_start()..).unwrap_or_default();
         if body.len() > COPIED_BYTES {
             return self.unpack();
         }
-        if buffer.capacity() < body.len() {
-            buffer.reserve(BUFFER_BYTES);
-        }
+        let buffer = buffers.with_space(body.len());
         buffer.extend_from_slice(body);
         self.unpack_from(buffer.split().freeze())
     }

@@ -68,6 +68,12 @@ impl<Id: Numbered, V> Places<Id, V> {
         self.0 = VecDeque::new();
     }
 
+    /// Those of this identifier and of those behind it, in their order.
+    pub(crate) fn values_from(&self, id: Id) -> impl Iterator<Item = &V> {
+        let from = self.find(id).unwrap_or_else(|place| place);
+        self.0.range(from..).map(|(_, value)| value)
+    }
+
     /// In the order of packet identifiers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &V)> {
         let least = self

@@ -16,6 +16,9 @@ use super::connection::{Connection, Phase};
 use super::events;
 use super::inbox::Arrival;
 
+/// Size of what connections read into, and the least space in it that is worth a read.
+pub(super) const BUFFER_BYTES: usize = 64 * 1024;
+const LEAST_BYTES: usize = 8 * 1024;
 /// What one connection may bring into one round of the driver.
 const ROUND_BYTES: usize = 64 * 1024;
 const ROUND_PACKETS: usize = 256;
@@ -125,7 +128,7 @@ impl Incoming {
             return Poll::Ready(Ok(bytes));
         }
         let mut shards = shared.scratch.borrow_mut();
-        let scratch = shards.buffer();
+        let scratch = shards.with_space(LEAST_BYTES);
         if sim_point!(ScratchSmall) {
             *scratch = BytesMut::with_capacity(self.pending.len() + 16);
         }

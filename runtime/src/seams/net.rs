@@ -45,6 +45,8 @@ impl Net for TcpNet {
         let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // A broker restarted at once must get its port back.
         socket.set_reuseaddr(true)?;
+        // Packets are gathered per round already; waiting for more would only add delay.
+        socket.set_nodelay(true)?;
         socket.bind(at)?;
         socket.listen(backlog)
     }
@@ -65,7 +67,8 @@ impl Listener for TcpListener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = TcpListener::accept(self).await?;
-        // Packets are gathered per round already; waiting for more would only add delay.
+        // Linux gives a connection what its listener has.
+        #[cfg(not(target_os = "linux"))]
         stream.set_nodelay(true)?;
         // On a socket for IPv6 and IPv4 alike, IPv4 comes dressed as IPv6.
         Ok((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())))
@@ -75,6 +78,15 @@ impl Listener for TcpListener {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn nothing_waits_for_more_to_be_sent() {
+        let mut listener = TcpNet.listen(([127, 0, 0, 1], 0).into(), 1).expect("a free port");
+        let port = Listener::local_addr(&listener).expect("it listens").port();
+        let client = TcpNet.connect("127.0.0.1", port).await.expect("it listens");
+        let (accepted, _) = Listener::accept(&mut listener).await.expect("a connection");
+        assert!(client.nodelay().expect("a socket") && accepted.nodelay().expect("a socket"));
+    }
 
     #[tokio::test]
     async fn a_peer_is_called_what_it_is_on_a_socket_for_both() {

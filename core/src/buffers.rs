@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_some_are_kept_and_none_in_a_quiet_shard() {
+    fn no_more_than_some_are_kept_and_none_by_who_is_quiet() {
         let mut buffers = Buffers::new(BYTES);
         let held: Vec<BytesMut> = (0..40).map(|_| fill(&mut buffers)).collect();
         assert_eq!(buffers.filled.len(), Buffers::FILLED);

@@ -195,7 +195,8 @@ impl Broker {
             }
             Input::Packet { connection, packet } => self.packet(connection, packet, out),
             Input::Malformed { connection, error, version } => {
-                if canary!(MalformedPassedOver) {
+                let is_closing = self.links.get(connection).is_some_and(|link| link.is_closing);
+                if is_closing || canary!(MalformedPassedOver) {
                     return;
                 }
                 let cause = Cause::Malformed { reason: error.reason(), detail: error };
@@ -307,7 +308,9 @@ impl Broker {
     }
 
     fn packet(&mut self, connection: ConnectionId, packet: ClientPacket, out: &mut Outbox) {
-        let Some(link) = self.links.get_mut(connection) else { return };
+        let Some(link) = self.links.get_mut(connection).filter(|link| !link.is_closing) else {
+            return;
+        };
         link.heard_at = self.now;
         self.counters.packets_received += 1;
         match &link.phase {
@@ -409,6 +412,7 @@ impl Broker {
                     link.gated -= 1;
                     self.send_now(connection, packet, returns_quota, out);
                 }
+                Item::Close { connection, cause } => self.close(connection, cause, out),
                 Item::Answer(answer) => out.push(Action::Answer(answer)),
                 Item::Wake { session, id } => {
                     if self.sessions.get(session).is_some_and(|session| session.id == id) {

@@ -6,6 +6,7 @@
 use alloc::collections::VecDeque;
 
 use crate::input::ConnectionId;
+use crate::notice::Cause;
 use crate::outbox::{Action, Answer, Outbox};
 use crate::record::{LogPosition, Record, SessionId};
 use crate::session::SessionKey;
@@ -23,6 +24,8 @@ pub(crate) enum Item {
     },
     /// The answer to a request that came without a connection.
     Answer(Answer),
+    /// The end of a connection that is told first what comes before it.
+    Close { connection: ConnectionId, cause: Cause },
     /// Messages of a session have become deliverable.
     Wake { session: SessionKey, id: SessionId },
 }

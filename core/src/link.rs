@@ -46,6 +46,8 @@ pub(crate) struct Link {
     pub(crate) served_ahead: bool,
     /// Whether its CONNECT began the session.
     pub(crate) began_session: bool,
+    /// Whether its end waits in the gate, so that nothing more is taken of it.
+    pub(crate) is_closing: bool,
     /// Whether its CONNECT was refused after it had entered the session.
     pub(crate) is_refused: bool,
 }
@@ -107,6 +109,7 @@ impl Link {
             reauthentication: Reauthentication::None,
             served_ahead: false,
             began_session: false,
+            is_closing: false,
             is_refused: false,
         }
     }

@@ -4,11 +4,12 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 
 use super::Broker;
+use crate::gate::Item;
 use crate::input::ConnectionId;
 use crate::link::Phase;
 use crate::notice::{Cause, DropCause, Notice, SessionEnd};
 use crate::outbox::{Action, Outbox};
-use crate::record::{QueueSeq, Record};
+use crate::record::{LogPosition, QueueSeq, Record};
 use crate::session::SessionKey;
 use crate::session::queue::{Lane, Waiting};
 use crate::time::Time;
@@ -49,6 +50,23 @@ impl Broker {
     /// allow.
     pub(super) fn close(&mut self, connection: ConnectionId, cause: Cause, out: &mut Outbox) {
         self.close_answering(connection, None, cause, out);
+    }
+
+    /// Closes the connection of a client that asked for what it may not have. What it was let in with goes out first: a
+    /// client that sends all of it again when it comes back would otherwise never get further.
+    pub(super) fn close_behind(
+        &mut self,
+        connection: ConnectionId,
+        cause: Cause,
+        out: &mut Outbox,
+    ) {
+        let Some(link) = self.links.get_mut(connection) else { return };
+        if link.gated > 0 && (link.is_live() || link.served_ahead) {
+            link.is_closing = true;
+            self.gate.hold(LogPosition::START, Item::Close { connection, cause });
+        } else {
+            self.close(connection, cause, out);
+        }
     }
 
     /// Like [`Broker::close`]; `version` is that of a CONNECT that could not be read whole.

@@ -62,7 +62,7 @@ impl Broker {
                     Some(_) => (ReasonCode::MessageRateTooHigh, "over the quota of messages"),
                     None => (ReasonCode::QuotaExceeded, "over the quota of stored bytes"),
                 };
-                self.close(connection, Cause::Limit { reason, detail }, out);
+                self.close_behind(connection, Cause::Limit { reason, detail }, out);
             } else {
                 let reason = ReasonCode::QuotaExceeded;
                 self.refuse(connection, key, publish.delivery, publish.topic, reason, out);
@@ -275,7 +275,7 @@ impl Broker {
             } else {
                 Cause::NotAllowed { reason, detail }
             };
-            self.close(connection, cause, out);
+            self.close_behind(connection, cause, out);
         } else {
             self.answer(connection, delivery, reason, LogPosition::START, out);
         }

@@ -136,7 +136,7 @@ impl Broker {
         {
             // Its SUBACK has no code that says no.
             let detail = "a subscription refused to a client that cannot be told";
-            self.close(connection, Cause::NotAllowed { reason, detail }, out);
+            self.close_behind(connection, Cause::NotAllowed { reason, detail }, out);
             return true;
         }
         false
@@ -150,7 +150,7 @@ impl Broker {
         if is_too_large {
             let reason = ReasonCode::PacketTooLarge;
             let detail = "the client's maximum packet size is too small for the answer";
-            self.close(connection, Cause::Limit { reason, detail }, out);
+            self.close_behind(connection, Cause::Limit { reason, detail }, out);
         }
         is_too_large
     }

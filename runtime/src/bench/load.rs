@@ -188,10 +188,14 @@ impl<'a> Load<'a> {
     pub(super) fn flood(&mut self, until: Instant) -> Result<(), BenchError> {
         let peers = self.traffic.publisher_peers();
         let mut progress = (self.traffic.tally.published, Instant::now());
+        let mut may_go_on = false;
         while Instant::now() < until {
-            self.round(Some(Duration::from_millis(10)), |load, now_ns| {
+            // Who may send more does not wait for an answer.
+            let wait = if may_go_on { Duration::ZERO } else { Duration::from_millis(10) };
+            may_go_on = false;
+            self.round(Some(wait), |load, now_ns| {
                 for (publisher, peer) in peers.iter().enumerate() {
-                    load.publish(publisher, *peer, now_ns);
+                    may_go_on |= load.publish(publisher, *peer, now_ns);
                 }
             })?;
             self.check_gone()?;
@@ -274,15 +278,18 @@ impl<'a> Load<'a> {
         }
     }
 
-    fn publish(&mut self, publisher: usize, number: usize, now_ns: u64) {
+    /// Publishes what fits in one write, and says whether more could follow at once.
+    fn publish(&mut self, publisher: usize, number: usize, now_ns: u64) -> bool {
         let peer = &mut self.peers[number];
         // What the socket does not take would only pile up here.
         if peer.has_outbound() && !peer.is_dirty {
-            return;
+            return false;
         }
-        if self.traffic.publish(publisher, now_ns, peer.outbound()) > 0 {
-            mark(&mut self.dirty, peer, number);
+        if self.traffic.publish(publisher, now_ns, peer.outbound()) == 0 {
+            return false;
         }
+        mark(&mut self.dirty, peer, number);
+        self.traffic.room(publisher) > 0
     }
 
     /// Everything that is ready, once: reads, then `work`, then one write for each connection.

@@ -156,9 +156,7 @@ impl Traffic {
 
     /// Writes what a publisher may send now, a burst at most. Returns how many.
     pub(super) fn publish(&mut self, publisher: usize, due_ns: u64, out: &mut Vec<u8>) -> u32 {
-        let left = self.maximum.saturating_sub(self.tally.published);
-        let count =
-            self.room(publisher).min(self.burst).min(u32::try_from(left).unwrap_or(u32::MAX));
+        let count = self.room(publisher).min(self.burst);
         for _ in 0..count {
             self.publish_one(publisher, due_ns, out);
         }
@@ -183,7 +181,9 @@ impl Traffic {
     }
 
     /// How many messages a publisher may send before something has to come back.
-    fn room(&self, publisher: usize) -> u32 {
+    pub(super) fn room(&self, publisher: usize) -> u32 {
+        let left = self.maximum.saturating_sub(self.tally.published);
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
         let publisher = &self.publishers[publisher];
         let window = match self.qos {
             QoS::AtMostOnce => u32::MAX,
@@ -194,7 +194,8 @@ impl Traffic {
         let arrived: u64 =
             publisher.streams.iter().map(|stream| self.arrived_everywhere(*stream)).sum();
         let under_way = publisher.sent.saturating_sub(arrived);
-        window.min(self.ahead.saturating_sub(u32::try_from(under_way).unwrap_or(u32::MAX)))
+        let ahead = self.ahead.saturating_sub(u32::try_from(under_way).unwrap_or(u32::MAX));
+        window.min(ahead).min(left)
     }
 
     fn arrived_everywhere(&self, stream: u32) -> u64 {

@@ -19,6 +19,7 @@ mod decode;
 mod encode;
 mod framing;
 mod reader;
+pub(crate) mod scan;
 mod shared;
 mod writer;
 

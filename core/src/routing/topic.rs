@@ -4,6 +4,7 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use crate::wire::scan::has_either;
 use crate::wire::types::{Text, TextError};
 
 /// A topic name: at least one character, no wildcards.
@@ -20,7 +21,7 @@ impl Topic {
             return Err(TopicError::Empty); // [MQTT-4.7.3-1]
         }
         // [MQTT-3.3.2-2] [MQTT-4.7.0-1]
-        if name.as_bytes().iter().any(|byte| matches!(byte, b'+' | b'#')) {
+        if has_either(name.as_bytes(), b'+', b'#') {
             return Err(TopicError::Wildcard);
         }
         Ok(Topic(name))

@@ -7,6 +7,8 @@ use core::ops::Deref;
 
 use bytes::Bytes;
 
+use super::scan::is_plain;
+
 /// The protocol version a connection speaks, fixed by its CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
@@ -139,9 +141,8 @@ impl Text {
         if bytes.len() > Self::MAX_BYTES {
             return Err(TextError::TooLong);
         }
-        // Nearly all are short and plain, and then this is all there is to check.
-        const SHORT: usize = 64;
-        if bytes.len() <= SHORT && bytes.iter().all(|byte| matches!(byte, 1..=0x7f)) {
+        // Nearly all are plain, and then this is all there is to check.
+        if is_plain(&bytes) {
             return Ok(Text(bytes));
         }
         // [MQTT-1.5.4-1] surrogates are ill-formed UTF-8 and fail here too.

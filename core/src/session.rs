@@ -27,6 +27,7 @@ use crate::wire::types::{InboundPacketId, Text, Version};
 
 pub(crate) mod flight;
 pub(crate) mod held;
+pub(crate) mod page;
 mod places;
 pub(crate) mod queue;
 pub(crate) mod slot;

@@ -169,6 +169,7 @@ impl Broker {
                 Held::Stored(stored) => stored.requeued(entries),
                 Held::Here(message) => published(message, change, entries),
                 Held::Packed(packed) => published(Arc::new(packed.unpack()), change, entries),
+                Held::Paged(paged) => published(Arc::new(paged.block().unpack()), change, entries),
             });
         }
         taken.sort_unstable_by_key(|(receiver, seq, _)| (*receiver, *seq));

@@ -86,6 +86,10 @@ impl Spares {
                 let message = packed.unpack_into(&mut self.buffers);
                 Some(self.share(message))
             }
+            Held::Paged(paged) => {
+                let message = paged.block().unpack_into(&mut self.buffers);
+                Some(self.share(message))
+            }
             Held::Stored(_) => None,
         }
     }
@@ -118,7 +122,7 @@ impl Broker {
     pub(super) fn take_back_held(&mut self, held: Held) {
         match held {
             Held::Here(message) => self.spares.take_back(message),
-            Held::Packed(_) | Held::Stored(_) => {}
+            Held::Packed(_) | Held::Paged(_) | Held::Stored(_) => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::buffers::Buffers;
 use crate::message::{Message, MessageId};
 use crate::record::Record;
 use crate::routing::topic::Topic;
+use crate::session::page::Paged;
 use crate::time::Time;
 use crate::wire::types::QoS;
 use crate::wire::{put_message, take_message};
@@ -20,6 +21,8 @@ pub(crate) enum Held {
     Here(Arc<Message>),
     /// In one allocation, to be taken apart when its turn comes.
     Packed(Packed),
+    /// The same in one allocation with others of its queue.
+    Paged(Paged),
     /// In the journal alone, to be read back when its turn comes.
     Stored(Stored),
 }
@@ -28,7 +31,8 @@ impl Held {
     pub(crate) fn id(&self) -> MessageId {
         match self {
             Held::Here(message) => message.id,
-            Held::Packed(packed) => packed.id(),
+            Held::Packed(packed) => packed.block().id(),
+            Held::Paged(paged) => paged.block().id(),
             Held::Stored(stored) => stored.id,
         }
     }
@@ -37,7 +41,8 @@ impl Held {
     pub(crate) fn qos(&self) -> QoS {
         match self {
             Held::Here(message) => message.qos,
-            Held::Packed(packed) => packed.qos(),
+            Held::Packed(packed) => packed.block().qos(),
+            Held::Paged(paged) => paged.block().qos(),
             Held::Stored(stored) => stored.qos,
         }
     }
@@ -45,7 +50,8 @@ impl Held {
     pub(crate) fn expires_at(&self) -> Option<Time> {
         match self {
             Held::Here(message) => message.expires_at,
-            Held::Packed(packed) => packed.expires_at(),
+            Held::Packed(packed) => packed.block().expires_at(),
+            Held::Paged(paged) => paged.block().expires_at(),
             Held::Stored(stored) => stored.expires_at(),
         }
     }
@@ -58,7 +64,8 @@ impl Held {
     pub(crate) fn content_bytes(&self) -> u64 {
         match self {
             Held::Here(message) => message.content_bytes() as u64,
-            Held::Packed(packed) => u64::from(packed.content_bytes()),
+            Held::Packed(packed) => u64::from(packed.block().content_bytes()),
+            Held::Paged(paged) => u64::from(paged.block().content_bytes()),
             Held::Stored(stored) => u64::from(stored.content_bytes),
         }
     }
@@ -66,14 +73,14 @@ impl Held {
     /// Those of them that are in memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
         match self {
-            Held::Here(_) | Held::Packed(_) => self.content_bytes(),
+            Held::Here(_) | Held::Packed(_) | Held::Paged(_) => self.content_bytes(),
             Held::Stored(_) => 0,
         }
     }
 
     pub(crate) fn is_stored(&self) -> bool {
         match self {
-            Held::Here(_) | Held::Packed(_) => false,
+            Held::Here(_) | Held::Packed(_) | Held::Paged(_) => false,
             Held::Stored(_) => true,
         }
     }
@@ -83,18 +90,29 @@ impl Held {
         match self {
             Held::Here(message) => Some(message.clone()),
             Held::Packed(packed) => Some(Arc::new(packed.unpack())),
+            Held::Paged(paged) => Some(Arc::new(paged.block().unpack())),
             Held::Stored(_) => None,
+        }
+    }
+
+    /// A packed message that is in no other queue and short enough to be copied.
+    pub(super) fn loose_block(&self) -> Option<Block<'_>> {
+        match self {
+            Held::Packed(packed) if packed.0.len() <= COPIED_BYTES => {
+                (Arc::strong_count(&packed.0) == 1).then(|| packed.block())
+            }
+            Held::Here(_) | Held::Packed(_) | Held::Paged(_) | Held::Stored(_) => None,
         }
     }
 
     /// Something of both ends of a packed message.
     pub(crate) fn touch(&self) -> u8 {
-        match self {
-            Held::Packed(Packed(block)) => {
-                block.first().zip(block.last()).map_or(0, |(first, last)| first ^ last)
-            }
-            Held::Here(_) | Held::Stored(_) => 0,
-        }
+        let block = match self {
+            Held::Packed(packed) => packed.block(),
+            Held::Paged(paged) => paged.block(),
+            Held::Here(_) | Held::Stored(_) => return 0,
+        };
+        block.0.first().zip(block.0.last()).map_or(0, |(first, last)| first ^ last)
     }
 
     /// The topic, if it is in memory, in storage of its own.
@@ -154,6 +172,12 @@ impl Stored {
 #[derive(Clone, Debug)]
 pub(crate) struct Packed(Arc<[u8]>);
 
+/// The bytes of a packed message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block<'a>(pub(super) &'a [u8]);
+
+/// A packed message that is no longer may be copied.
+const COPIED_BYTES: usize = 1024;
 /// In the first byte, beside the QoS: an expiry time follows the fixed fields.
 const EXPIRES: u8 = 0b100;
 const ID: usize = 1;
@@ -176,64 +200,81 @@ impl Packed {
         put_message(message, buffer).then(|| Packed(Arc::from(&buffer[..])))
     }
 
-    fn id(&self) -> MessageId {
-        MessageId(u64::from_le_bytes(field(&self.0, ID)))
-    }
-
-    fn qos(&self) -> QoS {
-        QoS::from_u8(self.flags() & !EXPIRES).unwrap_or(QoS::AtMostOnce)
-    }
-
-    fn content_bytes(&self) -> u32 {
-        u32::from_le_bytes(field(&self.0, CONTENT_BYTES))
-    }
-
-    fn expires_at(&self) -> Option<Time> {
-        (self.flags() & EXPIRES != 0)
-            .then(|| Time::from_ms(u64::from_le_bytes(field(&self.0, FIXED_END))))
+    pub(crate) fn block(&self) -> Block<'_> {
+        Block(&self.0)
     }
 
     /// The message again. Topic and payload are slices of the packed one, not copies.
     pub(crate) fn unpack(&self) -> Message {
-        self.unpack_from(Bytes::from_owner(self.0.clone()).slice(self.body_start()..))
+        let block = self.block();
+        block.unpack_from(Bytes::from_owner(self.0.clone()).slice(block.body_start()..))
     }
 
     /// The same for a message that is sent at once: a short one is copied into one of `buffers`, which
     /// serve many, so that no memory is asked for.
     pub(crate) fn unpack_into(&self, buffers: &mut Buffers) -> Message {
-        const COPIED_BYTES: usize = 1024;
-        let body = self.0.get(self.body_start()..).unwrap_or_default();
-        if body.len() > COPIED_BYTES {
-            return self.unpack();
-        }
+        if self.0.len() > COPIED_BYTES { self.unpack() } else { self.block().unpack_into(buffers) }
+    }
+}
+
+impl Block<'_> {
+    pub(crate) fn id(self) -> MessageId {
+        MessageId(u64::from_le_bytes(self.field(ID)))
+    }
+
+    fn qos(self) -> QoS {
+        QoS::from_u8(self.flags() & !EXPIRES).unwrap_or(QoS::AtMostOnce)
+    }
+
+    fn content_bytes(self) -> u32 {
+        u32::from_le_bytes(self.field(CONTENT_BYTES))
+    }
+
+    fn expires_at(self) -> Option<Time> {
+        (self.flags() & EXPIRES != 0)
+            .then(|| Time::from_ms(u64::from_le_bytes(self.field(FIXED_END))))
+    }
+
+    /// The message again, in memory of its own.
+    pub(crate) fn unpack(self) -> Message {
+        self.unpack_from(Bytes::copy_from_slice(self.body()))
+    }
+
+    /// The same in one of `buffers`, for a message that fits in.
+    pub(crate) fn unpack_into(self, buffers: &mut Buffers) -> Message {
+        let body = self.body();
         let buffer = buffers.with_space(body.len());
         buffer.extend_from_slice(body);
         self.unpack_from(buffer.split().freeze())
     }
 
-    fn unpack_from(&self, body: Bytes) -> Message {
+    fn unpack_from(self, body: Bytes) -> Message {
         let (topic, properties, payload) =
             take_message(body).expect("what was packed from a message is one");
         let expires_at = self.expires_at();
         Message { id: self.id(), topic, payload, qos: self.qos(), expires_at, properties }
     }
 
-    fn body_start(&self) -> usize {
+    fn body(&self) -> &[u8] {
+        self.0.get(self.body_start()..).unwrap_or_default()
+    }
+
+    fn body_start(self) -> usize {
         FIXED_END + if self.flags() & EXPIRES != 0 { 8 } else { 0 }
     }
 
-    fn flags(&self) -> u8 {
+    fn flags(self) -> u8 {
         self.0.first().copied().unwrap_or_default()
     }
-}
 
-/// The bytes of a field that was written at `start` when the message was packed.
-///
-/// # Panics
-/// If the block is shorter: its maker has written something else.
-fn field<const N: usize>(block: &[u8], start: usize) -> [u8; N] {
-    block
-        .get(start..start + N)
-        .and_then(|bytes| bytes.try_into().ok())
-        .expect("the block has every field that its maker wrote")
+    /// The bytes of a field that was written at `start` when the message was packed.
+    ///
+    /// # Panics
+    /// If the block is shorter: its maker has written something else.
+    fn field<const N: usize>(self, start: usize) -> [u8; N] {
+        self.0
+            .get(start..start + N)
+            .and_then(|bytes| bytes.try_into().ok())
+            .expect("the block has every field that its maker wrote")
+    }
 }

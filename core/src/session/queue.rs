@@ -8,6 +8,7 @@ use crate::message::{Message, MessageId};
 use crate::record::{GroupId, LogPosition, QueueSeq};
 use crate::session::GroupKey;
 use crate::session::held::Held;
+use crate::session::page::{TOGETHER, gather};
 use crate::session::slot::{Aside, Flag, Slot};
 use crate::time::Time;
 use crate::wire::property::SubscriptionIds;
@@ -148,7 +149,11 @@ impl Queue {
         if let Some(aside) = aside {
             self.asides.insert(slot.seq, aside);
         }
-        insert_in_order(self.lane_mut(lane), slot);
+        let slots = self.lane_mut(lane);
+        insert_in_order(slots, slot);
+        if slots.len() % TOGETHER == 1 {
+            gather(slots);
+        }
     }
 
     /// The first entry of a lane.

@@ -255,6 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn a_retained_copy_asked_for_again_has_a_place_of_its_own() {
+        let again = |subscribes: bool| {
+            let mut told = Told::new();
+            told.durable(1, "a").durable(2, "b").retain(1, "t", "one", 1).subscribe(2, "t", 1);
+            let copy = Publish { retain: true, ..publish_of("t", "one", 1, 1) };
+            told.got(2, Packet::Publish(copy.clone())).sent_ack(2, AckKind::PubAck, 1);
+            told.publish(1, "t", "two", 1).read_only(2, "t", "two", 1, 2);
+            if subscribes {
+                told.subscribe(2, "t", 1);
+            }
+            told.crash().resume(3, "b").read_again(3, "t", "two", 1, 2);
+            told.got(3, Packet::Publish(Publish { dup: true, ..copy }));
+            told
+        };
+        passes(Repetition, &again(true));
+        fails(Repetition, &again(false), "RX");
+    }
+
+    #[test]
     fn what_was_refused_is_not_sent_again_once_the_broker_has_heard_it() {
         let again = |hears| {
             let mut told = two(2);

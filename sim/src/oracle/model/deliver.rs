@@ -76,9 +76,16 @@ impl Model {
         // for two. Once the first may be over, this may be the second.
         let is_repeated = delivery.qos == 1
             && delivery.publication.is_some_and(|id| self.publications[id].instances > 1);
+        let asked_again = |since: Moment| {
+            let publication = delivery.publication.map(|id| &self.publications[id]);
+            let mut requests = publication.into_iter().flat_map(|one| session.replays(one));
+            requests.any(|request| request.requested > since)
+        };
         let may_be_second = before.as_ref().filter(|_| is_same).is_some_and(|before| {
-            // What was retained comes as a copy of its own.
-            let is_other = is_repeated || delivery.qos == 1 && before.retain != delivery.retain;
+            // What was retained comes as a copy of its own, and with each SUBSCRIBE.
+            let is_replay =
+                before.retain != delivery.retain || delivery.retain && asked_again(before.moment);
+            let is_other = is_repeated || delivery.qos == 1 && is_replay;
             before.may_be_second || is_other && matches!(before.stage, Stage::Done(_))
         });
         let stage = match before.as_ref().map(|before| before.stage) {

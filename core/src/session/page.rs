@@ -1,8 +1,8 @@
 //! Pages: packed messages that wait in one queue, side by side in one allocation.
 //!
-//! A long queue is given back a page at a time, where the allocator would have to look at every message once more when it
-//! is in no cache any longer. A page is kept until the last of its messages is done with, so that it has few of them and
-//! all of one queue.
+//! A long queue is given back a page at a time, where the allocator would have to look at every message once more when
+//! it is in no cache any longer. A page is kept until the last of its messages is done with, so that it has few of them
+//! and all of one queue.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

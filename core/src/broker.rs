@@ -195,8 +195,7 @@ impl Broker {
             }
             Input::Packet { connection, packet } => self.packet(connection, packet, out),
             Input::Malformed { connection, error, version } => {
-                let is_closing = self.links.get(connection).is_some_and(|link| link.is_closing);
-                if is_closing || canary!(MalformedPassedOver) {
+                if canary!(MalformedPassedOver) {
                     return;
                 }
                 let cause = Cause::Malformed { reason: error.reason(), detail: error };

@@ -146,7 +146,7 @@ fn verdict(run: &Run, bar: &Bar, figures: &Figures) -> String {
         Bound::Run(other, factor) => {
             (format!("{factor} x {other}"), of(other, Peer::Signalhouse), factor)
         }
-        Bound::Absolute(most) => (format!("{most} {}", bar.figure.unit()), Some(1.0), most),
+        Bound::Absolute(most) => (format!("{most} {}", bar.figure.name()), Some(1.0), most),
     };
     let is = own.zip(reference).map(|(own, reference)| own / reference);
     let verdict = match is {
@@ -163,7 +163,7 @@ fn verdict(run: &Run, bar: &Bar, figures: &Figures) -> String {
         "| {} | {} {} | {} | {} | {} | {wanted} | {} | {verdict} |",
         run.name,
         bar.phase,
-        bar.figure.unit(),
+        bar.figure.name(),
         shown(own),
         shown(of(run.name, Peer::Relay)),
         shown(of(run.name, Peer::Mosquitto)),

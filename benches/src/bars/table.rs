@@ -37,10 +37,12 @@ pub(super) enum Figure {
 }
 
 impl Figure {
-    pub(super) const fn unit(self) -> &'static str {
+    /// What the table calls it: its unit, and of which percentile.
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Figure::Processor => "us",
-            Figure::P50 | Figure::P99 => "ms",
+            Figure::P50 => "p50 ms",
+            Figure::P99 => "p99 ms",
             Figure::Resident => "bytes",
         }
     }
